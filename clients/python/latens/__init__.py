@@ -1,0 +1,1 @@
+"""Client of Latens, the latent space server."""

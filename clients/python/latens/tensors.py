@@ -1,0 +1,77 @@
+"""Between numpy arrays and the contract's `Tensor`, without a needless copy."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latens.v1 import latens_pb2 as pb
+
+# Little-endian whatever the machine: that is what the wire holds.
+DTYPES: dict[int, np.dtype[Any]] = {
+    pb.DATA_TYPE_FLOAT32: np.dtype("<f4"),
+    pb.DATA_TYPE_UINT8: np.dtype("u1"),
+}
+_CODES = {dtype: code for code, dtype in DTYPES.items()}
+
+MAX_RANK = 8
+
+
+class TensorError(ValueError):
+    """A `Tensor` that contradicts itself.
+
+    Attributes:
+        field: the field of the tensor at fault: `dtype`, `shape` or `data`.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def to_message(array: NDArray[Any]) -> pb.Tensor:
+    """The `Tensor` of an array of any shape; float32 or uint8.
+
+    Raises:
+        TypeError: the array is of another element type.
+    """
+    code = _CODES.get(array.dtype.newbyteorder("<"))
+    if code is None:
+        raise TypeError(f"tensors are float32 or uint8, not {array.dtype}")
+    little_endian = np.ascontiguousarray(array, dtype=DTYPES[code])
+    return pb.Tensor(dtype=code, shape=array.shape, data=little_endian.tobytes())
+
+
+def to_array(message: pb.Tensor) -> NDArray[Any]:
+    """A read-only array over the message's bytes.
+
+    The shape's product is computed in unbounded integers before anything is allocated, so that no
+    shape can overflow.
+
+    Raises:
+        TensorError: the element type is not known, a dimension is negative, or the bytes are not
+            as many as the shape says.
+    """
+    dtype = DTYPES.get(message.dtype)
+    if dtype is None:
+        raise TensorError("dtype", f"expected FLOAT32 or UINT8, got {_dtype_name(message.dtype)}")
+    shape = tuple(message.shape)
+    if len(shape) > MAX_RANK:
+        raise TensorError("shape", f"expected at most {MAX_RANK} axes, got {len(shape)}")
+    if any(length < 0 for length in shape):
+        raise TensorError("shape", f"expected no negative dimension, got {list(shape)}")
+    data = message.data  # each read of a bytes field makes a new object
+    expected = math.prod(shape) * dtype.itemsize
+    if len(data) != expected:
+        raise TensorError(
+            "data", f"expected {expected} bytes for shape {list(shape)}, got {len(data)}"
+        )
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _dtype_name(code: int) -> str:
+    names = {value: name for name, value in pb.DataType.items()}
+    return names.get(code, str(code)).removeprefix("DATA_TYPE_")

@@ -1,0 +1,1 @@
+"""Messages and stubs of the contract `latens.v1`, generated from `proto/` by `make proto`."""

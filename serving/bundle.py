@@ -1,0 +1,176 @@
+"""The bundle: one version of one model, as the export step writes it and the server reads it.
+
+A bundle is the directory `<repository>/<model>/<version>/` with `bundle.json` (this schema), one
+self-contained ONNX file a graph, and `probe.npz`: a few inputs with the outputs that the training
+framework gave. The reader owns the schema, so that a server can be deployed without the exporter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+SCHEMA_VERSION = 1
+MANIFEST_FILE = "bundle.json"
+PROBE_FILE = "probe.npz"
+MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
+VERSION_NAME = re.compile(r"[1-9][0-9]{0,17}\Z")
+
+_FILE_NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+
+
+class BundleError(Exception):
+    """A bundle that cannot be served; the message names the bundle's part and what is wrong."""
+
+
+class Likelihood(StrEnum):
+    """The distribution p(x|z) that the model was trained with."""
+
+    BERNOULLI = "bernoulli"
+    GAUSSIAN = "gaussian"
+
+
+class Posterior(StrEnum):
+    """The form of q(z|x)."""
+
+    DIAGONAL_GAUSSIAN = "diagonal-gaussian"
+    POINT = "point"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class FileRecord(_Strict):
+    """A file of the bundle, by which it is found whole and unchanged."""
+
+    name: Annotated[str, Field(pattern=_FILE_NAME)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=0)]
+
+
+class LatentUnit(_Strict):
+    """What is known of one latent coordinate over the training set."""
+
+    kl: float
+    """Mean over the data of KL(q(z_i|x) || p(z_i)), nats."""
+    mean: float
+    """Mean over the data of the posterior's mean."""
+    std: float
+    """Standard deviation over the data of the posterior's mean."""
+
+
+class LatentContract(_Strict):
+    """All that a caller must know to use the model."""
+
+    image_shape: tuple[
+        Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]
+    ]
+    """Channels, height, width. Pixels are in [0, 1]."""
+    latent_shape: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
+    architecture: str
+    beta: Annotated[float, Field(ge=0)]
+    dataset: str
+    likelihood: Likelihood
+    posterior: Posterior
+    precision: str = "float32"
+    tolerance: Annotated[float, Field(gt=0)]
+    """Largest absolute difference from the training framework, for mean, log_var and images."""
+    parameter_count: Annotated[int, Field(ge=0)]
+    latent_units: tuple[LatentUnit, ...] = ()
+    """One entry a coordinate, in C order of the latent shape; empty when not known."""
+
+
+class Provenance(_Strict):
+    """Where the model comes from: free-form records of the training run."""
+
+    created: AwareDatetime
+    framework: str
+    metrics: dict[str, float] = {}
+    """Test-set figures by name, nats an image."""
+    training: dict[str, Any] = {}
+    """The run's configuration, as it was stored with the checkpoint."""
+
+
+class BundleManifest(_Strict):
+    """The content of `bundle.json`."""
+
+    schema_version: Literal[1]
+    name: Annotated[str, Field(pattern=MODEL_NAME.pattern.replace(r"\Z", "$"))]
+    version: Annotated[int, Field(ge=1)]
+    contract: LatentContract
+    encoder: FileRecord
+    decoder: FileRecord
+    probe: FileRecord
+    provenance: Provenance
+
+
+class Probe(_Strict):
+    """Inputs with the outputs that the training framework gave, float32, axis 0 the item."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
+
+    images: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    log_var: NDArray[np.float32] | None
+    latents: NDArray[np.float32]
+    decoded: NDArray[np.float32]
+
+
+def read_manifest(directory: Path) -> BundleManifest:
+    """Reads and checks `bundle.json`.
+
+    Raises:
+        BundleError: it is missing, unreadable, of another schema, or not where it says it is.
+    """
+    path = directory / MANIFEST_FILE
+    try:
+        manifest = BundleManifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror or error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "document"
+        raise BundleError(f"{path}: {where}: {first['msg']}") from error
+    expected = (directory.parent.name, directory.name)
+    if (manifest.name, str(manifest.version)) != expected:
+        raise BundleError(
+            f"{path}: says {manifest.name}/{manifest.version}, but lies in {'/'.join(expected)}"
+        )
+    return manifest
+
+
+def verified_bytes(directory: Path, record: FileRecord) -> bytes:
+    """Reads a file of the bundle whole, and checks its size and digest.
+
+    The bytes are returned so that what was checked is what is used: nothing is read twice.
+
+    Raises:
+        BundleError: it is missing, truncated or changed.
+    """
+    path = directory / record.name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror or error}") from error
+    if len(content) != record.size:
+        raise BundleError(f"{path}: {len(content)} bytes, the manifest says {record.size}")
+    if hashlib.sha256(content).hexdigest() != record.sha256:
+        raise BundleError(f"{path}: the SHA-256 digest differs from the manifest's")
+    return content
+
+
+def record_of(name: str, content: bytes) -> FileRecord:
+    return FileRecord(name=name, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+
+def manifest_json(manifest: BundleManifest) -> bytes:
+    return (json.dumps(manifest.model_dump(mode="json"), indent=2) + "\n").encode()
