@@ -8,8 +8,11 @@ framework gave. The reader owns the schema, so that a server can be deployed wit
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
+import zipfile
+import zlib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -174,3 +177,59 @@ def record_of(name: str, content: bytes) -> FileRecord:
 
 def manifest_json(manifest: BundleManifest) -> bytes:
     return (json.dumps(manifest.model_dump(mode="json"), indent=2) + "\n").encode()
+
+
+def probe_bytes(probe: Probe) -> bytes:
+    """The content of `probe.npz`: the same bytes for the same arrays."""
+    arrays = {name: getattr(probe, name) for name in Probe.model_fields}
+    content = io.BytesIO()
+    np.savez(content, **{name: array for name, array in arrays.items() if array is not None})
+    return content.getvalue()
+
+
+def read_probe(content: bytes, contract: LatentContract) -> Probe:
+    """Reads the content of `probe.npz`, and checks its arrays against the contract.
+
+    Raises:
+        BundleError: it is damaged, or an array is missing, too many, misshaped, or not finite.
+    """
+    expected = _probe_row_shapes(contract)
+    arrays = _load_arrays(content)
+    if arrays.keys() != expected.keys():
+        raise BundleError(f"{PROBE_FILE}: holds {sorted(arrays)}, expected {sorted(expected)}")
+    for name, (rows_of, row_shape) in expected.items():
+        array = arrays[name]
+        shape = (len(arrays[rows_of]), *row_shape)
+        if array.dtype != np.float32 or array.shape != shape or not shape[0]:
+            raise BundleError(
+                f"{PROBE_FILE}: {name}: {array.dtype}{list(array.shape)}, "
+                f"expected float32{list(shape)}, and at least one row"
+            )
+        if not np.isfinite(array).all():
+            raise BundleError(f"{PROBE_FILE}: {name}: has values that are not finite")
+    return Probe(**{"log_var": None, **arrays})
+
+
+def _probe_row_shapes(contract: LatentContract) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Of each array that a probe must hold: whose rows it shares, and the shape of one."""
+    latent, image = contract.latent_shape, contract.image_shape
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+        "images": ("images", image),
+        "mean": ("images", latent),
+        "latents": ("latents", latent),
+        "decoded": ("latents", image),
+    }
+    if contract.posterior is Posterior.DIAGONAL_GAUSSIAN:
+        shapes["log_var"] = ("images", latent)
+    return shapes
+
+
+def _load_arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    try:
+        with np.lib.npyio.NpzFile(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = {name: np.asarray(archive[name]) for name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise BundleError(f"{PROBE_FILE}: not a readable archive: {error}") from error
+    if scalars := [name for name, array in arrays.items() if not array.ndim]:
+        raise BundleError(f"{PROBE_FILE}: {scalars[0]}: expected an axis of rows")
+    return arrays
