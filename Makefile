@@ -1,2 +1,124 @@
 # Latens: `make run` trains on the embedded MNIST, exports and serves; `make test` runs every test.
+# Works with GNU make 3.81 and later. Every name on the left of a `?=` may be given: make run PORT=6000
+
+PYTHON      ?= $(shell scripts/find-python)
+VENV        ?= .venv
+BIN         := $(VENV)/bin
+
+# One model: what `make train` and `make export` work on.
+NAME        ?= mnist-2d
+MODEL       ?= vae-mlp
+DATASET     ?= mnist
+LATENT_SIZE ?= 2
+BETA        ?= 1
+EPOCHS      ?= 20
+SEED        ?= 0
+TRAIN_ARGS  ?=
+RUNS        ?= runs
+REPOSITORY  ?= models
+
+# The server.
+HOST        ?= 127.0.0.1
+PORT        ?= 50051
+HTTP_PORT   ?= 8080
+DEVICE      ?= auto
+SERVE_ARGS  ?=
+
+PYTEST_ARGS ?= -n 2 --dist loadfile
+IMAGE       ?= latens-server
+IMAGE_ARGS  ?=
+PACKAGES    := training export serving clients/python/latens
+
 .DEFAULT_GOAL := help
+.PHONY: help run test lint fix-lint proto verify-proto train export serve image pins clean
+
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- environment ---------------------------------------------------------------------------------
+
+SOURCES_OF_ENVIRONMENT := pyproject.toml clients/python/pyproject.toml
+RUN_READY  := $(VENV)/.ready-to-run
+TEST_READY := $(VENV)/.ready-to-test
+PIP        := $(BIN)/python -m pip --disable-pip-version-check
+
+$(BIN)/python:
+	@scripts/make-venv "$(PYTHON)" $(VENV)
+
+$(RUN_READY): requirements/train.txt $(SOURCES_OF_ENVIRONMENT) | $(BIN)/python
+	$(PIP) install -r requirements/train.txt
+	$(PIP) install --no-deps --no-build-isolation --quiet -e clients/python -e .
+	@touch $@
+
+$(TEST_READY): requirements/dev.txt $(SOURCES_OF_ENVIRONMENT) | $(BIN)/python
+	$(PIP) install -r requirements/dev.txt
+	$(PIP) install --no-deps --no-build-isolation --quiet -e clients/python -e .
+	@touch $(RUN_READY) $@
+
+# --- the line: train, export, serve ----------------------------------------------------------------
+
+run: $(RUN_READY) ## Train on MNIST if need be, export, serve; Ctrl-C stops
+	@BIN="$(BIN)" RUNS="$(RUNS)" REPOSITORY="$(REPOSITORY)" EPOCHS="$(EPOCHS)" SEED="$(SEED)" \
+	  HOST="$(HOST)" PORT="$(PORT)" HTTP_PORT="$(HTTP_PORT)" DEVICE="$(DEVICE)" scripts/run
+
+train: $(RUN_READY) ## Train one model: NAME= MODEL= DATASET= LATENT_SIZE= BETA= EPOCHS= SEED=
+	$(BIN)/latens-train --model $(MODEL) --dataset $(DATASET) --latent-size $(LATENT_SIZE) \
+	  --beta $(BETA) --epochs $(EPOCHS) --seed $(SEED) --out $(RUNS)/$(NAME) $(TRAIN_ARGS)
+
+export: $(RUN_READY) ## Export the trained model NAME= into the repository REPOSITORY=
+	$(BIN)/latens-export $(RUNS)/$(NAME) --repository $(REPOSITORY) --name $(NAME)
+
+serve: $(RUN_READY) ## Serve the repository: HOST= PORT= HTTP_PORT= DEVICE= SERVE_ARGS=
+	$(BIN)/latens-serve --repository $(REPOSITORY) --host $(HOST) --port $(PORT) \
+	  --http-port $(HTTP_PORT) --device $(DEVICE) $(SERVE_ARGS)
+
+# --- proof -----------------------------------------------------------------------------------------
+
+test: $(TEST_READY) ## Run every test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(TEST_READY) verify-proto ## Check format, style, types, protos and the Dockerfile
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests benchmarks
+	$(BIN)/hadolint Dockerfile
+
+fix-lint: $(TEST_READY) ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# --- the contract ------------------------------------------------------------------------------------
+
+STUBS       := clients/python
+PROTO_FILES  = $(shell cd proto && find . -name '*.proto' | sed 's|^\./||' | sort)
+PROTO_READY := $(VENV)-proto/.ready
+PROTOC       = $(VENV)-proto/bin/python -W ignore -m grpc_tools.protoc -I proto \
+  --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) $(PROTO_FILES)
+
+$(PROTO_READY): requirements/proto.txt
+	@scripts/make-venv "$(shell scripts/find-python 3.11 3.12)" $(VENV)-proto
+	$(VENV)-proto/bin/python -m pip install --disable-pip-version-check --quiet -r $<
+	@touch $@
+
+proto: $(PROTO_READY) ## Generate the stubs from proto/
+	$(call PROTOC,$(STUBS))
+
+verify-proto: $(PROTO_READY) $(TEST_READY) ## Check that the stubs are fresh and the contract is sound
+	@rm -rf build/stubs && mkdir -p build/stubs
+	@$(call PROTOC,build/stubs)
+	@scripts/compare-stubs build/stubs $(STUBS)
+	$(BIN)/buf lint proto
+	@scripts/check-breaking $(BIN)/buf
+
+# --- the rest ------------------------------------------------------------------------------------------
+
+image: ## Build the container image with docker, podman or buildah: IMAGE= IMAGE_ARGS=
+	@scripts/build-image "$(IMAGE)" $(IMAGE_ARGS)
+
+pins: $(TEST_READY) ## Write requirements/*.txt anew from pyproject.toml (PIN_ARGS=--upgrade: the newest)
+	UV=$(BIN)/uv requirements/pin.sh $(PIN_ARGS)
+
+clean: ## Remove environments and caches; trained models and runs stay
+	rm -rf $(VENV) $(VENV)-proto build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
