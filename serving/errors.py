@@ -45,7 +45,7 @@ class Violation:
     """What was expected and what came."""
 
 
-class InvalidInput(LatensError):
+class InvalidInputError(LatensError):
     """The request contradicts the contract or the model's shapes and ranges."""
 
     reason = "INVALID_INPUT"
@@ -55,78 +55,78 @@ class InvalidInput(LatensError):
         self.violations = tuple(violations)
 
     @classmethod
-    def at(cls, field: str, description: str) -> InvalidInput:
+    def at(cls, field: str, description: str) -> InvalidInputError:
         return cls([Violation(field, description)])
 
 
-class TooLarge(InvalidInput):
+class TooLargeError(InvalidInputError):
     """The call carries, or asks for, more rows or bytes than one call may; split it."""
 
     reason = "TOO_LARGE"
 
 
-class ModelNotFound(LatensError):
+class ModelNotFoundError(LatensError):
     """No model, or no version of it, of that name."""
 
     reason = "MODEL_NOT_FOUND"
 
 
-class QueueFull(LatensError):
+class QueueFullError(LatensError):
     """More rows or bytes wait than the model's queue may hold."""
 
     reason = "QUEUE_FULL"
 
 
-class DeviceMemory(LatensError):
+class OutOfDeviceMemoryError(LatensError):
     """The device has not enough memory for the batch; a smaller one may fit."""
 
     reason = "DEVICE_MEMORY"
 
 
-class Unavailable(LatensError):
+class UnavailableError(LatensError):
     """This server cannot answer now; another may."""
 
     reason = "UNAVAILABLE"
 
 
-class Draining(Unavailable):
+class DrainingError(UnavailableError):
     """The server, or the model, is going away."""
 
     reason = "DRAINING"
 
 
-class NotReady(Unavailable):
+class NotReadyError(UnavailableError):
     """The server, or the model, has not come up."""
 
     reason = "NOT_READY"
 
 
-class DeadlinePassed(LatensError):
+class DeadlineError(LatensError):
     """The caller's deadline passed before the engine took the call's rows."""
 
     reason = "DEADLINE_EXCEEDED"
 
 
-class Unauthenticated(LatensError):
+class UnauthenticatedError(LatensError):
     """No token, or one that is not known."""
 
     reason = "UNAUTHENTICATED"
 
 
-class PermissionDenied(LatensError):
+class PermissionDeniedError(LatensError):
     """The token does not carry the scope that the call needs."""
 
     reason = "PERMISSION_DENIED"
 
 
-class BundleRefused(LatensError):
+class BundleRefusedError(LatensError):
     """A bundle that cannot be served: damaged, of another schema, or unlike its probe."""
 
     reason = "BUNDLE_REFUSED"
 
 
-class EngineFailed(LatensError):
-    """The engine raised on a batch, or its thread died; the cause is chained and stays in our log."""
+class EngineFailedError(LatensError):
+    """The engine raised on a batch, or its thread died; the chained cause stays in our log."""
 
     reason = "INTERNAL"
 

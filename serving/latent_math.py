@@ -25,9 +25,7 @@ def draw_prior(
     return (np.float32(temperature) * noise).reshape(rows, *latent_shape)
 
 
-def draw_posterior(
-    mean: Latents, log_var: Latents | None, *, seed: int, first_row: int
-) -> Latents:
+def draw_posterior(mean: Latents, log_var: Latents | None, *, seed: int, first_row: int) -> Latents:
     """Draws z = mean + exp(log_var / 2) * noise (Kingma and Welling 2014, section 2.4).
 
     Args:
@@ -45,7 +43,7 @@ def draw_posterior(
 
 
 def linear_path(starts: Latents, ends: Latents, steps: int) -> Latents:
-    """Straight lines: `[n, *latent_shape]` twice to `[n, steps, *latent_shape]`, both ends exact."""
+    """Straight lines between `[n, *latent_shape]`: `[n, steps, *latent_shape]`, both ends exact."""
     t = _fractions(steps, starts.ndim)
     first = starts[:, None].astype(np.float64)
     return _with_exact_ends(first + t * (ends[:, None] - first), starts, ends)
