@@ -1,0 +1,150 @@
+"""The settings of a run, in sections; each field is a flag, an environment variable and its help.
+
+`RunConfig` is what a checkpoint stores. `training.settings.TrainSettings` flattens the same fields
+into the command line of `latens-train`, so a field's name is unique over all sections.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Architecture(StrEnum):
+    """The networks of `training.models`."""
+
+    AE_MLP = "ae-mlp"
+    VAE_MLP = "vae-mlp"
+    VAE_CONV = "vae-conv"
+
+
+class Likelihood(StrEnum):
+    """The distribution p(x|z), whose negative logarithm is the reconstruction term."""
+
+    BERNOULLI = "bernoulli"
+    GAUSSIAN = "gaussian"
+
+
+class Section(BaseModel):
+    """A group of settings; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    """Where the images come from."""
+
+    dataset: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="mnist (comes with the package), fashion-mnist, kmnist, emnist, or the "
+            "path of a folder of images, an .npz file or an IDX file",
+        ),
+    ] = "mnist"
+    data_dir: Annotated[
+        Path | None,
+        Field(description="folder with the files of the named data set, or to download them to"),
+    ] = None
+    binarize: Annotated[
+        Literal["none", "static", "dynamic"],
+        Field(
+            description="pixels as Bernoulli draws of their grey value: drawn once (static) or "
+            "anew each time an image is shown (dynamic)"
+        ),
+    ] = "none"
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    architecture: Annotated[
+        Architecture, Field(description="network: ae-mlp, vae-mlp or vae-conv")
+    ] = Architecture.VAE_MLP
+    latent_size: Annotated[int, Field(ge=1, le=65536, description="number of latent units")] = 2
+    hidden: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...],
+        Field(
+            min_length=1,
+            description="sizes of the MLP's hidden layers, encoder side, as 400 or 200,200",
+        ),
+    ] = (400,)
+    activation: Annotated[
+        Literal["relu", "tanh"], Field(description="nonlinearity of the hidden layers")
+    ] = "relu"
+
+
+class LossConfig(Section):
+    """The objective."""
+
+    beta: Annotated[
+        float,
+        Field(
+            ge=0, allow_inf_nan=False, description="weight of the KL term; 0: only reconstruction"
+        ),
+    ] = 1.0
+    likelihood: Annotated[
+        Likelihood,
+        Field(description="p(x|z): bernoulli (cross-entropy) or gaussian (squared error)"),
+    ] = Likelihood.BERNOULLI
+    sigma: Annotated[
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="standard deviation of the gaussian likelihood; the default, the root of "
+            "one half, makes it the plain sum of squared errors",
+        ),
+    ] = 0.5**0.5
+    objective: Annotated[
+        Literal["elbo", "iwae"],
+        Field(description="bound to maximise: the ELBO or the importance-weighted bound"),
+    ] = "elbo"
+    samples: Annotated[int, Field(ge=1, le=1000, description="latent draws an image and step")] = 1
+
+
+class TrainConfig(Section):
+    """The optimisation."""
+
+    epochs: Annotated[int, Field(ge=1, description="passes over the training set")] = 20
+    batch_size: Annotated[int, Field(ge=1, description="images a step, over all devices")] = 128
+    learning_rate: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="Adam's step size")
+    ] = 1e-3
+    schedule: Annotated[
+        Literal["constant", "cosine", "burda"],
+        Field(
+            description="course of the learning rate: constant, cosine to 0, or the eight stages "
+            "of Burda et al. (3^i epochs at 10^(-i/7))"
+        ),
+    ] = "constant"
+    seed: Annotated[
+        int, Field(ge=0, lt=2**63, description="of weights, order of images and latent noise")
+    ] = 0
+
+
+class DeviceConfig(Section):
+    """The machine."""
+
+    device: Annotated[
+        str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda or mps")
+    ] = "auto"
+    threads: Annotated[int, Field(ge=0, description="CPU threads; 0: as torch chooses")] = 0
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        Field(description="of the matrix products; bfloat16 is autocast"),
+    ] = "float32"
+    compile: Annotated[bool, Field(description="compile the network (torch.compile)")] = False
+
+
+class RunConfig(Section):
+    """Everything that made a run, as its `config.json` holds it."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+    machine: DeviceConfig = DeviceConfig()
