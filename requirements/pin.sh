@@ -30,7 +30,7 @@ same="--python-version 3.11 --constraint requirements/dev.txt"
 compile train.txt $same $packages --extra export --extra cli requirements/train.in "$@"
 without_cuda requirements/train.txt
 compile serve.txt $same $packages "$@"
-compile serve-gpu.txt --python-version 3.11 --constraint requirements/serve.txt \
+compile serve-cuda.txt --python-version 3.11 --constraint requirements/serve.txt \
   $packages --extra gpu "$@"
 # The processor-only image: the runtime without its CUDA kernels, on every platform.
 sed '/^onnxruntime-gpu==/d; s/^\(onnxruntime==[^ ;]*\).*/\1/' requirements/serve.txt \

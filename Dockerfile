@@ -1,0 +1,55 @@
+# The serving image: neither torch nor onnx, no shell script, no root.
+#
+#   make image                                     for CUDA; needs only the host's driver
+#   make image IMAGE_ARGS="--build-arg DEVICE=cpu"  for the processor alone, far smaller
+#
+# Models are mounted at /models, or baked in with --build-arg MODELS=models (a path in this directory).
+ARG PYTHON_IMAGE=python:3.13-slim-trixie
+
+FROM ${PYTHON_IMAGE} AS build
+ARG DEVICE=cuda
+WORKDIR /build
+RUN ["python3", "-m", "venv", "/opt/latens"]
+COPY requirements/ requirements/
+# The builders of our own wheels are pinned too: both variables, since the name changed with pip 25.3.
+ENV PIP_CONSTRAINT=/build/requirements/train.txt \
+    PIP_BUILD_CONSTRAINT=/build/requirements/train.txt \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN --mount=type=cache,target=/root/.cache/pip \
+    PIP_CONSTRAINT='' /opt/latens/bin/pip install -r "requirements/serve-${DEVICE}.txt"
+COPY pyproject.toml README.md LICENSE ./
+COPY clients/python/ clients/python/
+COPY serving/ serving/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/latens/bin/pip install --no-deps ./clients/python . \
+    && /opt/latens/bin/pip uninstall --yes pip \
+    && rm /opt/latens/bin/latens /opt/latens/bin/latens-train /opt/latens/bin/latens-export
+
+FROM ${PYTHON_IMAGE} AS serve
+ARG DEVICE=cuda
+ARG MODELS=deploy/image/models
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="latens-server" \
+      org.opencontainers.image.description="Serves the latent spaces of variational autoencoders by gRPC." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /opt/latens /opt/latens
+COPY ${MODELS}/ /models/
+# The server's own settings; LATENS_SERVE_DEVICE=cuda never falls back to the processor in silence.
+ENV PATH=/opt/latens/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    LATENS_SERVE_DEVICE=${DEVICE} \
+    LATENS_SERVE_REPOSITORY=/models \
+    LATENS_SERVE_HOST=0.0.0.0
+USER 65532:65532
+WORKDIR /tmp
+EXPOSE 50051 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["/opt/latens/bin/latens-serve", "health"]
+ENTRYPOINT ["/opt/latens/bin/latens-serve"]
