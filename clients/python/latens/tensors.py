@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from latens.v1 import latens_pb2 as pb
 
 # Little-endian whatever the machine: that is what the wire holds.
-DTYPES: dict[int, np.dtype[Any]] = {
-    pb.DATA_TYPE_FLOAT32: np.dtype("<f4"),
-    pb.DATA_TYPE_UINT8: np.dtype("u1"),
+_CODES: dict[np.dtype[Any], pb.DataType] = {
+    np.dtype("<f4"): pb.DATA_TYPE_FLOAT32,
+    np.dtype("u1"): pb.DATA_TYPE_UINT8,
 }
-_CODES = {dtype: code for code, dtype in DTYPES.items()}
+DTYPES: dict[int, np.dtype[Any]] = {code: dtype for dtype, code in _CODES.items()}
 
 MAX_RANK = 8
 
@@ -38,11 +38,21 @@ def to_message(array: NDArray[Any]) -> pb.Tensor:
     Raises:
         TypeError: the array is of another element type.
     """
-    code = _CODES.get(array.dtype.newbyteorder("<"))
-    if code is None:
-        raise TypeError(f"tensors are float32 or uint8, not {array.dtype}")
+    code = code_of(array.dtype)
     little_endian = np.ascontiguousarray(array, dtype=DTYPES[code])
     return pb.Tensor(dtype=code, shape=array.shape, data=little_endian.tobytes())
+
+
+def code_of(dtype: np.dtype[Any]) -> pb.DataType:
+    """The contract's name for an element type, whatever its byte order.
+
+    Raises:
+        TypeError: there is none.
+    """
+    code = _CODES.get(dtype.newbyteorder("<"))
+    if code is None:
+        raise TypeError(f"tensors are float32 or uint8, not {dtype}")
+    return code
 
 
 def to_array(message: pb.Tensor) -> NDArray[Any]:

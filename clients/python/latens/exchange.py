@@ -1,0 +1,97 @@
+"""The calls of an operation without the sending: what to ask, and what to do with the answers.
+
+An operation of the client is a generator, a `Plan`. It yields an `Exchange`, a batch of calls that
+may be in flight together; whoever drives it performs the calls and resumes it, or throws the
+error into it. So the sync and the async client share every decision and differ in `await` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+from numpy.typing import NDArray
+
+from latens import tensors, wire
+from latens.channel import SERVICE
+from latens.errors import ResponseError, TooLargeError
+from latens.v1 import latens_pb2 as pb
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One RPC of the contract."""
+
+    name: str
+    response: type[Message]
+
+    @property
+    def path(self) -> str:
+        return f"/{SERVICE}/{self.name}"
+
+
+ENCODE = Method("Encode", pb.EncodeResponse)
+DECODE = Method("Decode", pb.DecodeResponse)
+SAMPLE = Method("Sample", pb.SampleResponse)
+INTERPOLATE = Method("Interpolate", pb.InterpolateResponse)
+GET_MODEL = Method("GetModel", pb.GetModelResponse)
+LIST_MODELS = Method("ListModels", pb.ListModelsResponse)
+METHODS = (ENCODE, DECODE, SAMPLE, INTERPOLATE, GET_MODEL, LIST_MODELS)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call to make."""
+
+    method: Method
+    request: Message
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """The request's tensors by field path."""
+
+    def payload(self, max_bytes: int) -> bytes:
+        """The request as bytes.
+
+        Raises:
+            TooLargeError: there are more of them than may be sent. It is never tried: the answer
+                could not be told from an overload, and would be asked for again.
+        """
+        payload = wire.serialize(self.request, self.arrays)
+        if len(payload) > max_bytes:
+            raise TooLargeError(
+                f"the request of {self.method.name} takes {len(payload)} bytes,"
+                f" and a message may have {max_bytes}"
+            )
+        return payload
+
+    def answer(self, payload: bytes) -> wire.Parsed:
+        """The response in the bytes received.
+
+        Raises:
+            ResponseError: they are none.
+        """
+        try:
+            return wire.parse(self.method.response, payload)
+        except (DecodeError, tensors.TensorError) as error:
+            raise ResponseError(f"{self.method.name} answered nonsense: {error}") from error
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Calls that may be in flight together; `take` gets their answers in the calls' order."""
+
+    calls: Iterable[Call]
+    take: Callable[[wire.Parsed], None]
+
+
+Plan = Generator[Exchange, None, T]
+
+
+def ask(call: Call) -> Plan[wire.Parsed]:
+    """The plan of one call."""
+    answers: list[wire.Parsed] = []
+    yield Exchange((call,), answers.append)
+    return answers[0]

@@ -1,0 +1,40 @@
+"""`grpc.health.v1` by hand: two messages of one field each, and no further dependency.
+
+Protocol: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from latens import wire
+from latens.errors import ResponseError
+
+CHECK_PATH = "/grpc.health.v1.Health/Check"
+
+
+class Health(Enum):
+    """What a server says of itself or of one of its services."""
+
+    UNKNOWN = 0
+    SERVING = 1
+    NOT_SERVING = 2
+
+
+def request(service: str) -> bytes:
+    """The message HealthCheckRequest; an empty service means the server as a whole."""
+    name = service.encode()
+    return b"\x0a" + wire.varint(len(name)) + name if name else b""
+
+
+def answer(payload: bytes) -> Health:
+    """The status in the message HealthCheckResponse.
+
+    Raises:
+        ResponseError: the bytes are no such message.
+    """
+    if not payload:
+        return Health.UNKNOWN
+    if len(payload) != 2 or payload[0] != 0x08 or payload[1] > Health.NOT_SERVING.value:
+        raise ResponseError("the health check was answered by something else")
+    return Health(payload[1])

@@ -1,0 +1,114 @@
+"""What a server says of its models: the latent contract of `GetModel`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from latens.v1 import latens_pb2 as pb
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one call to a model may carry."""
+
+    max_rows: int
+    """Rows (images or latents, in or out) a call. For Interpolate: paths times steps."""
+    max_message_bytes: int
+    """Bytes of one message, request or response."""
+
+
+@dataclass(frozen=True)
+class LatentUnit:
+    """What is known of one latent coordinate over the training set."""
+
+    kl: float
+    """Mean over the data of KL(q(z_i|x) || p(z_i)), nats: how much the coordinate is used."""
+    mean: float
+    """Mean over the data of the posterior's mean."""
+    std: float
+    """Standard deviation over the data of the posterior's mean."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One version of a model. The fields are those of the message `latens.v1.Model`."""
+
+    name: str
+    version: str
+    state: str
+    """`LOADING`, `READY`, `DRAINING` or `FAILED`."""
+    state_reason: str
+    image_shape: tuple[int, ...]
+    """Channels, height, width."""
+    latent_shape: tuple[int, ...]
+    architecture: str
+    beta: float
+    dataset: str
+    likelihood: str
+    """`BERNOULLI` or `GAUSSIAN`."""
+    posterior: str
+    """`DIAGONAL_GAUSSIAN` or `POINT`."""
+    precision: str
+    tolerance: float
+    """Largest absolute difference from the framework that trained it."""
+    encoder_sha256: str
+    decoder_sha256: str
+    parameter_count: int
+    limits: Limits
+    noise_generator: str
+    provider: str
+    latent_units: tuple[LatentUnit, ...]
+    """One a coordinate, in C order of the latent shape; empty when not known."""
+    metrics: Mapping[str, float]
+    """Test-set figures of the training run by name, nats an image."""
+
+    @property
+    def latent_size(self) -> int:
+        """The number of latent coordinates."""
+        return math.prod(self.latent_shape)
+
+    def coordinates_by_activity(self) -> tuple[int, ...]:
+        """The latent coordinates, the most used first; in their own order when that is not known.
+
+        Used means the KL divergence of the coordinate (Burda, Grosse and Salakhutdinov 2016 call
+        those with next to none inactive).
+        """
+        kl = [unit.kl for unit in self.latent_units] or [0.0] * self.latent_size
+        return tuple(sorted(range(self.latent_size), key=lambda index: -kl[index]))
+
+
+def from_message(message: pb.Model) -> Model:
+    """The description in a message; an enum value that this client does not know is its number."""
+    return Model(
+        name=message.name,
+        version=message.version,
+        state=_name(pb.ModelState, message.state, "MODEL_STATE_"),
+        state_reason=message.state_reason,
+        image_shape=tuple(message.image_shape),
+        latent_shape=tuple(message.latent_shape),
+        architecture=message.architecture,
+        beta=message.beta,
+        dataset=message.dataset,
+        likelihood=_name(pb.Likelihood, message.likelihood, "LIKELIHOOD_"),
+        posterior=_name(pb.Posterior, message.posterior, "POSTERIOR_"),
+        precision=message.precision,
+        tolerance=message.tolerance,
+        encoder_sha256=message.encoder_sha256,
+        decoder_sha256=message.decoder_sha256,
+        parameter_count=message.parameter_count,
+        limits=Limits(message.limits.max_rows, message.limits.max_message_bytes),
+        noise_generator=message.noise_generator,
+        provider=message.provider,
+        latent_units=tuple(
+            LatentUnit(unit.kl, unit.mean, unit.std) for unit in message.latent_units
+        ),
+        metrics=dict(message.metrics),
+    )
+
+
+def _name(enum: Any, value: int, prefix: str) -> str:
+    names: dict[int, str] = {number: name for name, number in enum.items()}
+    return names.get(value, str(value)).removeprefix(prefix)

@@ -1,0 +1,237 @@
+"""A codec for messages that carry tensors, without protobuf's copies of them.
+
+protobuf copies a `bytes` field when a message is filled, again when it is serialized, when it is
+parsed and at each read. Here the small fields of a message go through protobuf, and its tensors are
+written and read by hand: one join of heads and array memory, one walk over tags to views of the
+bytes received. protobuf allows fields in any order, so the result is an ordinary message; whatever
+is not of the plain form that serializers write is left to protobuf's own parser.
+
+Encoding: https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from google.protobuf.message import DecodeError, Message
+from numpy.typing import NDArray
+
+from latens import tensors
+from latens.v1 import latens_pb2 as pb
+
+MessageT = TypeVar("MessageT", bound=Message)
+Arrays = dict[str, NDArray[Any]]
+Part = bytes | memoryview
+
+_VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
+_FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
+
+
+class Parsed(NamedTuple):
+    """A message without its tensors, and the tensors by field name.
+
+    The arrays are read-only views over the bytes received.
+    """
+
+    message: Any
+    arrays: Arrays
+
+
+class _Unusual(Exception):  # noqa: N818  (not an error: a turn to the other parser)
+    """The bytes are not of the plain form that is parsed by hand."""
+
+
+def serialize(message: Message, arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """The bytes of `message` with each array as the `Tensor` field of its name.
+
+    Args:
+        message: the message; the fields that `arrays` names are not set in it.
+        arrays: float32, float16 or uint8 by field path; `starts.latents` is the field `latents` of
+            the field `starts`.
+
+    Raises:
+        TypeError: an array is of another element type.
+    """
+    parts: list[Part] = [message.SerializeToString()]
+    for path, array in arrays.items():
+        parts += _field(message.DESCRIPTOR, path.split("."), array)
+    return b"".join(parts)
+
+
+def _field(owner: Any, path: list[str], array: NDArray[Any]) -> list[Part]:
+    """The parts of one field: tag, length and content, the content through `path` to a tensor."""
+    descriptor = owner.fields_by_name[path[0]]
+    if path[1:]:
+        assert descriptor.message_type is not None
+        content = _field(descriptor.message_type, path[1:], array)
+    else:
+        content = tensor_parts(array)
+    size = sum(len(part) for part in content)
+    return [_tag(descriptor.number, _LENGTH_DELIMITED) + varint(size), *content]
+
+
+def tensor_parts(array: NDArray[Any]) -> list[Part]:
+    """The bytes of a `Tensor`: its head, then the memory of the array itself where it can be."""
+    code = tensors.code_of(array.dtype)
+    plain = np.ascontiguousarray(array, dtype=tensors.DTYPES[code])
+    shape = b"".join(varint(length) for length in array.shape)
+    head = b"\x08" + varint(code)
+    if shape:
+        head += b"\x12" + varint(len(shape)) + shape
+    if not plain.nbytes:
+        return [head]
+    return [head + b"\x1a" + varint(plain.nbytes), plain.reshape(-1).view(np.uint8).data]
+
+
+def parse(kind: type[MessageT], payload: bytes) -> Parsed:
+    """The message in `payload`, its tensors as read-only views over it.
+
+    Raises:
+        DecodeError: the bytes are no such message.
+        tensors.TensorError: a tensor contradicts itself; `field` is its path.
+    """
+    try:
+        rest, bodies = _split(payload, _tensor_fields(kind))
+        arrays = {name: _tensor(payload, *span) for name, span in bodies.items()}
+    except _Unusual:
+        return _parse_plainly(kind, payload)
+    return Parsed(kind.FromString(rest), arrays)
+
+
+def _parse_plainly(kind: type[MessageT], payload: bytes) -> Parsed:
+    message = kind.FromString(payload)
+    arrays: Arrays = {}
+    for name in _tensor_fields(kind).values():
+        if message.HasField(name):
+            arrays[name] = _array_of(getattr(message, name), name)
+            message.ClearField(name)
+    return Parsed(message, arrays)
+
+
+def _array_of(message: pb.Tensor, name: str) -> NDArray[Any]:
+    try:
+        return tensors.to_array(message)
+    except tensors.TensorError as error:
+        raise tensors.TensorError(f"{name}.{error.field}", str(error)) from error
+
+
+@cache
+def _tensor_fields(kind: Any) -> dict[int, str]:
+    """The names of a message type's tensor fields by number."""
+    wanted = pb.Tensor.DESCRIPTOR.full_name
+    return {
+        field.number: field.name
+        for field in kind.DESCRIPTOR.fields
+        if field.message_type is not None and field.message_type.full_name == wanted
+    }
+
+
+def _split(payload: bytes, wanted: Mapping[int, str]) -> tuple[bytes, dict[str, tuple[int, int]]]:
+    """The fields that are not wanted, as bytes, and where each wanted one begins and ends."""
+    rest: list[bytes] = []
+    bodies: dict[str, tuple[int, int]] = {}
+    position = 0
+    while position < len(payload):
+        start = position
+        tag, position = read_varint(payload, position)
+        body, position = _skip(payload, position, tag & 7)
+        name = wanted.get(tag >> 3)
+        if name is None:
+            rest.append(payload[start:position])
+        elif name in bodies or tag & 7 != _LENGTH_DELIMITED:
+            raise _Unusual  # protobuf merges a field that comes twice
+        else:
+            bodies[name] = (body, position)
+    return b"".join(rest), bodies
+
+
+def _skip(payload: bytes, position: int, wire_type: int) -> tuple[int, int]:
+    """Where the content of a field begins and ends."""
+    if wire_type == _LENGTH_DELIMITED:
+        length, position = read_varint(payload, position)
+        end = position + length
+    elif wire_type == _VARINT:
+        _, end = read_varint(payload, position)
+    elif wire_type in _FIXED_SIZES:
+        end = position + _FIXED_SIZES[wire_type]
+    else:
+        raise _Unusual
+    if end > len(payload):
+        raise _Unusual
+    return position, end
+
+
+def _tensor(payload: bytes, position: int, end: int) -> NDArray[Any]:
+    """The array of a tensor in the form that serializers write; everything else is unusual."""
+    code = count = data = -1
+    shape: list[int] = []
+    last = 0
+    while position < end:
+        tag = payload[position]
+        if tag <= last:
+            raise _Unusual
+        last = tag
+        value, position = read_varint(payload, position + 1)
+        if tag == 0x08:
+            code = value
+        elif tag == 0x12:
+            stop = position + value
+            while position < stop:
+                length, position = read_varint(payload, position)
+                shape.append(length)
+        elif tag == 0x1A:
+            data, count = position, value
+            position += value
+        else:
+            raise _Unusual
+    return _view(payload, (data, count, end), position == end, code, tuple(shape))
+
+
+def _view(
+    payload: bytes, span: tuple[int, int, int], whole: bool, code: int, shape: tuple[int, ...]
+) -> NDArray[Any]:
+    data, count, _ = span
+    dtype = tensors.DTYPES.get(code)
+    if dtype is None or not whole or data < 0 or len(shape) > tensors.MAX_RANK:
+        raise _Unusual
+    elements, left = divmod(count, dtype.itemsize)
+    expected = 1
+    for length in shape:
+        expected *= length
+    if left or elements != expected:
+        raise _Unusual
+    return np.frombuffer(payload, dtype, elements, data).reshape(shape)
+
+
+def _tag(number: int, wire_type: int) -> bytes:
+    return varint(number << 3 | wire_type)
+
+
+def varint(value: int) -> bytes:
+    """A non-negative integer in base 128, least significant group first."""
+    groups = bytearray()
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)
+
+
+def read_varint(payload: bytes, position: int) -> tuple[int, int]:
+    """The integer at `position`, and where it ends."""
+    value = shift = 0
+    while True:
+        if position >= len(payload) or shift > 63:
+            raise _Unusual
+        group = payload[position]
+        position += 1
+        value |= (group & 0x7F) << shift
+        if group < 0x80:
+            return value, position
+        shift += 7
+
+
+__all__ = ["Arrays", "DecodeError", "Parsed", "parse", "read_varint", "serialize", "varint"]
