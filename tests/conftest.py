@@ -1,0 +1,100 @@
+"""What several rooms' tests share; each is made once a test session, over all workers."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A directory that the first worker to ask for it makes, and the others find."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    path = root / name
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            unfinished = root / f"{name}.unfinished"
+            make(unfinished)
+            unfinished.rename(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of the article's VAE (vae-mlp, L = 2) after 200 steps on real MNIST."""
+
+    def make(run: Path) -> None:
+        import torch
+        from torch.nn import functional
+
+        from training import datasets
+        from training.checkpoint import Description, save
+        from training.config import ModelConfig, RunConfig
+        from training.models import build
+
+        config = ModelConfig(latent_size=2)
+        images = datasets.load("mnist").train.images
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = build(config, (1, 28, 28))
+            optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+            for _ in range(200):
+                batch = images[torch.randint(len(images), (128,))].float() / 255
+                logits, _, mean, log_var = model(batch, torch.randn(1, 128, 2))
+                assert log_var is not None
+                loss = functional.binary_cross_entropy_with_logits(
+                    logits[0], batch, reduction="sum"
+                ) - 0.5 * torch.sum(1 + log_var - mean**2 - log_var.exp())
+                optimizer.zero_grad()
+                (loss / 128).backward()
+                optimizer.step()
+        description = Description(config=RunConfig(model=config), image_shape=(1, 28, 28))
+        save(run, model.eval(), description)
+
+    return made_once(tmp_path_factory, "trained-run", make)
+
+
+@pytest.fixture(scope="session")
+def point_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a small deterministic autoencoder (ae-mlp, latent size 3), untrained."""
+
+    def make(run: Path) -> None:
+        import torch
+
+        from training.checkpoint import Description, save
+        from training.config import ModelConfig, RunConfig
+        from training.models import build
+
+        config = ModelConfig(architecture="ae-mlp", latent_size=3, hidden=(16,))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            model = build(config, (1, 28, 28))
+        save(run, model, Description(config=RunConfig(model=config), image_shape=(1, 28, 28)))
+
+    return made_once(tmp_path_factory, "point-run", make)
+
+
+@pytest.fixture(scope="session")
+def model_repository(
+    tmp_path_factory: pytest.TempPathFactory, trained_run: Path, point_run: Path
+) -> Path:
+    """A repository with `mnist-2d` (vae-mlp, L = 2, trained) and `point` (ae-mlp, L = 3).
+
+    Not to be changed: copy it first.
+    """
+
+    def make(repository: Path) -> None:
+        from export.cli import main
+
+        for run, name in ((trained_run, "mnist-2d"), (point_run, "point")):
+            assert main([str(run), "--repository", str(repository), "--name", name]) == 0
+
+    return made_once(tmp_path_factory, "model-repository", make)
