@@ -124,6 +124,7 @@ def _contract(checkpoint: Checkpoint, tolerance: float) -> LatentContract:
         latent_units=tuple(
             LatentUnit(kl=unit.kl, mean=unit.mean, std=unit.std) for unit in checkpoint.latent_units
         ),
+        attributes=checkpoint.attribute_vectors,
     )
 
 

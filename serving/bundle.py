@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import re
 import zipfile
 import zlib
@@ -19,7 +20,15 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "bundle.json"
@@ -28,6 +37,7 @@ MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 VERSION_NAME = re.compile(r"[1-9][0-9]{0,17}\Z")
 
 _FILE_NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+_ATTRIBUTE_NAME = _FILE_NAME
 
 
 class BundleError(Exception):
@@ -90,6 +100,19 @@ class LatentContract(_Strict):
     parameter_count: Annotated[int, Field(ge=0)]
     latent_units: tuple[LatentUnit, ...] = ()
     """One entry a coordinate, in C order of the latent shape; empty when not known."""
+    attributes: dict[Annotated[str, Field(pattern=_ATTRIBUTE_NAME)], tuple[FiniteFloat, ...]] = {}
+    """Directions by name (`bold`, `italic`): added to a latent, each makes the image more so.
+
+    Each has one value a coordinate, in C order of the latent shape.
+    """
+
+    @model_validator(mode="after")
+    def _attributes_fit_the_latent(self) -> LatentContract:
+        size = math.prod(self.latent_shape)
+        for name, direction in self.attributes.items():
+            if len(direction) != size:
+                raise ValueError(f"attributes.{name}: {len(direction)} values for {size} units")
+        return self
 
 
 class Provenance(_Strict):
