@@ -65,7 +65,9 @@ class Client:
         self._timeout = timeout
         self._max_in_flight = max_in_flight
         self._channel = self._open(health_checked=True)
-        self._methods = {method.path: self._channel.unary_unary(method.path) for method in METHODS}
+        self._methods: dict[str, Any] = {
+            method.path: self._channel.unary_unary(method.path) for method in METHODS
+        }
 
     def models(self) -> Models:
         """The models that the server holds, those that it refused included."""

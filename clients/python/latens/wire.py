@@ -12,7 +12,6 @@ Encoding: https://protobuf.dev/programming-guides/encoding/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -118,15 +117,20 @@ def _array_of(message: pb.Tensor, name: str) -> NDArray[Any]:
         raise tensors.TensorError(f"{name}.{error.field}", str(error)) from error
 
 
-@cache
-def _tensor_fields(kind: Any) -> dict[int, str]:
+_TENSOR_FIELDS: dict[str, dict[int, str]] = {}
+
+
+def _tensor_fields(kind: type[Message]) -> dict[int, str]:
     """The names of a message type's tensor fields by number."""
-    wanted = pb.Tensor.DESCRIPTOR.full_name
-    return {
-        field.number: field.name
-        for field in kind.DESCRIPTOR.fields
-        if field.message_type is not None and field.message_type.full_name == wanted
-    }
+    name = kind.DESCRIPTOR.full_name
+    if name not in _TENSOR_FIELDS:
+        _TENSOR_FIELDS[name] = {
+            field.number: field.name
+            for field in kind.DESCRIPTOR.fields
+            if field.message_type is not None
+            and field.message_type.full_name == pb.Tensor.DESCRIPTOR.full_name
+        }
+    return _TENSOR_FIELDS[name]
 
 
 def _split(payload: bytes, wanted: Mapping[int, str]) -> tuple[bytes, dict[str, tuple[int, int]]]:

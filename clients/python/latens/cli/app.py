@@ -1,0 +1,158 @@
+"""The command line: its options before the verb, its verbs, and how it ends."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from latens import __version__
+from latens.channel import DEFAULT_ADDRESS, Tls
+from latens.cli import console, inspecting, mapping, walking
+from latens.cli.failures import (
+    EXIT_CODES,
+    INTERRUPTED,
+    TERMINATED,
+    CommandError,
+    exit_code_of,
+    sentence_of,
+)
+from latens.cli.options import SERVER, Session, token_from
+from latens.errors import LatensError
+
+EXAMPLES = f"""\
+Walk through the latent space of a variational autoencoder, from the shell.
+
+[bold]Examples[/bold]
+
+  latens sample -o digits.png                    a sheet of sampled images
+  latens interpolate 3.png 8.png -o morph.gif    one image becomes the other
+  latens grid -o map.png                         the latent plane, 21 x 21 images
+  latens encode scans/ -o codes.npz              a folder of images to latents
+  latens models --json                           what the server has
+
+{EXIT_CODES}
+"""
+
+
+class Commands(TyperGroup):
+    """The verbs. Whatever is expected to fail ends here, in one line and with its exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LatensError as error:
+            address = ctx.meta.get("latens.address", DEFAULT_ADDRESS)
+            console.note(sentence_of(error, address))
+            raise typer.Exit(exit_code_of(error)) from error
+        except CommandError as error:
+            console.note(str(error))
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    name="latens",
+    cls=Commands,
+    help=EXAMPLES,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.line(f"latens {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_the_verb(
+    context: typer.Context,
+    address: Annotated[
+        str,
+        typer.Option(
+            "--address", "-a", envvar="LATENS_ADDRESS", metavar="HOST:PORT[,...]",
+            help="The server, or several; may also come after the verb.", rich_help_panel=SERVER,
+        ),
+    ] = DEFAULT_ADDRESS,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            envvar="LATENS_TIMEOUT", min=0.001, help="Seconds that one call may take.",
+            rich_help_panel=SERVER,
+        ),
+    ] = 60.0,
+    tls: Annotated[
+        bool,
+        typer.Option("--tls", envvar="LATENS_TLS", help="Connect by TLS.", rich_help_panel=SERVER),
+    ] = False,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="LATENS_CA_FILE", help="The authorities to trust, PEM; implies --tls.",
+            rich_help_panel=SERVER,
+        ),
+    ] = None,
+    cert_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="LATENS_CERT_FILE", help="Our certificate, PEM; implies --tls.",
+            rich_help_panel=SERVER,
+        ),
+    ] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(envvar="LATENS_KEY_FILE", help="Its key, PEM.", rich_help_panel=SERVER),
+    ] = None,
+    server_name: Annotated[
+        str | None,
+        typer.Option(
+            envvar="LATENS_SERVER_NAME", help="The name in the server's certificate.",
+            rich_help_panel=SERVER,
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="LATENS_TOKEN_FILE", help="A bearer token; also LATENS_TOKEN, the token itself.",
+            rich_help_panel=SERVER,
+        ),
+    ] = None,
+    token: Annotated[str | None, typer.Option(envvar="LATENS_TOKEN", hidden=True)] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="The version.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Shown by `EXAMPLES`."""
+    del version
+    encrypted = tls or ca_file or cert_file or key_file or server_name
+    context.obj = Session(
+        address=address,
+        tls=Tls(ca_file, cert_file, key_file, server_name) if encrypted else None,
+        token=token_from(token, token_file),
+        timeout=timeout,
+    )
+
+
+for _module in (mapping, walking, inspecting):
+    for _command in _module.COMMANDS:
+        app.command(no_args_is_help=False)(_command)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """Leaves by an exception, so that half-written files are removed on the way."""
+    sys.exit(TERMINATED)
+
+
+def run() -> None:
+    signal.signal(signal.SIGTERM, _terminate)
+    app()

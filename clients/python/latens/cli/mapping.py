@@ -1,0 +1,199 @@
+"""Verbs between images and latents: `encode`, `decode`, `reconstruct`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from latens.cli import console, inputs, outputs, sheets
+from latens.cli.failures import bad_data
+from latens.cli.options import (
+    AddressOption,
+    ColumnsOption,
+    InvertOption,
+    JsonOption,
+    ModelOption,
+    ScaleOption,
+    SeedOption,
+    connect,
+    named,
+)
+from latens.results import Encoding
+
+_SHOWN_COORDINATES = 8
+
+ImagesArgument = Annotated[
+    list[Path], typer.Argument(help="Pictures, folders of them, .npy or .npz.", show_default=False)
+]
+
+
+def encode(
+    context: typer.Context,
+    images: ImagesArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help=".npz (mean, log_var, latents) or .npy (the means)."),
+    ] = None,
+    draw: Annotated[bool, typer.Option(help="Also draw a latent from each posterior.")] = False,
+    seed: SeedOption = None,
+    invert: InvertOption = False,
+    model: ModelOption = "",
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Turns images into latents: the mean and log-variance of their posterior.
+
+    Without --output the means are shown. --seed asks to draw.
+
+    Examples:
+      latens encode three.png
+      latens encode scans/ -o codes.npz
+    """
+    target = outputs.output(output, outputs.ARRAYS) if output else None
+    files = inputs.files_of(images)
+    with connect(context, address) as client, console.progress("encode") as progress:
+        pixels = inputs.read_images(files, client.model(**named(model)), invert=invert)
+        done = client.encode(pixels, draw=draw, seed=seed, progress=progress, **named(model))
+    arrays = {"mean": done.mean, "log_var": done.log_var, "latents": done.latents}
+    present = {name: array for name, array in arrays.items() if array is not None}
+    if target is not None:
+        content = outputs.npz_bytes(present) if target.kind == ".npz" else None
+        target.write(content or outputs.npy_bytes(done.mean))
+    if as_json:
+        _encoding_json(done, present, target)
+    elif target is None:
+        _show_means(done, [str(path) for path in files])
+
+
+def _encoding_json(
+    done: Encoding, present: dict[str, NDArray[Any]], target: outputs.Output | None
+) -> None:
+    facts: dict[str, Any] = {"count": len(done.mean), "version": done.version, "seed": done.seed}
+    if target is None:
+        facts |= {name: array.tolist() for name, array in present.items()}
+    else:
+        facts["output"] = str(target.path)
+    console.print_json(facts)
+
+
+def _show_means(done: Encoding, names: list[str]) -> None:
+    """The first coordinates of each mean, beside the file's name where each file is one image."""
+    rows = done.mean.reshape(len(done.mean), -1)
+    labels = names if len(names) == len(rows) else [str(number) for number in range(len(rows))]
+    shown = rows[:, :_SHOWN_COORDINATES]
+    columns = ("image", *(f"mean {index}" for index in range(shown.shape[1])))
+    table = [
+        (label, *(f"{value:+.3f}" for value in row))
+        for label, row in zip(labels, shown, strict=True)
+    ]
+    console.print_table("", columns, table)
+    if rows.shape[1] > _SHOWN_COORDINATES:
+        console.note(f"{rows.shape[1]} coordinates each; --output or --json gives all")
+
+
+def decode(
+    context: typer.Context,
+    latents: Annotated[
+        Path | None, typer.Argument(help="Latents, .npy or .npz.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help=".png, .npy, .npz, or a folder/.")
+    ] = ...,  # type: ignore[assignment]  # how typer says required
+    at: Annotated[
+        list[str] | None,
+        typer.Option(help="A latent by its coordinates, as 0.5,-1; may be repeated."),
+    ] = None,
+    columns: ColumnsOption = None,
+    scale: ScaleOption = None,
+    model: ModelOption = "",
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Turns latents into images.
+
+    Examples:
+      latens decode codes.npz -o images.png
+      latens decode --at 0.5,-1 --at 0,0 -o pair.png
+    """
+    target = outputs.output(output, (*outputs.PICTURES, *outputs.ARRAYS, outputs.FOLDER))
+    if (latents is None) == (not at):
+        raise typer.BadParameter("expected either a file of latents or --at")
+    given = inputs.read_latents(latents) if latents else None
+    points = [_coordinates(text) for text in at or ()]
+    with connect(context, address) as client, console.progress("decode") as progress:
+        if given is None:
+            given = _stacked(points, client.model(**named(model)).latent_shape)
+        done = client.decode(
+            given, image_dtype=target.image_dtype, progress=progress, **named(model)
+        )
+    outputs.write_images(target, done.images, {"latents": given}, columns=columns, scale=scale)
+    if as_json:
+        console.print_json(
+            {"output": str(target.path), "count": len(done.images), "version": done.version}
+        )
+
+
+def _coordinates(text: str) -> list[float]:
+    try:
+        return inputs.numbers(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: expected numbers as 0.5,-1") from error
+
+
+def _stacked(points: list[list[float]], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    size = int(np.prod(shape))
+    for point in points:
+        if len(point) != size:
+            raise bad_data(f"--at: the model has {size} coordinates, got {len(point)}")
+    return np.array(points, np.float32).reshape(-1, *shape)
+
+
+def reconstruct(
+    context: typer.Context,
+    images: ImagesArgument,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help=".png (each image above its reconstruction), .npy, .npz, folder/.",
+        ),
+    ],
+    columns: ColumnsOption = None,
+    scale: ScaleOption = None,
+    invert: InvertOption = False,
+    model: ModelOption = "",
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Encodes images and decodes the means again, to see what the model keeps of them.
+
+    Examples:
+      latens reconstruct digits/ -o compared.png
+    """
+    target = outputs.output(output, (*outputs.PICTURES, *outputs.ARRAYS, outputs.FOLDER))
+    files = inputs.files_of(images)
+    with connect(context, address) as client, console.progress("reconstruct") as progress:
+        pixels = inputs.read_images(files, client.model(**named(model)), invert=invert)
+        encoded = client.encode(pixels, progress=progress, **named(model))
+        decoded = client.decode(
+            encoded.mean, image_dtype=target.image_dtype, progress=progress, **named(model)
+        )
+    shown = decoded.images
+    if target.kind == ".png":
+        shown, columns = sheets.beside(
+            sheets.as_bytes(pixels), sheets.as_bytes(decoded.images), columns
+        )
+    arrays = {"originals": pixels, "latents": encoded.mean}
+    outputs.write_images(target, shown, arrays, columns=columns, scale=scale)
+    if as_json:
+        console.print_json(
+            {"output": str(target.path), "count": len(pixels), "version": decoded.version}
+        )
+
+
+COMMANDS = (encode, decode, reconstruct)

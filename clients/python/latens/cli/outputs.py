@@ -1,0 +1,182 @@
+"""Where results go. Looked at before any work is done, and written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from PIL import Image
+
+from latens.cli import sheets
+from latens.cli.failures import CommandError, bad_data
+
+PICTURES = (".png",)
+ARRAYS = (".npy", ".npz")
+FOLDER = "/"
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file of a kind that we can write, or a folder for one PNG an image."""
+
+    path: Path
+    kind: str
+    """`.png`, `.gif`, `.npy`, `.npz`, or `/` for a folder."""
+
+    @property
+    def image_dtype(self) -> str:
+        """What to ask of the server: whole bytes for pictures, floats for arrays."""
+        return "float32" if self.kind in ARRAYS else "uint8"
+
+    def write(self, content: bytes) -> None:
+        write_atomically(self.path, content)
+
+
+def output(text: Path, kinds: Sequence[str]) -> Output:
+    """Checks where a result is to go.
+
+    Raises:
+        typer.BadParameter: another kind, a missing folder, or no right to write there.
+    """
+    wanted = ", ".join("a folder/" if kind == FOLDER else kind for kind in kinds)
+    if FOLDER in kinds and (text.is_dir() or not text.suffix):
+        found = Output(text, FOLDER)
+    elif text.suffix.lower() in kinds:
+        found = Output(text, text.suffix.lower())
+    else:
+        raise _refused(f"{text}: expected {wanted}")
+    place = _nearest(text) if found.kind == FOLDER else text.parent
+    if not place.is_dir():
+        raise _refused(f"{place} is no folder")
+    if found.kind != FOLDER and text.is_dir():
+        raise _refused(f"{text} is a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise _refused(f"{place} cannot be written to")
+    return found
+
+
+def _nearest(path: Path) -> Path:
+    """The folder itself, or the nearest above it that exists."""
+    return next((place for place in (path, *path.parents) if place.exists()), path)
+
+
+def _refused(text: str) -> typer.BadParameter:
+    return typer.BadParameter(text, param_hint="--output")
+
+
+def write_images(
+    target: Output,
+    images: NDArray[Any],
+    arrays: Mapping[str, NDArray[Any]],
+    *,
+    columns: int | None = None,
+    scale: int | None = None,
+    gap: int = 1,
+) -> None:
+    """Writes images `[n, channels, height, width]`, as the kind of the output asks.
+
+    Args:
+        target: where to.
+        images: float32 in [0, 1] or uint8.
+        arrays: what else an .npz holds, by name.
+        columns: images a line of a sheet.
+        scale: pixels a pixel.
+        gap: pixels between the images of a sheet.
+    """
+    if target.kind == ".npy":
+        target.write(npy_bytes(images))
+    elif target.kind == ".npz":
+        target.write(npz_bytes({"images": images, **arrays}))
+    elif target.kind == FOLDER:
+        _write_folder(target.path, sheets.as_bytes(images), scale or 1)
+    else:
+        pixels = sheets.as_bytes(images)
+        picture = sheets.sheet(pixels, columns, gap)
+        target.write(png_bytes(sheets.enlarged(picture, scale or sheets.tile_scale(pixels))))
+
+
+def _write_folder(folder: Path, images: sheets.Pixels, scale: int) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"{folder}: {error.strerror or error}") from error
+    digits = len(str(len(images) - 1))
+    for number, image in enumerate(images):
+        picture = sheets.enlarged(image.transpose(1, 2, 0), scale)
+        write_atomically(folder / f"{number:0{digits}}.png", png_bytes(picture))
+
+
+def png_bytes(picture: sheets.Pixels) -> bytes:
+    buffer = io.BytesIO()
+    _picture(picture).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def gif_bytes(frames: Sequence[sheets.Pixels], milliseconds: int) -> bytes:
+    """An animation that plays the frames and back again, for ever."""
+    there_and_back = [_picture(frame) for frame in [*frames, *frames[-2:0:-1]]]
+    buffer = io.BytesIO()
+    there_and_back[0].save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=there_and_back[1:],
+        duration=milliseconds,
+        loop=0,
+    )
+    return buffer.getvalue()
+
+
+def _picture(pixels: sheets.Pixels) -> Image.Image:
+    channels = pixels.shape[-1]
+    if channels not in (1, 3):
+        raise bad_data(f"images of {channels} channels make no picture; write an .npy instead")
+    return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+
+
+def npy_bytes(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
+    return buffer.getvalue()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes beside the file and renames over it; what was there stays until all is written.
+
+    Raises:
+        CommandError: it cannot be written.
+    """
+    name = ""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".latens-", delete=False) as part:
+            name = part.name
+            part.write(content)
+            os.fchmod(part.fileno(), 0o666 & ~_umask())
+        Path(name).replace(path)
+        name = ""
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror or error}") from error
+    finally:
+        if name:
+            Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process's mask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
