@@ -1,0 +1,209 @@
+"""What surrounds every gRPC call: its context, errors as statuses, metrics, a log line.
+
+grpc.aio sends the text of an exception that escapes a handler to the client. So this one comes
+first of all interceptors, and nothing but a status of `serving.status` leaves it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+import grpc
+from google.rpc import status_pb2
+
+from serving import status
+from serving.calls import CallContext
+from serving.errors import LatensError
+from serving.metrics import Metrics
+
+log = logging.getLogger("serving.calls")
+
+CALL: ContextVar[CallContext] = ContextVar("call")
+
+_DETAILS_KEY = "grpc-status-details-bin"
+_REQUEST_ID_KEY = "x-request-id"
+_LONGEST_REQUEST_ID = 64
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+# Subscripted in the type stubs only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Behavior: TypeAlias = "Callable[[Any, Context], Awaitable[Any]]"
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Surrounds the handlers of all services."""
+
+    def __init__(self, metrics: Metrics, *, max_deadline: float, log_calls: str) -> None:
+        self._metrics = metrics
+        self._max_deadline = max_deadline
+        self._log_calls = log_calls
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:  # the library answers UNIMPLEMENTED
+                self._metrics.handled.labels("unary", "unknown", "unknown", "UNIMPLEMENTED").inc()
+                return handler
+            wrapped = self._wrapped[method] = self._wrap(method, handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        kinds = {
+            (False, False): ("unary", handler.unary_unary, grpc.unary_unary_rpc_method_handler),
+            (False, True): (
+                "server_stream",
+                _writing(handler.unary_stream),
+                grpc.unary_stream_rpc_method_handler,
+            ),
+            (True, True): (
+                "bidi_stream",
+                _writing(handler.stream_stream),
+                grpc.stream_stream_rpc_method_handler,
+            ),
+        }
+        kind, behavior, make = kinds[handler.request_streaming, handler.response_streaming]
+        surrounded = _Surrounded(
+            behavior, method, kind, self._metrics, self._max_deadline, self._log_calls
+        )
+        return make(surrounded, handler.request_deserializer, handler.response_serializer)
+
+
+class _Surrounded:
+    """One method's handler, with what surrounds it."""
+
+    def __init__(
+        self,
+        behavior: Behavior,
+        method: str,
+        kind: str,
+        metrics: Metrics,
+        max_deadline: float,
+        log_calls: str,
+    ) -> None:
+        _, service, self._name = method.rsplit("/", 2)
+        labels = (kind, service, self._name)
+        self._behavior = behavior
+        self._method = method
+        self._is_stream = kind != "unary"
+        self._max_deadline = max_deadline
+        self._log_calls = log_calls
+        self._metrics = metrics
+        self._started = metrics.started.labels(*labels)
+        self._handling = metrics.handling.labels(*labels)
+        self._handled = {
+            code: metrics.handled.labels(*labels, code.name) for code in grpc.StatusCode
+        }
+
+    async def __call__(self, request: Any, context: Context) -> Any:
+        call = self._call_of(context)
+        CALL.set(call)
+        begun = time.monotonic()
+        code, reason = grpc.StatusCode.OK, ""
+        self._started.inc()
+        self._metrics.in_flight.inc()
+        try:
+            return await self._behavior(request, context)
+        except LatensError as error:
+            code, reason = status.code_of(error), error.reason
+            if code is grpc.StatusCode.INTERNAL:
+                await _abort(context, _incident(call, self._method, error))
+            await _abort(context, status.status_of(error), status.trailers_of(error))
+        except grpc.aio.AbortError:
+            code = _CODES.get(context.code(), grpc.StatusCode.UNKNOWN)  # type: ignore[call-overload]
+            raise
+        except asyncio.CancelledError:
+            late = call.deadline is not None and time.monotonic() >= call.deadline
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            raise
+        except Exception as error:
+            code, reason = grpc.StatusCode.INTERNAL, "INTERNAL"
+            await _abort(context, _incident(call, self._method, error))
+        finally:
+            self._metrics.in_flight.dec()
+            self._record(call, code, reason, time.monotonic() - begun)
+
+    def _call_of(self, context: Context) -> CallContext:
+        remaining = context.time_remaining()
+        if self._is_stream:
+            seconds = remaining
+        else:
+            seconds = min(remaining or self._max_deadline, self._max_deadline)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        return CallContext(deadline, _request_id(context))
+
+    def _record(
+        self, call: CallContext, code: grpc.StatusCode, reason: str, seconds: float
+    ) -> None:
+        self._handled[code].inc()
+        self._handling.observe(seconds)
+        if reason:
+            self._metrics.refused.labels(reason).inc()
+        elif call.rows and code is grpc.StatusCode.OK:
+            self._metrics.rows.labels(call.model, self._name).inc(call.rows)
+        ok = code is grpc.StatusCode.OK
+        if self._log_calls == "all" or (self._log_calls == "failures" and not ok):
+            log.info(
+                "call",
+                extra={
+                    "facts": {
+                        "method": self._method,
+                        "code": code.name,
+                        "reason": reason,
+                        "model": call.model,
+                        "version": call.version,
+                        "rows": call.rows,
+                        "seconds": round(seconds, 6),
+                        "request_id": call.request_id,
+                    }
+                },
+            )
+
+
+def _writing(behavior: Any) -> Behavior:
+    """A streaming handler of either kind, generator or writer, as a writer."""
+
+    async def write(request: Any, context: Context) -> None:
+        answer = behavior(request, context)
+        if not hasattr(answer, "__aiter__"):
+            await answer
+            return
+        async for message in answer:
+            await context.write(message)
+
+    return write
+
+
+def _incident(call: CallContext, method: str, error: Exception) -> status_pb2.Status:
+    """Logs an exception under a new incident's name."""
+    incident = secrets.token_hex(8)
+    facts = {"incident": incident, "method": method, "request_id": call.request_id}
+    log.error("internal error", exc_info=error, extra={"facts": facts})
+    return status.status_of_incident(incident)
+
+
+async def _abort(
+    context: Context, rich: status_pb2.Status, trailers: tuple[tuple[str, str], ...] = ()
+) -> None:
+    details = (_DETAILS_KEY, rich.SerializeToString())
+    await context.abort(_CODES[rich.code], rich.message, (details, *trailers))
+
+
+def _request_id(context: Context) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == _REQUEST_ID_KEY and isinstance(value, str):
+            return value[:_LONGEST_REQUEST_ID]
+    return ""

@@ -1,0 +1,143 @@
+"""A server's life: up, load, serve, drain, down."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import signal
+
+from serving.batcher import BatchReport
+from serving.errors import DrainingError
+from serving.health import Health
+from serving.loading import load
+from serving.metrics import Metrics
+from serving.repository import Repository, State
+from serving.server import bind, make_server
+from serving.service import LatentService
+from serving.settings import Settings
+from serving.web import WebServer, application
+
+log = logging.getLogger(__name__)
+
+_LAST_ANSWERS_SECONDS = 1.0
+
+
+class NothingToServeError(Exception):
+    """The repository holds no model, or none that can be served."""
+
+    def __init__(self, message: str, *, refused: bool) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class Latens:
+    """One server process: its parts, and the order in which they come and go."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Takes both ports.
+
+        Raises:
+            OSError: one of them cannot be had.
+        """
+        self.settings = settings
+        self.metrics = Metrics()
+        self.failed: BaseException | None = None
+        self._stop = asyncio.Event()
+        self._patient = True
+        self.models = Repository(
+            settings.repository,
+            functools.partial(load, options=settings.load_options(), observer=self),
+            default_model=settings.default_model,
+            max_versions=settings.max_versions,
+        )
+        self.models.on_change(self.metrics.entry_changed)
+        self.health = Health(self.metrics, self.models)
+        self.service = LatentService(self.models)
+        self._grpc = make_server(settings, self.service, self.health, self.metrics)
+        self.port = bind(self._grpc, settings.host, settings.port)
+        self._web = WebServer(
+            application(self.metrics, self.health), settings.host, settings.http_port
+        )
+        self.http_port = self._web.port
+
+    async def start(self) -> None:
+        """Listens, loads every model, and only then says SERVING.
+
+        Raises:
+            NothingToServeError: there is no model that could answer.
+        """
+        self._take_signals()
+        await self.health.set_serving(False)
+        self._web.start()
+        await self._grpc.start()
+        await self.models.refresh()
+        self._check_models()
+        await self.health.set_serving(True)
+        facts = {
+            "address": f"{self.settings.host}:{self.port}",
+            "http_address": f"{self.settings.host}:{self.http_port}",
+            "default_model": self.models.default_name,
+        }
+        log.info("serving", extra={"facts": facts})
+
+    async def run_until_stopped(self) -> None:
+        """Waits for a signal, or for an engine to be lost, and takes leave in good order."""
+        await self._stop.wait()
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Says NOT_SERVING, waits, refuses what is new, finishes what was accepted, ends."""
+        log.info("draining", extra={"facts": {"calls": self.service.calls_in_flight}})
+        await self.health.drain()
+        if self._patient and self.failed is None:
+            await asyncio.sleep(self.settings.drain_delay)
+        self.service.refuse(functools.partial(DrainingError, "the server is shutting down"))
+        await self.service.wait_idle(self.settings.grace)
+        await self._grpc.stop(_LAST_ANSWERS_SECONDS)
+        self.models.close()
+        await self._web.stop()
+        log.info("stopped")
+
+    async def abandon(self) -> None:
+        """Ends at once: it never came to serve."""
+        await self._grpc.stop(None)
+        self.models.close()
+        await self._web.stop()
+
+    def ran(self, model: str, graph: str, provider: str, report: BatchReport) -> None:
+        """Told of each run of an engine."""
+        self.metrics.ran(model, graph, provider, report)
+
+    def lost(self, model: str, graph: str, error: BaseException) -> None:
+        """Told when an engine is gone: the process ends, so that it is started anew."""
+        facts = {"model": model, "graph": graph, "error": str(error)}
+        log.critical("engine lost", extra={"facts": facts})
+        self.failed = error
+        self._stop.set()
+
+    def _check_models(self) -> None:
+        entries = self.models.entries()
+        if any(entry.state is State.READY for entry in entries):
+            return
+        root = self.settings.repository
+        if not entries:
+            raise NothingToServeError(
+                f"no model in {root}: export one with latens-export RUN --repository {root}",
+                refused=False,
+            )
+        reasons = "\n".join(f"  {entry.name}/{entry.version}: {entry.reason}" for entry in entries)
+        raise NothingToServeError(f"every model in {root} was refused:\n{reasons}", refused=True)
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled, number)
+
+    def _signalled(self, number: int) -> None:
+        if self._stop.is_set():
+            os._exit(128 + number)  # asked twice: at once, whatever is under way
+        # Ctrl-C is a person who waits; SIGTERM is a platform whose routes lag behind.
+        self._patient = number == signal.SIGTERM
+        self._stop.set()

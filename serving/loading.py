@@ -1,0 +1,224 @@
+"""From a bundle on disk to a model that may answer: verified, probed, warmed, or refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.batcher import Batcher, BatchLimits, BatchReport
+from serving.bundle import (
+    BundleError,
+    BundleManifest,
+    Probe,
+    read_manifest,
+    read_probe,
+    verified_bytes,
+)
+from serving.engine import (
+    CPU_PROVIDER,
+    DeviceLostError,
+    DeviceMemoryError,
+    Engine,
+    EngineError,
+    EngineSettings,
+    OnnxEngine,
+)
+from serving.errors import BundleRefusedError, EngineFailedError, OutOfDeviceMemoryError
+from serving.model import CallLimits, LoadedModel
+
+Floats = NDArray[np.float32]
+
+# A run on the CPU longer than this makes everyone else wait for too long.
+_LONGEST_CPU_RUN_SECONDS = 0.05
+_SMALLEST_BATCH = 16
+_MEASURED_ROWS = 64
+_MEASUREMENTS = 3
+
+
+class ModelObserver(Protocol):
+    """Told what happens in a loaded model."""
+
+    def ran(self, model: str, graph: str, provider: str, report: BatchReport) -> None:
+        """A batch was run."""
+
+    def lost(self, model: str, graph: str, error: BaseException) -> None:
+        """An engine is gone; only a new process helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How models are loaded and run."""
+
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    max_rows: int = 16384
+    max_message_bytes: int = 64 << 20
+    max_batch_rows: int = 8192
+    queue_rows: int = 65536
+    queue_bytes: int = 256 << 20
+    inline_seconds: float = 0.001
+    """Runs shorter than this stay in the event loop: a thread's hand-over costs more."""
+
+
+def load(directory: Path, options: LoadOptions, observer: ModelObserver) -> LoadedModel:
+    """Loads one version of one model; blocks for as long as that takes.
+
+    Raises:
+        BundleRefusedError: it cannot be served; the message says why.
+    """
+    try:
+        return _load(directory, options, observer)
+    except (BundleError, EngineError) as error:
+        raise BundleRefusedError(str(error)) from error
+
+
+def _load(directory: Path, options: LoadOptions, observer: ModelObserver) -> LoadedModel:
+    manifest = read_manifest(directory)
+    probe = read_probe(verified_bytes(directory, manifest.probe), manifest.contract)
+    encoder = OnnxEngine(verified_bytes(directory, manifest.encoder), options.engine)
+    decoder = OnnxEngine(verified_bytes(directory, manifest.decoder), options.engine)
+    _check_signature(manifest, encoder, decoder)
+    check_probe(probe, encoder, decoder, manifest.contract.tolerance)
+    limits = CallLimits.for_contract(manifest.contract, options.max_rows, options.max_message_bytes)
+
+    def close() -> None:
+        encoder.close()
+        decoder.close()
+
+    return LoadedModel(
+        manifest,
+        _batcher("encoder", encoder, manifest, options, observer),
+        _batcher("decoder", decoder, manifest, options, observer),
+        limits,
+        provider=encoder.provider,
+        device_fallback=encoder.device_fallback,
+        close=close,
+    )
+
+
+def _check_signature(manifest: BundleManifest, encoder: Engine, decoder: Engine) -> None:
+    """The graphs' shapes are those that the contract promises."""
+    contract = manifest.contract
+    image, latent = tuple(contract.image_shape), tuple(contract.latent_shape)
+    heads = [latent] if contract.posterior == "point" else [latent, latent]
+    shapes = [
+        ("encoder input", [encoder.input.row_shape], [image]),
+        ("encoder outputs", [spec.row_shape for spec in encoder.outputs], heads),
+        ("decoder input", [decoder.input.row_shape], [latent]),
+        ("decoder outputs", [spec.row_shape for spec in decoder.outputs], [image]),
+    ]
+    for what, got, expected in shapes:
+        if got != expected:
+            raise BundleError(f"{what}: the contract says rows of {expected}, the graph has {got}")
+
+
+def check_probe(probe: Probe, encoder: Engine, decoder: Engine, tolerance: float) -> None:
+    """Runs the probe on the device that will serve, and compares with the training framework.
+
+    Raises:
+        BundleError: an output differs by more than the tolerance, or is not finite.
+    """
+    encoded = encoder.run(probe.images)
+    expected = {"mean": probe.mean, "log_var": probe.log_var}
+    for (name, wanted), got in zip(expected.items(), encoded, strict=False):
+        _compare(name, wanted, got, tolerance)
+    _compare("images", probe.decoded, decoder.run(probe.latents)[0], tolerance)
+
+
+def _compare(name: str, wanted: Floats | None, got: Floats, tolerance: float) -> None:
+    if wanted is None or wanted.shape != got.shape:
+        shape = None if wanted is None else wanted.shape
+        raise BundleError(
+            f"probe: {name}: expected an array of {shape}, the graph gave {got.shape}"
+        )
+    difference = float(np.abs(wanted - got).max(initial=0))
+    if not difference <= tolerance:  # also when it is NaN
+        raise BundleError(
+            f"probe: {name}: differs from the training framework by {difference:.3g}, "
+            f"the bundle's tolerance is {tolerance:.3g}"
+        )
+
+
+def _batcher(
+    graph: str,
+    engine: Engine,
+    manifest: BundleManifest,
+    options: LoadOptions,
+    observer: ModelObserver,
+) -> Batcher:
+    cost = _measure(engine)
+    name = manifest.name
+
+    def lost(error: BaseException) -> None:
+        observer.lost(name, graph, error)
+
+    return Batcher(
+        _translated(engine, lost),
+        BatchLimits(
+            cost.batch_rows(engine, options.max_batch_rows), options.queue_rows, options.queue_bytes
+        ),
+        runs_inline=lambda rows: cost.seconds(rows) < options.inline_seconds,
+        report=lambda report: observer.ran(name, graph, engine.provider, report),
+        died=lost,
+        name=f"{name}-{manifest.version}-{graph}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RunCost:
+    """What a run of n rows takes, as a line through two measurements."""
+
+    start_seconds: float
+    row_seconds: float
+
+    def seconds(self, rows: int) -> float:
+        return self.start_seconds + self.row_seconds * rows
+
+    def batch_rows(self, engine: Engine, most: int) -> int:
+        """The largest power of two whose run is not too long; on a GPU, as many as allowed."""
+        if engine.provider != CPU_PROVIDER:
+            return most
+        fitting = int(_LONGEST_CPU_RUN_SECONDS / max(self.row_seconds, 1e-9))
+        return min(most, max(_SMALLEST_BATCH, 1 << max(fitting.bit_length() - 1, 0)))
+
+
+def _measure(engine: Engine) -> RunCost:
+    """Warms the engine, and measures it on the way."""
+    one, many = (_run_seconds(engine, rows) for rows in (1, _MEASURED_ROWS))
+    row = max(many - one, 0.0) / (_MEASURED_ROWS - 1)
+    return RunCost(max(one - row, 0.0), row)
+
+
+def _run_seconds(engine: Engine, rows: int) -> float:
+    batch = np.zeros((rows, *engine.input.row_shape), engine.input.dtype)
+    engine.run(batch)  # the first one allocates
+    seconds = []
+    for _ in range(_MEASUREMENTS):
+        begun = time.perf_counter()
+        engine.run(batch)
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds)
+
+
+def _translated(
+    engine: Engine, lost: Callable[[BaseException], None]
+) -> Callable[[Floats], tuple[Floats, ...]]:
+    """The engine's run, its failures put into the service's words."""
+
+    def run(rows: Floats) -> tuple[Floats, ...]:
+        try:
+            return engine.run(rows)
+        except DeviceMemoryError as error:
+            raise OutOfDeviceMemoryError(
+                f"the device has not enough memory for {len(rows)} rows; send fewer"
+            ) from error
+        except DeviceLostError as error:
+            lost(error)
+            raise EngineFailedError("the device is lost") from error
+
+    return run

@@ -1,0 +1,169 @@
+"""Every metric of the server, in one place.
+
+Base units; labels take their values from what the server holds, never from a caller's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from serving.batcher import BatchReport
+from serving.repository import Entry, State
+
+_CALL_LABELS = ("grpc_type", "grpc_service", "grpc_method")
+_GRAPH_LABELS = ("model", "graph")
+_FAST = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_POWERS_OF_TWO = tuple(2**power for power in range(14))
+
+
+class Metrics:
+    """The metrics of one server process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._make_call_metrics()
+        self._make_engine_metrics()
+        self._make_model_metrics()
+
+    def _make_call_metrics(self) -> None:
+        self.started = self._counter(
+            "grpc_server_started", "RPCs started on the server.", _CALL_LABELS
+        )
+        self.handled = self._counter(
+            "grpc_server_handled", "RPCs completed on the server.", (*_CALL_LABELS, "grpc_code")
+        )
+        self.handling = Histogram(
+            "grpc_server_handling_seconds",
+            "Time from the start of an RPC's handler to its end.",
+            _CALL_LABELS,
+            buckets=_FAST,
+            registry=self.registry,
+        )
+        self.in_flight = self._gauge(
+            "latens_calls_in_flight", "Calls that were accepted and not yet answered."
+        )
+        self.rows = self._counter(
+            "latens_rows", "Rows answered, by model and method.", ("model", "grpc_method")
+        )
+        self.refused = self._counter(
+            "latens_refused_calls", "Calls that ended in an error, by its reason.", ("reason",)
+        )
+
+    def _make_engine_metrics(self) -> None:
+        self.batch_rows = Histogram(
+            "latens_batch_rows",
+            "Rows of one run of an engine.",
+            _GRAPH_LABELS,
+            buckets=_POWERS_OF_TWO,
+            registry=self.registry,
+        )
+        self.queue_wait = Histogram(
+            "latens_queue_wait_seconds",
+            "Time that a call waited for the engine.",
+            _GRAPH_LABELS,
+            buckets=_FAST,
+            registry=self.registry,
+        )
+        self.inference = Histogram(
+            "latens_inference_seconds",
+            "Time of one run of an engine.",
+            (*_GRAPH_LABELS, "provider"),
+            buckets=_FAST,
+            registry=self.registry,
+        )
+        self.failed_runs = self._counter(
+            "latens_failed_runs", "Runs of an engine that failed.", _GRAPH_LABELS
+        )
+        self.queue_rows = self._gauge(
+            "latens_queue_rows", "Rows that wait for an engine or run in it.", _GRAPH_LABELS
+        )
+        self.queue_bytes = self._gauge(
+            "latens_queue_bytes", "Bytes of rows that wait or run.", _GRAPH_LABELS
+        )
+        self.queue_capacity = self._gauge(
+            "latens_queue_capacity_rows", "Rows that may wait or run.", _GRAPH_LABELS
+        )
+
+    def _make_model_metrics(self) -> None:
+        self.ready = self._gauge(
+            "latens_ready", "1 when the server answers calls, 0 before and after."
+        )
+        self.model_ready = self._gauge(
+            "latens_model_ready", "1 when a version of a model answers.", ("model", "version")
+        )
+        self.model_info = self._gauge(
+            "latens_model_info",
+            "Always 1; the labels describe the version.",
+            ("model", "version", "encoder_sha256", "precision", "provider"),
+        )
+        self.loads = self._counter(
+            "latens_model_loads", "Attempts to load a version of a model.", ("model", "result")
+        )
+        self.device_fallback = self._gauge(
+            "latens_device_fallback", "1 when a GPU was wanted and the CPU is used."
+        )
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def ran(self, model: str, graph: str, provider: str, report: BatchReport) -> None:
+        """Records one run of an engine."""
+        self.batch_rows.labels(model, graph).observe(report.rows)
+        self.inference.labels(model, graph, provider).observe(report.run_seconds)
+        wait = self.queue_wait.labels(model, graph)
+        for seconds in report.wait_seconds:
+            wait.observe(seconds)
+        if report.failed:
+            self.failed_runs.labels(model, graph).inc()
+
+    def entry_changed(self, entry: Entry) -> None:
+        """Follows a version of a model through its life."""
+        version = str(entry.version)
+        if entry.state in (State.READY, State.FAILED):
+            self.loads.labels(entry.name, "failed" if entry.reason else "ok").inc()
+        self.model_ready.labels(entry.name, version).set(entry.state is State.READY)
+        if entry.state is State.READY and entry.model is not None:
+            self._describe(entry)
+
+    def _describe(self, entry: Entry) -> None:
+        model = entry.model
+        if model is None:
+            return
+        self.model_info.labels(
+            model.name,
+            model.version,
+            model.manifest.encoder.sha256,
+            model.contract.precision,
+            model.provider,
+        ).set(1)
+        self.device_fallback.set(model.device_fallback)
+        for graph, batcher in (("encoder", model.encoder), ("decoder", model.decoder)):
+            labels = (model.name, graph)
+            self.queue_rows.labels(*labels).set_function(_reader(batcher, "rows_admitted"))
+            self.queue_bytes.labels(*labels).set_function(_reader(batcher, "bytes_admitted"))
+            self.queue_capacity.labels(*labels).set(batcher.limits.queue_rows)
+
+    def exposition(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def _reader(source: object, attribute: str) -> Callable[[], float]:
+    return lambda: float(getattr(source, attribute))

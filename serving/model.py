@@ -1,0 +1,121 @@
+"""A loaded model: two graphs behind a batcher each, and the contract that holds for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.batcher import Batcher
+from serving.bundle import BundleManifest, LatentContract
+from serving.errors import DrainingError, InvalidInputError
+
+Floats = NDArray[np.float32]
+
+# What a message holds besides its arrays: names, shapes, tags. Far more than it ever is.
+_MESSAGE_OVERHEAD = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """What one call may carry."""
+
+    max_rows: int
+    max_message_bytes: int
+
+    @classmethod
+    def for_contract(cls, contract: LatentContract, rows: int, message_bytes: int) -> CallLimits:
+        """Lowers the row limit until float32 images with their latents fit into a message."""
+        row_bytes = 4 * (math.prod(contract.image_shape) + 2 * math.prod(contract.latent_shape))
+        fitting = (message_bytes - _MESSAGE_OVERHEAD) // row_bytes
+        return cls(max(1, min(rows, fitting)), message_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class PosteriorRows:
+    """The parameters of q(z|x), `[n, *latent_shape]` each; no log_var when it is a point."""
+
+    mean: Floats
+    log_var: Floats | None
+
+
+class LoadedModel:
+    """One version of one model, ready to answer."""
+
+    def __init__(
+        self,
+        manifest: BundleManifest,
+        encoder: Batcher,
+        decoder: Batcher,
+        limits: CallLimits,
+        *,
+        provider: str,
+        device_fallback: bool,
+        close: Callable[[], None],
+    ) -> None:
+        self.manifest = manifest
+        self.contract = manifest.contract
+        self.encoder = encoder
+        self.decoder = decoder
+        self.limits = limits
+        self.provider = provider
+        self.device_fallback = device_fallback
+        self._close = close
+        self._leases = 0
+        self._retiring = False
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        return str(self.manifest.version)
+
+    async def encode(self, images: Floats, deadline: float | None) -> PosteriorRows:
+        """Images `[n, *image_shape]` in [0, 1] to the parameters of their posteriors."""
+        outputs = await self.encoder.submit(images, deadline)
+        _refuse_overflow(outputs, "images", "the encoder")
+        return PosteriorRows(outputs[0], outputs[1] if len(outputs) > 1 else None)
+
+    async def decode(self, latents: Floats, deadline: float | None) -> Floats:
+        """Latents `[n, *latent_shape]` to images `[n, *image_shape]` in [0, 1]."""
+        outputs = await self.decoder.submit(latents, deadline)
+        _refuse_overflow(outputs, "latents", "the decoder")
+        return outputs[0]
+
+    @contextmanager
+    def lease(self) -> Iterator[None]:
+        """Holds the model open for a call: a retiring model closes when its last call ends."""
+        self._leases += 1
+        try:
+            yield
+        finally:
+            self._leases -= 1
+            self._close_if_idle()
+
+    def retire(self) -> None:
+        """Takes leave: calls that hold a lease are finished, then the engines are closed."""
+        self._retiring = True
+        self._close_if_idle()
+
+    @property
+    def is_idle(self) -> bool:
+        return self._leases == 0
+
+    def _close_if_idle(self) -> None:
+        if self._retiring and self._leases == 0:
+            for batcher in (self.encoder, self.decoder):
+                batcher.close(lambda: DrainingError("the model was unloaded"))
+            self._close()
+
+
+def _refuse_overflow(outputs: tuple[Floats, ...], field: str, graph: str) -> None:
+    for array in outputs:
+        # The sum is not finite when an element is not, and costs less than looking at each.
+        if not math.isfinite(float(array.sum(dtype=np.float64))):
+            raise InvalidInputError.at(field, f"{graph} overflows float32 at these values")

@@ -1,0 +1,185 @@
+"""The service itself: messages in, messages out, and no transport.
+
+Each method is the RPC of its name. It raises `serving.errors.LatensError` for whatever is the
+caller's to know. The same object stands behind every front end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from latens.tensors import to_message
+from latens.v1 import latens_pb2 as pb
+from numpy.typing import NDArray
+
+from serving import latent_math, validation
+from serving.calls import CallContext
+from serving.describe import description, page_of
+from serving.errors import InvalidInputError, LatensError
+from serving.model import LoadedModel
+from serving.repository import Repository
+
+# Seeds that the server chooses are exact in a double, so that no JSON reader rounds them.
+_SEED_BITS = 53
+
+
+class _NamesModel(Protocol):
+    model: str
+    version: str
+
+
+class LatentService:
+    """`latens.v1.LatentService` over the models of a repository."""
+
+    def __init__(self, models: Repository) -> None:
+        self._models = models
+        self.calls_in_flight = 0
+        self._refusal: Callable[[], LatensError] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def refuse(self, refusal: Callable[[], LatensError]) -> None:
+        """Refuses new calls from now on; those under way go on."""
+        self._refusal = refusal
+
+    async def wait_idle(self, seconds: float) -> bool:
+        """Waits until no call is under way; False if some still are after so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        return self._idle.is_set()
+
+    async def encode(self, request: pb.EncodeRequest, call: CallContext) -> pb.EncodeResponse:
+        with self._model(request, call) as model:
+            images = validation.images_of(request.images, "images", model)
+            call.rows = len(images)
+            rows = await model.encode(images, call.deadline)
+            response = pb.EncodeResponse(mean=to_message(rows.mean), version=model.version)
+            if rows.log_var is not None:
+                response.log_var.CopyFrom(to_message(rows.log_var))
+            if request.HasField("draw"):
+                response.seed = _seed(request.draw)
+                drawn = latent_math.draw_posterior(
+                    rows.mean, rows.log_var, seed=response.seed, first_row=request.draw.first_row
+                )
+                response.latents.CopyFrom(to_message(drawn))
+            return response
+
+    async def decode(self, request: pb.DecodeRequest, call: CallContext) -> pb.DecodeResponse:
+        with self._model(request, call) as model:
+            dtype = validation.image_dtype_of(request.image_dtype)
+            latents = validation.latents_of(request.latents, "latents", model)
+            call.rows = len(latents)
+            images = await model.decode(latents, call.deadline)
+            return pb.DecodeResponse(images=_pixels(images, dtype), version=model.version)
+
+    async def sample(self, request: pb.SampleRequest, call: CallContext) -> pb.SampleResponse:
+        with self._model(request, call) as model:
+            dtype = validation.image_dtype_of(request.image_dtype)
+            temperature = validation.temperature_of(request)
+            call.rows = validation.count_of(request.count, model)
+            response = pb.SampleResponse(seed=_seed(request), version=model.version)
+            latents = latent_math.draw_prior(
+                model.contract.latent_shape,
+                seed=response.seed,
+                first_row=request.first_row,
+                rows=call.rows,
+                temperature=temperature,
+            )
+            images = await model.decode(latents, call.deadline)
+            response.latents.CopyFrom(to_message(latents))
+            response.images.CopyFrom(_pixels(images, dtype))
+            return response
+
+    async def interpolate(
+        self, request: pb.InterpolateRequest, call: CallContext
+    ) -> pb.InterpolateResponse:
+        with self._model(request, call) as model:
+            dtype = validation.image_dtype_of(request.image_dtype)
+            steps = validation.steps_of(request)
+            spherical = validation.mode_of(request.mode) == pb.INTERPOLATION_MODE_SPHERICAL
+            starts, ends = await self._end_points(request, steps, model, call)
+            walk = latent_math.spherical_path if spherical else latent_math.linear_path
+            path = walk(starts, ends, steps)
+            points = path.reshape(-1, *model.contract.latent_shape)
+            call.rows = len(points)
+            images = await model.decode(points, call.deadline)
+            return pb.InterpolateResponse(
+                images=_pixels(images.reshape(len(path), steps, *images.shape[1:]), dtype),
+                latents=to_message(path),
+                version=model.version,
+            )
+
+    async def get_model(
+        self, request: pb.GetModelRequest, call: CallContext
+    ) -> pb.GetModelResponse:
+        with self._model(request, call):
+            entry = self._models.entry(request.model, request.version)
+            return pb.GetModelResponse(model=description(entry))
+
+    async def list_models(
+        self, request: pb.ListModelsRequest, call: CallContext
+    ) -> pb.ListModelsResponse:
+        del call
+        entries, next_token = page_of(self._models.entries(), request.page_size, request.page_token)
+        return pb.ListModelsResponse(
+            models=[description(entry) for entry in entries],
+            next_page_token=next_token,
+            default_model=self._models.default_name,
+        )
+
+    @contextlib.contextmanager
+    def _model(self, request: _NamesModel, call: CallContext) -> Iterator[LoadedModel]:
+        if self._refusal is not None:
+            raise self._refusal()
+        model = self._models.pick(request.model, request.version)
+        call.model, call.version = model.name, model.version
+        self.calls_in_flight += 1
+        self._idle.clear()
+        try:
+            with model.lease():
+                yield model
+        finally:
+            self.calls_in_flight -= 1
+            if not self.calls_in_flight:
+                self._idle.set()
+
+    async def _end_points(
+        self, request: pb.InterpolateRequest, steps: int, model: LoadedModel, call: CallContext
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The latents at both ends; all is checked before anything is encoded."""
+        given = [_end_rows(getattr(request, side), side, model) for side in ("starts", "ends")]
+        (starts, _), (ends, _) = given
+        if len(starts) != len(ends):
+            expected = f"expected as many rows as starts has, {len(starts)}"
+            raise InvalidInputError.at("ends", f"{expected}, got {len(ends)}")
+        validation.check_rows(len(starts) * steps, "steps", model)
+        latents = [
+            (await model.encode(rows, call.deadline)).mean if are_images else rows
+            for rows, are_images in given
+        ]
+        return latents[0], latents[1]
+
+
+def _end_rows(end: pb.Endpoints, side: str, model: LoadedModel) -> tuple[NDArray[np.float32], bool]:
+    """The rows of one end, and whether they are images."""
+    match end.WhichOneof("source"):
+        case "latents":
+            return validation.latents_of(end.latents, f"{side}.latents", model), False
+        case "images":
+            return validation.images_of(end.images, f"{side}.images", model), True
+    raise InvalidInputError.at(side, "expected latents or images, got neither")
+
+
+def _seed(request: pb.SampleRequest | pb.PosteriorDraw) -> int:
+    return request.seed if request.HasField("seed") else secrets.randbits(_SEED_BITS)
+
+
+def _pixels(images: NDArray[Any], dtype: int) -> pb.Tensor:
+    if dtype == pb.DATA_TYPE_UINT8:
+        images = (images * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return to_message(images)

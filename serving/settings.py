@@ -1,0 +1,115 @@
+"""The server's settings: each field is a flag, an environment variable and its help text."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from serving.engine import Device, EngineSettings
+from serving.loading import LoadOptions
+
+ENV_PREFIX = "LATENS_SERVE_"
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Bytes = Annotated[int, Field(ge=1024)]
+
+
+class Settings(BaseSettings):
+    """Serves the models of a repository by gRPC; metrics and probes on the HTTP port."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        cli_prog_name="latens-serve",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+    )
+
+    repository: Path = Path("models")
+    """The folder of models: <repository>/<model>/<version>/bundle.json and the files beside it."""
+    default_model: str = ""
+    """The model that a request without a name means; by default the first by name."""
+    max_versions: Count = 4
+    """How many versions of each model to hold, the newest ones."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on; 0.0.0.0 for all."""
+    port: Port = 50051
+    """The gRPC port; 0 for any free one."""
+    http_port: Port = 8080
+    """The HTTP port (/metrics, /healthz, /readyz); 0 for any free one."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the graphs run: cuda never falls back to the CPU, auto says so when it does."""
+    device_id: Annotated[int, Field(ge=0)] = 0
+    """Which GPU."""
+    threads: Count = 1
+    """Threads of one engine on the CPU."""
+    gpu_memory_limit: Annotated[int, Field(ge=0)] = 0
+    """Bytes that one engine may hold on the GPU; 0 for no limit."""
+    tf32: bool = False
+    """Let GPU matrix products round their inputs to 10 bits of mantissa."""
+
+    max_rows: Count = 16384
+    """The most rows of one call."""
+    max_message_bytes: Bytes = 64 << 20
+    """The most bytes of one message, either way."""
+    max_batch_rows: Count = 8192
+    """The most rows of one run; on the CPU fewer, where a run would take over 50 ms."""
+    queue_rows: Count = 65536
+    """The most rows of one graph that wait or run; beyond them calls are refused."""
+    queue_bytes: Bytes = 256 << 20
+    """The most bytes of the same."""
+    inline_seconds: Seconds = 0.001
+    """Runs that take less stay in the event loop; longer ones go to the engine's thread."""
+    max_deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
+    """Seconds that a call may take; also the deadline of a call that has none."""
+
+    drain_delay: Seconds = 2.0
+    """Seconds between saying NOT_SERVING and refusing calls, once SIGTERM has come."""
+    grace: Seconds = 30.0
+    """Seconds that calls under way have to end in, once new ones are refused."""
+
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """How log lines look; auto is text on a terminal and JSON elsewhere."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe line to log."""
+    log_calls: Literal["all", "failures", "none"] = "failures"
+    """Which calls get a log line of their own."""
+
+    def load_options(self) -> LoadOptions:
+        """What loading a model needs of this."""
+        return LoadOptions(
+            engine=EngineSettings(
+                device=Device(self.device),
+                device_id=self.device_id,
+                threads=self.threads,
+                gpu_memory_limit=self.gpu_memory_limit,
+                tf32=self.tf32,
+            ),
+            max_rows=self.max_rows,
+            max_message_bytes=self.max_message_bytes,
+            max_batch_rows=self.max_batch_rows,
+            queue_rows=self.queue_rows,
+            queue_bytes=self.queue_bytes,
+            inline_seconds=self.inline_seconds,
+        )
+
+
+def unknown_variables() -> list[str]:
+    """Variables with our prefix that are no setting: most likely misspelt."""
+    known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
+    return sorted(
+        name
+        for name in os.environ
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known
+    )

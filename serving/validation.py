@@ -1,0 +1,118 @@
+"""From messages to arrays that the engine may be given; every fault named with its field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from latens.tensors import TensorError, to_array
+from latens.v1 import latens_pb2 as pb
+from numpy.typing import NDArray
+
+from serving.errors import InvalidInputError, TooLargeError
+from serving.model import LoadedModel
+
+MAX_TEMPERATURE = 100.0
+
+
+def images_of(message: pb.Tensor, field: str, model: LoadedModel) -> NDArray[np.float32]:
+    """Images float32 `[n, *image_shape]` in [0, 1] from FLOAT32 or UINT8 ones.
+
+    Raises:
+        InvalidInputError: of another shape or type, no rows, or values that are no pixels.
+        TooLargeError: more rows than a call may carry.
+    """
+    array = _rows_of(message, field, "images", model.contract.image_shape, model)
+    if array.dtype == np.uint8:
+        return np.divide(array, np.float32(255), dtype=np.float32)
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0 and high <= 1):  # also when either is NaN
+        got = _non_finite(array) or f"{low:g} to {high:g}"
+        raise InvalidInputError.at(f"{field}.data", f"expected values in [0, 1], got {got}")
+    return array
+
+
+def latents_of(message: pb.Tensor, field: str, model: LoadedModel) -> NDArray[np.float32]:
+    """Latents float32 `[n, *latent_shape]`, finite; raises as `images_of` does."""
+    array = _rows_of(message, field, "latents", model.contract.latent_shape, model)
+    if array.dtype != np.float32:
+        raise InvalidInputError.at(f"{field}.dtype", "expected FLOAT32 for latents, got UINT8")
+    if got := _non_finite(array):
+        raise InvalidInputError.at(f"{field}.data", f"expected finite values, got {got}")
+    return array
+
+
+def image_dtype_of(code: int) -> int:
+    """The element type in which the caller wants images; FLOAT32 unless said."""
+    if code == pb.DATA_TYPE_UNSPECIFIED:
+        return pb.DATA_TYPE_FLOAT32
+    if code not in (pb.DATA_TYPE_FLOAT32, pb.DATA_TYPE_UINT8):
+        raise InvalidInputError.at("image_dtype", f"expected FLOAT32 or UINT8, got {code}")
+    return code
+
+
+def count_of(count: int, model: LoadedModel) -> int:
+    """How many rows to sample."""
+    if count < 1:
+        raise InvalidInputError.at("count", f"expected at least 1, got {count}")
+    check_rows(count, "count", model)
+    return count
+
+
+def temperature_of(request: pb.SampleRequest) -> float:
+    """The standard deviation of the latents to draw; 1 unless said."""
+    temperature = request.temperature if request.HasField("temperature") else 1.0
+    if not 0 <= temperature <= MAX_TEMPERATURE:
+        expected = f"expected a value in [0, {MAX_TEMPERATURE:g}]"
+        raise InvalidInputError.at("temperature", f"{expected}, got {temperature:g}")
+    return temperature
+
+
+def steps_of(request: pb.InterpolateRequest) -> int:
+    """The points of a path, both ends included."""
+    if request.steps < 2:
+        raise InvalidInputError.at("steps", f"expected at least 2, got {request.steps}")
+    return request.steps
+
+
+def mode_of(code: int) -> int:
+    """The shape of a path; LINEAR unless said."""
+    if code not in pb.InterpolationMode.values():
+        raise InvalidInputError.at("mode", f"expected LINEAR or SPHERICAL, got {code}")
+    return code or pb.INTERPOLATION_MODE_LINEAR
+
+
+def check_rows(rows: int, field: str, model: LoadedModel) -> None:
+    """Refuses more rows than one call may carry."""
+    limit = model.limits.max_rows
+    if rows > limit:
+        raise TooLargeError.at(
+            field, f"a call to {model.name} may carry {limit} rows, got {rows}; split it"
+        )
+
+
+def _rows_of(
+    message: pb.Tensor, field: str, what: str, row_shape: tuple[int, ...], model: LoadedModel
+) -> NDArray[Any]:
+    try:
+        array = to_array(message)
+    except TensorError as error:
+        raise InvalidInputError.at(f"{field}.{error.field}", str(error)) from error
+    if array.shape[1:] != row_shape or array.ndim == 0:
+        expected = ", ".join(["n", *map(str, row_shape)])
+        raise InvalidInputError.at(
+            f"{field}.shape",
+            f"expected {what} of shape [{expected}], got {list(array.shape)}",
+        )
+    if len(array) == 0:
+        raise InvalidInputError.at(f"{field}.shape", "expected at least 1 row, got 0")
+    check_rows(len(array), f"{field}.shape", model)
+    return array
+
+
+def _non_finite(array: NDArray[Any]) -> str:
+    """Where the first value that is not finite is; empty if all are."""
+    if np.isfinite(array).all():
+        return ""
+    place = np.argwhere(~np.isfinite(array))[0]
+    return f"{array[tuple(place)]} at {[int(index) for index in place]}"
