@@ -79,7 +79,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         surrounded = _Surrounded(
             behavior, method, kind, self._metrics, self._max_deadline, self._log_calls
         )
-        return make(surrounded, handler.request_deserializer, handler.response_serializer)
+        return make(surrounded.handle, handler.request_deserializer, handler.response_serializer)
 
 
 class _Surrounded:
@@ -104,11 +104,9 @@ class _Surrounded:
         self._metrics = metrics
         self._started = metrics.started.labels(*labels)
         self._handling = metrics.handling.labels(*labels)
-        self._handled = {
-            code: metrics.handled.labels(*labels, code.name) for code in grpc.StatusCode
-        }
+        self._labels = labels
 
-    async def __call__(self, request: Any, context: Context) -> Any:
+    async def handle(self, request: Any, context: Context) -> Any:
         call = self._call_of(context)
         CALL.set(call)
         begun = time.monotonic()
@@ -148,7 +146,7 @@ class _Surrounded:
     def _record(
         self, call: CallContext, code: grpc.StatusCode, reason: str, seconds: float
     ) -> None:
-        self._handled[code].inc()
+        self._metrics.handled.labels(*self._labels, code.name).inc()
         self._handling.observe(seconds)
         if reason:
             self._metrics.refused.labels(reason).inc()
