@@ -12,12 +12,16 @@ from pydantic_settings import CliApp, SettingsError
 
 from export.errors import ExportError, UsageError
 from export.settings import ExportSettings, unknown_variables
+from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+    from torch import Tensor
+
     from export.bundling import Bundle
+    from training.checkpoint import Checkpoint
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -25,15 +29,17 @@ TERMINATED = 143
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs `latens-export`; returns its exit code."""
+    previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        settings = _settings(arguments)
-        if settings.print_config:
-            print(settings.model_dump_json(indent=2, by_alias=True, exclude={"print_config"}))
-            return 0
-        return _run(settings)
-    except ExportError as error:
+        return _run(_settings(arguments))
+    except (ExportError, TrainingError) as error:
         print(f"latens-export: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("latens-export: interrupted, nothing was exported", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _settings(arguments: list[str] | None) -> ExportSettings:
@@ -51,20 +57,10 @@ def _settings(arguments: list[str] | None) -> ExportSettings:
 
 
 def _run(settings: ExportSettings) -> int:
-    """Exports, and turns what others raise into an exit code."""
-    from training.errors import TrainingError
-
-    previous = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        path, bundle = _export(settings)
-    except TrainingError as error:
-        print(f"latens-export: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("latens-export: interrupted, nothing was exported", file=sys.stderr)
-        return INTERRUPTED
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    if settings.print_config:
+        print(settings.model_dump_json(indent=2, by_alias=True, exclude={"print_config"}))
+        return 0
+    path, bundle = _export(settings)
     summary = _summary(path, settings, bundle)
     print(json.dumps(summary, indent=2) if settings.json_output else _text(summary))
     return 0
@@ -73,21 +69,29 @@ def _run(settings: ExportSettings) -> int:
 def _export(settings: ExportSettings) -> tuple[Path, Bundle]:
     from export.bundling import make_bundle
     from export.publish import publish, staging
-    from training import checkpoint, datasets
+    from training import checkpoint
 
     _step(f"reading {settings.run}")
     trained = checkpoint.load(settings.run)
-    dataset = datasets.load(trained.config.data.dataset, settings.data_dir)
+    images = _test_images(trained, settings)
+    with staging(settings.repository) as staged:
+        bundle = make_bundle(trained, images, settings.tolerance, _step)
+        name = settings.model_name
+        path = publish(staged, name, bundle.files, lambda version: bundle.manifest(name, version))
+    return path, bundle
+
+
+def _test_images(trained: Checkpoint, settings: ExportSettings) -> Tensor:
+    from training import datasets
+
+    source = trained.config.data
+    dataset = datasets.load(source.dataset, settings.data_dir or source.data_dir)
     if dataset.image_shape != trained.model.image_shape:
         raise UsageError(
             f"the images of {dataset.name} are {dataset.image_shape}, "
             f"the model's {trained.model.image_shape} (channels, height, width)"
         )
-    with staging(settings.repository) as staged:
-        bundle = make_bundle(trained, dataset.test.images, settings.tolerance, _step)
-        name = settings.model_name
-        path = publish(staged, name, bundle.files, lambda version: bundle.manifest(name, version))
-    return path, bundle
+    return dataset.test.images
 
 
 def _summary(path: Path, settings: ExportSettings, bundle: Bundle) -> dict[str, Any]:
