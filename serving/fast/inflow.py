@@ -1,0 +1,141 @@
+"""Request messages as they arrive: gRPC's length-prefixed framing, with one message a call."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from serving.fast.headers import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, Head, Refusal
+
+Message = bytes | memoryview
+
+PREFIX = struct.Struct(">BI")  # whether the message is compressed, and its length
+_PREFIX_SIZE = PREFIX.size
+
+
+class Stream:
+    """One call on the wire: what came of it, and what is still to be sent."""
+
+    __slots__ = (
+        "buffer",
+        "call",
+        "compressed",
+        "credit",
+        "filled",
+        "head",
+        "id",
+        "parts",
+        "prefix",
+        "received",
+        "still",
+        "trailers",
+        "unsent",
+        "uploading",
+        "window",
+    )
+
+    def __init__(self, number: int, head: Head, window: int) -> None:
+        self.id = number
+        self.head = head
+        self.window = window
+        """Bytes that the client takes now; may be negative."""
+        self.uploading = True
+        """Whether the client may send more of the request."""
+        self.received = 0
+        self.credit = 0
+        """Bytes received since the client was last given room."""
+        self.call: Any = None
+        """What answers it, once the request is whole."""
+        self.still = 0
+        """Sweeps since anything moved."""
+        self.unsent = 0
+        # The rest is set by messages that take more than one frame.
+        self.prefix = b""
+        self.buffer: memoryview | None = None
+        self.filled = 0
+        self.compressed = False
+        self.parts: deque[memoryview] | None = None
+        self.trailers: bytes | None = None
+
+
+def take_whole(stream: Stream, data: bytes, start: int, stop: int, limit: int) -> Message:
+    """The message of a request that came in one frame, `data[start:stop]`.
+
+    Raises:
+        Refusal: it is not one message, or too large a one.
+    """
+    if stop - start < _PREFIX_SIZE:
+        raise Refusal(INTERNAL, "a unary call carries one message; the body ended before it")
+    compressed, length = PREFIX.unpack_from(data, start)
+    start += _PREFIX_SIZE
+    if length != stop - start:
+        raise _miscounted(length, limit)
+    message = data[start:stop]
+    return _plain(stream.head, message, limit) if compressed else message
+
+
+def take_piece(stream: Stream, piece: memoryview, limit: int) -> int:
+    """Adds bytes of the body, and returns how many of them are now held for the message.
+
+    Raises:
+        Refusal: more than one message, or too large a one.
+    """
+    if stream.buffer is None:
+        needed = _PREFIX_SIZE - len(stream.prefix)
+        stream.prefix += bytes(piece[:needed])
+        piece = piece[needed:]
+        if len(stream.prefix) < _PREFIX_SIZE:
+            return 0
+        compressed, length = PREFIX.unpack(stream.prefix)
+        if length > limit:
+            raise _miscounted(length, limit)
+        stream.compressed = bool(compressed)
+        # Not filled with zeros: memory is taken only where bytes arrive.
+        stream.buffer = np.empty(length, np.uint8).data
+    end = stream.filled + len(piece)
+    if end > len(stream.buffer):
+        raise _miscounted(len(stream.buffer), limit)
+    stream.buffer[stream.filled : end] = piece
+    stream.filled = end
+    return len(piece)
+
+
+def take_end(stream: Stream, limit: int) -> Message:
+    """The message of a request that came in pieces, the last of which has come.
+
+    Raises:
+        Refusal: it is not complete.
+    """
+    if stream.buffer is None or stream.filled < len(stream.buffer):
+        raise Refusal(INTERNAL, "a unary call carries one message; the body ended before it")
+    message = stream.buffer.toreadonly()
+    return _plain(stream.head, message, limit) if stream.compressed else message
+
+
+def _miscounted(length: int, limit: int) -> Refusal:
+    if length > limit:
+        text = f"received message larger than max ({length} vs. {limit})"
+        return Refusal(RESOURCE_EXHAUSTED, text)
+    return Refusal(INTERNAL, "a unary call carries one message, of the length that its prefix says")
+
+
+def _plain(head: Head, message: Message, limit: int) -> bytes:
+    """A compressed message, inflated no further than the limit."""
+    if head.encoding == b"identity":
+        raise Refusal(INTERNAL, "compressed message, but no grpc-encoding")
+    if head.encoding != b"gzip":
+        raise Refusal(UNIMPLEMENTED, "messages may be plain or compressed by gzip")
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        plain = inflater.decompress(message, limit + 1)
+    except zlib.error:
+        raise Refusal(INTERNAL, "broken gzip data") from None
+    if len(plain) > limit:
+        raise _miscounted(len(plain), limit)
+    if not inflater.eof:
+        raise Refusal(INTERNAL, "gzip data cut short")
+    return plain
