@@ -12,22 +12,22 @@ Nothing here waits for a clock: a batch is cut when there is work and the engine
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from serving.batch import BatchReport, Outcome, Outputs, Rider, Rows, Run, execute
 from serving.engine_thread import EngineThread
-from serving.errors import DeadlineError, EngineFailedError, LatensError, QueueFullError
+from serving.errors import EngineFailedError, LatensError, QueueFullError
 
-Rows: TypeAlias = NDArray[Any]
-Outputs: TypeAlias = tuple[Rows, ...]
-Run: TypeAlias = Callable[[Rows], Outputs]
 Failure: TypeAlias = Callable[[], LatensError]
+
+__all__ = ["BatchLimits", "BatchReport", "Batcher"]
+
+_SHORTEST_HINT, _LONGEST_HINT = 0.01, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,40 +40,6 @@ class BatchLimits:
     """Rows of all calls that were admitted and not yet answered."""
     queue_bytes: int = 256 << 20
     """Bytes of the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchReport:
-    """What happened in one run of the engine."""
-
-    rows: int
-    run_seconds: float
-    wait_seconds: tuple[float, ...]
-    """How long each call of the batch had waited."""
-    failed: bool
-
-
-class _Call:
-    """Rows that wait for the engine, and who waits for them."""
-
-    __slots__ = ("arrived", "count", "deadline", "future", "rows")
-
-    def __init__(self, rows: Rows, deadline: float | None, future: asyncio.Future[Outputs]):
-        self.rows = rows
-        self.count = len(rows)
-        self.deadline = deadline
-        self.future = future
-        self.arrived = time.monotonic()
-
-    def is_awaited(self, now: float) -> bool:
-        return not self.future.done() and (self.deadline is None or now < self.deadline)
-
-    def expire(self) -> None:
-        self.fail(DeadlineError("the deadline passed while the call waited for the engine"))
-
-    def fail(self, error: LatensError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
 
 
 class Batcher:
@@ -111,10 +77,10 @@ class Batcher:
         self._report = report
         self._tell_death = died
         self._name = name
-        self._queue: deque[_Call] = deque()
-        self._in_engine = 0
-        self._wakeup_due = False
+        self._queue: deque[Rider] = deque()
         self._rows_queued = 0
+        self._in_engine: deque[list[Rider]] = deque()
+        self._wakeup_due = False
         self._closed: Failure | None = None
         self._thread: EngineThread | None = None
         self._seconds_a_row = 0.0
@@ -131,13 +97,11 @@ class Batcher:
             DeadlineError: the engine never ran (all of) the rows.
             LatensError: what the engine raised, or why the batcher is closed.
         """
-        if self._closed is not None:
-            raise self._closed()
         self._admit(rows)
         try:
-            if len(rows) <= self.limits.batch_rows:
-                return await self._ride(rows, deadline)
             size = self.limits.batch_rows
+            if len(rows) <= size:
+                return await self._ride(rows, deadline)
             parts = [
                 await self._ride(rows[start : start + size], deadline)
                 for start in range(0, len(rows), size)
@@ -162,29 +126,30 @@ class Batcher:
         too_heavy = self.bytes_admitted + rows.nbytes > limits.queue_bytes
         # A call that is larger than the whole queue is let in alone rather than never.
         if self.rows_admitted and (too_many or too_heavy):
-            hint = min(max(self.rows_admitted * self._seconds_a_row, 0.01), 5.0)
+            hint = self.rows_admitted * self._seconds_a_row
             raise QueueFullError(
-                f"{self.rows_admitted} rows wait already, and {limits.queue_rows} may",
-                retry_after=hint,
+                f"{self.rows_admitted} rows ({self.bytes_admitted} bytes) wait already; "
+                f"the queue holds {limits.queue_rows} ({limits.queue_bytes})",
+                retry_after=min(max(hint, _SHORTEST_HINT), _LONGEST_HINT),
             )
         self.rows_admitted += len(rows)
         self.bytes_admitted += rows.nbytes
 
     async def _ride(self, rows: Rows, deadline: float | None) -> Outputs:
-        if self._closed is not None:  # it may have closed between the parts of a call
+        if self._closed is not None:
             raise self._closed()
         loop = asyncio.get_running_loop()
-        call = _Call(rows, deadline, loop.create_future())
-        self._queue.append(call)
-        self._rows_queued += call.count
+        rider = Rider(rows, deadline, loop.create_future())
+        self._queue.append(rider)
+        self._rows_queued += rider.count
         self._wake(loop)
         timer = None
         if deadline is not None:
-            timer = loop.call_later(max(deadline - call.arrived, 0), call.expire)
+            timer = loop.call_later(max(deadline - rider.arrived, 0), rider.expire)
         try:
-            return await call.future
+            return await rider.future
         finally:
-            call.rows = call.rows[:0]  # who leaves early must not hold memory in the queue
+            rider.forget_rows()
             if timer is not None:
                 timer.cancel()
 
@@ -198,101 +163,60 @@ class Batcher:
         self._wakeup_due = False
         if self._in_engine and not self._may_prefetch():
             return  # the end of the run wakes us
-        calls = self._cut()
-        if not calls:
+        riders = self._cut()
+        if not riders:
             return
-        self._in_engine += 1
-        if self._in_engine == 1 and self._runs_inline(sum(call.count for call in calls)):
-            self._settle(loop, *_execute(self._run, calls))
+        self._in_engine.append(riders)
+        if len(self._in_engine) == 1 and self._runs_inline(sum(rider.count for rider in riders)):
+            self._settle(loop, execute(self._run, riders))
         else:
-            self._post(loop, calls)
+            self._post(loop, riders)
             self._wake(loop)
 
     def _may_prefetch(self) -> bool:
         # A batch that is not full had better stay open until the engine is free.
-        return self._in_engine == 1 and self._rows_queued >= self.limits.batch_rows
+        return len(self._in_engine) == 1 and self._rows_queued >= self.limits.batch_rows
 
-    def _cut(self) -> list[_Call]:
-        calls: list[_Call] = []
+    def _cut(self) -> list[Rider]:
+        """The calls at the head of the queue that fit into one batch, whole."""
+        riders: list[Rider] = []
         room = self.limits.batch_rows
-        while self._queue:
-            call = self._queue[0]
-            left = call.future.done()
-            if not left and call.count > room:
-                break
-            self._queue.popleft()
-            self._rows_queued -= call.count
-            if not left:
-                calls.append(call)
-                room -= call.count
-        return calls
+        while self._queue and (self._queue[0].count <= room or self._queue[0].future.done()):
+            rider = self._queue.popleft()
+            self._rows_queued -= rider.count
+            if not rider.future.done():
+                riders.append(rider)
+                room -= rider.count
+        return riders
 
-    def _post(self, loop: asyncio.AbstractEventLoop, calls: list[_Call]) -> None:
+    def _post(self, loop: asyncio.AbstractEventLoop, riders: list[Rider]) -> None:
+        def in_loop(function: Callable[..., None], *args: Any) -> None:
+            if not loop.is_closed():  # at the end of the process no one waits any more
+                loop.call_soon_threadsafe(function, *args)
+
         if self._thread is None:
             self._thread = EngineThread(
-                self._name, lambda error: _call_in(loop, self._on_death, error)
+                self._name, died=lambda error: in_loop(self._on_death, error)
             )
-        self._thread.post(lambda: _call_in(loop, self._settle, loop, *_execute(self._run, calls)))
+        self._thread.post(lambda: in_loop(self._settle, loop, execute(self._run, riders)))
 
-    def _settle(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        calls: list[_Call],
-        result: Outputs | Exception,
-        report: BatchReport,
-    ) -> None:
-        self._in_engine -= 1
+    def _settle(self, loop: asyncio.AbstractEventLoop, outcome: Outcome) -> None:
+        self._in_engine.popleft()
         self._wake(loop)
-        if not calls:
+        if not outcome.riders:
             return
-        if isinstance(result, Exception):
-            _fail_each(calls, result)
-        else:
+        outcome.settle()
+        report = outcome.report
+        if not report.failed:
             self._seconds_a_row += 0.1 * (report.run_seconds / report.rows - self._seconds_a_row)
-            _answer_each(calls, result)
         self._report(report)
 
     def _on_death(self, error: BaseException) -> None:
-        self.close(lambda: EngineFailedError("the engine's thread died"))
+        def failure() -> LatensError:
+            return EngineFailedError("the engine's thread died")
+
+        self.close(failure)
+        for riders in self._in_engine:
+            for rider in riders:
+                rider.fail(failure())
         self._tell_death(error)
-
-
-def _execute(run: Run, calls: list[_Call]) -> tuple[list[_Call], Outputs | Exception, BatchReport]:
-    """Runs a batch where it stands. Who has left or expired is dropped here, and only here."""
-    begun = time.monotonic()
-    held = [(call, call.rows) for call in calls]
-    riders = [(call, rows) for call, rows in held if call.is_awaited(begun)]
-    waits = tuple(begun - call.arrived for call, _ in riders)
-    count = sum(len(rows) for _, rows in riders)
-    result: Outputs | Exception = ()
-    if riders:
-        try:
-            arrays = [rows for _, rows in riders]
-            result = run(arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
-        except Exception as error:
-            result = error
-    seconds = time.monotonic() - begun
-    report = BatchReport(count, seconds, waits, isinstance(result, Exception))
-    return [call for call, _ in riders], result, report
-
-
-def _answer_each(calls: Iterable[_Call], outputs: Outputs) -> None:
-    start = 0
-    for call in calls:
-        end = start + call.count
-        if not call.future.done():
-            call.future.set_result(tuple(output[start:end] for output in outputs))
-        start = end
-
-
-def _fail_each(calls: Iterable[_Call], cause: Exception) -> None:
-    for call in calls:
-        error = cause if isinstance(cause, LatensError) else EngineFailedError()
-        if error is not cause:
-            error.__cause__ = cause
-        call.fail(error)
-
-
-def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: Any) -> None:
-    if not loop.is_closed():  # at the end of the process no one waits any more
-        loop.call_soon_threadsafe(function, *args)

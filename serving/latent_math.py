@@ -39,7 +39,8 @@ def draw_posterior(mean: Latents, log_var: Latents | None, *, seed: int, first_r
         return mean
     rows, *latent_shape = mean.shape
     noise = standard_normal(seed, Stream.POSTERIOR, first_row, rows, math.prod(latent_shape))
-    return mean + np.exp(0.5 * log_var) * noise.reshape(mean.shape)
+    drawn: Latents = mean + np.exp(np.float32(0.5) * log_var) * noise.reshape(mean.shape)
+    return drawn
 
 
 def linear_path(starts: Latents, ends: Latents, steps: int) -> Latents:
@@ -93,14 +94,15 @@ def _great_circle(
         sine = np.linalg.norm(across, axis=1)
     across /= np.where(sine == 0, 1.0, sine)[:, None]
     turned = angle[:, None, None] * t
-    return np.cos(turned) * a[:, None] + np.sin(turned) * across[:, None]
+    points: NDArray[np.float64] = np.cos(turned) * a[:, None] + np.sin(turned) * across[:, None]
+    return points
 
 
 def _perpendicular(unit: NDArray[np.float64]) -> NDArray[np.float64]:
     """Vectors at right angles to unit vectors `[n, size]`, size at least 2."""
     rows = np.arange(len(unit))
     axis = np.abs(unit).argmin(axis=1)
-    across = -unit[rows, axis][:, None] * unit
+    across: NDArray[np.float64] = -unit[rows, axis][:, None] * unit
     across[rows, axis] += 1
     return across
 

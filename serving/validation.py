@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from latens.tensors import TensorError, to_array
+from latens.tensors import TensorError, TensorFields, to_array
 from latens.v1 import latens_pb2 as pb
 from numpy.typing import NDArray
 
@@ -15,7 +15,7 @@ from serving.model import LoadedModel
 MAX_TEMPERATURE = 100.0
 
 
-def images_of(message: pb.Tensor, field: str, model: LoadedModel) -> NDArray[np.float32]:
+def images_of(message: TensorFields, field: str, model: LoadedModel) -> NDArray[np.float32]:
     """Images float32 `[n, *image_shape]` in [0, 1] from FLOAT32 or UINT8 ones.
 
     Raises:
@@ -24,7 +24,8 @@ def images_of(message: pb.Tensor, field: str, model: LoadedModel) -> NDArray[np.
     """
     array = _rows_of(message, field, "images", model.contract.image_shape, model)
     if array.dtype == np.uint8:
-        return np.divide(array, np.float32(255), dtype=np.float32)
+        pixels: NDArray[np.float32] = np.divide(array, np.float32(255), dtype=np.float32)
+        return pixels
     low, high = float(array.min()), float(array.max())
     if not (low >= 0 and high <= 1):  # also when either is NaN
         got = _non_finite(array) or f"{low:g} to {high:g}"
@@ -32,7 +33,7 @@ def images_of(message: pb.Tensor, field: str, model: LoadedModel) -> NDArray[np.
     return array
 
 
-def latents_of(message: pb.Tensor, field: str, model: LoadedModel) -> NDArray[np.float32]:
+def latents_of(message: TensorFields, field: str, model: LoadedModel) -> NDArray[np.float32]:
     """Latents float32 `[n, *latent_shape]`, finite; raises as `images_of` does."""
     array = _rows_of(message, field, "latents", model.contract.latent_shape, model)
     if array.dtype != np.float32:
@@ -92,8 +93,10 @@ def check_rows(rows: int, field: str, model: LoadedModel) -> None:
 
 
 def _rows_of(
-    message: pb.Tensor, field: str, what: str, row_shape: tuple[int, ...], model: LoadedModel
+    message: TensorFields, field: str, what: str, row_shape: tuple[int, ...], model: LoadedModel
 ) -> NDArray[Any]:
+    if not (message.shape or message.data or message.dtype):
+        raise InvalidInputError.at(field, f"expected {what}, none given")
     try:
         array = to_array(message)
     except TensorError as error:
