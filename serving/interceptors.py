@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import grpc
 from google.rpc import status_pb2
@@ -48,22 +48,26 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    ) -> Handler | None:
         method = handler_call_details.method
         wrapped = self._wrapped.get(method)
         if wrapped is None:
             handler = await continuation(handler_call_details)
             if handler is None:  # the library answers UNIMPLEMENTED
                 self._metrics.handled.labels("unary", "unknown", "unknown", "UNIMPLEMENTED").inc()
-                return handler
+                return None
             wrapped = self._wrapped[method] = self._wrap(method, handler)
         return wrapped
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
-        kinds = {
-            (False, False): ("unary", handler.unary_unary, grpc.unary_unary_rpc_method_handler),
+        kinds: dict[tuple[bool, bool], tuple[str, Behavior, Callable[..., Handler]]] = {
+            (False, False): (
+                "unary",
+                cast("Behavior", handler.unary_unary),
+                grpc.unary_unary_rpc_method_handler,
+            ),
             (False, True): (
                 "server_stream",
                 _writing(handler.unary_stream),
@@ -135,7 +139,7 @@ class _Surrounded:
             self._record(call, code, reason, time.monotonic() - begun)
 
     def _call_of(self, context: Context) -> CallContext:
-        remaining = context.time_remaining()
+        remaining = cast("float | None", context.time_remaining())
         if self._is_stream:
             seconds = remaining
         else:
