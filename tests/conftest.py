@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+from server_process import Server, running_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -98,3 +99,10 @@ def model_repository(
             assert main([str(run), "--repository", str(repository), "--name", name]) == 0
 
     return made_once(tmp_path_factory, "model-repository", make)
+
+
+@pytest.fixture(scope="session")
+def server(model_repository: Path) -> Iterator[Server]:
+    """A server process of this worker's over `model_repository`; not to be stopped or loaded."""
+    with running_server(model_repository) as running:
+        yield running
