@@ -125,6 +125,12 @@ class BundleRefusedError(LatensError):
     reason = "BUNDLE_REFUSED"
 
 
+class UnsupportedError(LatensError):
+    """The call asks for what this server does not do."""
+
+    reason = "UNSUPPORTED"
+
+
 class EngineFailedError(LatensError):
     """The engine raised on a batch, or its thread died; the chained cause stays in our log."""
 

@@ -9,10 +9,12 @@ import os
 import signal
 
 from serving.batcher import BatchReport
+from serving.door import Door
 from serving.errors import DrainingError
 from serving.health import Health
 from serving.loading import load
 from serving.metrics import Metrics
+from serving.oip.service import OpenInferenceService
 from serving.repository import Repository, State
 from serving.server import bind, make_server
 from serving.service import LatentService
@@ -54,8 +56,10 @@ class Latens:
         )
         self.models.on_change(self.metrics.entry_changed)
         self.health = Health(self.metrics, self.models)
-        self.service = LatentService(self.models)
-        self._grpc = make_server(settings, self.service, self.health, self.metrics)
+        self.door = Door(self.models)
+        self.service = LatentService(self.models, self.door)
+        open_inference = OpenInferenceService(self.models, self.door)
+        self._grpc = make_server(settings, self.service, open_inference, self.health, self.metrics)
         self.port = bind(self._grpc, settings.host, settings.port)
         self._web = WebServer(
             application(self.metrics, self.health), settings.host, settings.http_port
@@ -89,12 +93,12 @@ class Latens:
 
     async def stop(self) -> None:
         """Says NOT_SERVING, waits, refuses what is new, finishes what was accepted, ends."""
-        log.info("draining", extra={"facts": {"calls": self.service.calls_in_flight}})
+        log.info("draining", extra={"facts": {"calls": self.door.calls_in_flight}})
         await self.health.drain()
         if self._patient and self.failed is None:
             await asyncio.sleep(self.settings.drain_delay)
-        self.service.refuse(functools.partial(DrainingError, "the server is shutting down"))
-        await self.service.wait_idle(self.settings.grace)
+        self.door.refuse(functools.partial(DrainingError, "the server is shutting down"))
+        await self.door.wait_idle(self.settings.grace)
         await self._grpc.stop(_LAST_ANSWERS_SECONDS)
         self.models.close()
         await self._web.stop()

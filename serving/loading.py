@@ -31,6 +31,7 @@ from serving.engine import (
 )
 from serving.errors import BundleRefusedError, EngineFailedError, OutOfDeviceMemoryError
 from serving.model import CallLimits, LoadedModel
+from serving.statistics import GraphStatistics
 
 Floats = NDArray[np.float32]
 
@@ -90,15 +91,33 @@ def _load(directory: Path, options: LoadOptions, observer: ModelObserver) -> Loa
         encoder.close()
         decoder.close()
 
+    statistics = {"encoder": GraphStatistics(), "decoder": GraphStatistics()}
+    observer = _Counting(observer, statistics)
     return LoadedModel(
         manifest,
         _batcher("encoder", encoder, manifest, options, observer),
         _batcher("decoder", decoder, manifest, options, observer),
+        statistics,
         limits,
         provider=encoder.provider,
         device_fallback=encoder.device_fallback,
         close=close,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Counting:
+    """Counts the runs of one model before it passes them on."""
+
+    observer: ModelObserver
+    statistics: dict[str, GraphStatistics]
+
+    def ran(self, model: str, graph: str, provider: str, report: BatchReport) -> None:
+        self.statistics[graph].add(report)
+        self.observer.ran(model, graph, provider, report)
+
+    def lost(self, model: str, graph: str, error: BaseException) -> None:
+        self.observer.lost(model, graph, error)
 
 
 def _check_signature(manifest: BundleManifest, encoder: Engine, decoder: Engine) -> None:

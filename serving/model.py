@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from serving.batcher import Batcher
 from serving.bundle import BundleManifest, LatentContract
 from serving.errors import DrainingError, InvalidInputError
+from serving.statistics import GraphStatistics
 
 Floats = NDArray[np.float32]
 
@@ -51,6 +52,7 @@ class LoadedModel:
         manifest: BundleManifest,
         encoder: Batcher,
         decoder: Batcher,
+        statistics: dict[str, GraphStatistics],
         limits: CallLimits,
         *,
         provider: str,
@@ -61,6 +63,8 @@ class LoadedModel:
         self.contract = manifest.contract
         self.encoder = encoder
         self.decoder = decoder
+        self.statistics = statistics
+        """By graph: `encoder` and `decoder`."""
         self.limits = limits
         self.provider = provider
         self.device_fallback = device_fallback

@@ -12,6 +12,9 @@ from latens.v1 import latens_pb2_grpc
 from serving.health import SERVICE_NAME, Health
 from serving.interceptors import CALL, CallInterceptor
 from serving.metrics import Metrics
+from serving.oip.service import OpenInferenceService
+from serving.oip.servicer import SERVICE_NAME as OPEN_INFERENCE
+from serving.oip.servicer import add_open_inference
 from serving.reflection import add_reflection
 from serving.service import LatentService
 from serving.settings import Settings
@@ -71,16 +74,22 @@ def channel_options(settings: Settings) -> list[tuple[str, int]]:
 
 
 def make_server(
-    settings: Settings, service: LatentService, health: Health, metrics: Metrics
+    settings: Settings,
+    service: LatentService,
+    open_inference: OpenInferenceService,
+    health: Health,
+    metrics: Metrics,
 ) -> grpc.aio.Server:
     """A server with all services added, not yet bound or started."""
     interceptor = CallInterceptor(
         metrics, max_deadline=settings.max_deadline, log_calls=settings.log_calls
     )
     server = grpc.aio.server(interceptors=[interceptor], options=channel_options(settings))
-    latens_pb2_grpc.add_LatentServiceServicer_to_server(LatentServicer(service), server)
+    add_service: Any = latens_pb2_grpc.add_LatentServiceServicer_to_server  # generated, untyped
+    add_service(LatentServicer(service), server)
+    add_open_inference(server, open_inference)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
-    add_reflection(server, (SERVICE_NAME, _HEALTH_SERVICE))
+    add_reflection(server, (SERVICE_NAME, OPEN_INFERENCE, _HEALTH_SERVICE))
     return server
 
 

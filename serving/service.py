@@ -6,10 +6,8 @@ caller's to know. The same object stands behind every front end.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import secrets
-from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +18,8 @@ from numpy.typing import NDArray
 from serving import latent_math, validation
 from serving.calls import CallContext
 from serving.describe import description, page_of
-from serving.errors import InvalidInputError, LatensError
+from serving.door import Door
+from serving.errors import InvalidInputError
 from serving.model import LoadedModel
 from serving.repository import Repository
 
@@ -36,22 +35,9 @@ class _NamesModel(Protocol):
 class LatentService:
     """`latens.v1.LatentService` over the models of a repository."""
 
-    def __init__(self, models: Repository) -> None:
+    def __init__(self, models: Repository, door: Door) -> None:
         self._models = models
-        self.calls_in_flight = 0
-        self._refusal: Callable[[], LatensError] | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    def refuse(self, refusal: Callable[[], LatensError]) -> None:
-        """Refuses new calls from now on; those under way go on."""
-        self._refusal = refusal
-
-    async def wait_idle(self, seconds: float) -> bool:
-        """Waits until no call is under way; False if some still are after so many seconds."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), seconds)
-        return self._idle.is_set()
+        self._door = door
 
     async def encode(self, request: pb.EncodeRequest, call: CallContext) -> pb.EncodeResponse:
         with self._model(request, call) as model:
@@ -132,21 +118,10 @@ class LatentService:
             default_model=self._models.default_name,
         )
 
-    @contextlib.contextmanager
-    def _model(self, request: _NamesModel, call: CallContext) -> Iterator[LoadedModel]:
-        if self._refusal is not None:
-            raise self._refusal()
-        model = self._models.pick(request.model, request.version)
-        call.model, call.version = model.name, model.version
-        self.calls_in_flight += 1
-        self._idle.clear()
-        try:
-            with model.lease():
-                yield model
-        finally:
-            self.calls_in_flight -= 1
-            if not self.calls_in_flight:
-                self._idle.set()
+    def _model(
+        self, request: _NamesModel, call: CallContext
+    ) -> AbstractContextManager[LoadedModel]:
+        return self._door.enter(request.model, request.version, call)
 
     async def _end_points(
         self, request: pb.InterpolateRequest, steps: int, model: LoadedModel, call: CallContext

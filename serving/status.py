@@ -32,6 +32,7 @@ STATUS_CODES: Final[dict[type[errors.LatensError], grpc.StatusCode]] = {
     errors.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     errors.BundleRefusedError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
     errors.EngineFailedError: grpc.StatusCode.INTERNAL,
 }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,17 @@ _CODES: dict[np.dtype[Any], pb.DataType] = {
 DTYPES: dict[int, np.dtype[Any]] = {code: dtype for dtype, code in _CODES.items()}
 
 MAX_RANK = 8
+
+
+class TensorFields(Protocol):
+    """What is read of a `Tensor`: the message itself, or the same fields from elsewhere."""
+
+    @property
+    def dtype(self) -> int: ...
+    @property
+    def shape(self) -> Sequence[int]: ...
+    @property
+    def data(self) -> bytes: ...
 
 
 class TensorError(ValueError):
@@ -55,7 +67,7 @@ def code_of(dtype: np.dtype[Any]) -> pb.DataType:
     return code
 
 
-def to_array(message: pb.Tensor) -> NDArray[Any]:
+def to_array(message: TensorFields) -> NDArray[Any]:
     """A read-only array over the message's bytes.
 
     The shape's product is computed in unbounded integers before anything is allocated, so that no

@@ -1,0 +1,54 @@
+"""The door that every call to a model goes through, whichever protocol brought it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+
+from serving.calls import CallContext
+from serving.errors import LatensError
+from serving.model import LoadedModel
+from serving.repository import Repository
+
+
+class Door:
+    """Counts the calls under way, and can be shut: what is inside is finished, nothing comes in."""
+
+    def __init__(self, models: Repository) -> None:
+        self._models = models
+        self.calls_in_flight = 0
+        self._refusal: Callable[[], LatensError] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextlib.contextmanager
+    def enter(self, name: str, version: str, call: CallContext) -> Iterator[LoadedModel]:
+        """The model that a call means, held open for it.
+
+        Raises:
+            LatensError: the door is shut, or there is no such model, or it is not ready.
+        """
+        if self._refusal is not None:
+            raise self._refusal()
+        model = self._models.pick(name, version)
+        call.model, call.version = model.name, model.version
+        self.calls_in_flight += 1
+        self._idle.clear()
+        try:
+            with model.lease():
+                yield model
+        finally:
+            self.calls_in_flight -= 1
+            if not self.calls_in_flight:
+                self._idle.set()
+
+    def refuse(self, refusal: Callable[[], LatensError]) -> None:
+        """Refuses new calls from now on; those under way go on."""
+        self._refusal = refusal
+
+    async def wait_idle(self, seconds: float) -> bool:
+        """Waits until no call is under way; False if some still are after so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        return self._idle.is_set()
