@@ -1,0 +1,115 @@
+// What the parts of the page share, and which model it is all about.
+
+import { Atlas } from "./atlas.js";
+import { CallError } from "./connect.js";
+import { latest } from "./latest.js";
+import { Latents } from "./latents.js";
+import { Plane } from "./plane.js";
+import { show } from "./pixels.js";
+import { remark, speak } from "./words.js";
+
+const MOST_PINS = 4;
+
+/**
+ * @typedef {object} Space one model, ready to roam in
+ * @property {import("./latents.js").Model} model @property {Latents} latents
+ * @property {Plane} plane @property {Atlas | null} atlas
+ */
+/**
+ * @typedef {object} Path what the map draws between the pins
+ * @property {ArrayLike<number>[]} latents @property {ArrayLike<number> | null} bead
+ */
+
+export class App {
+  /** @param {import("./store.js").Store} store */
+  constructor(store) {
+    this.store = store;
+    /** @type {Space | null} */ this.space = null;
+    /** @type {Path | null} */ this.path = null;
+    /** @type {{mean: Float32Array, logVar: Float32Array | null} | null} */ this.posterior = null;
+    /** @type {Uint8Array | null} the image at the point */ this.here = null;
+    /** @type {Set<string>} RPCs that the server turned out not to have */ this.missing = new Set();
+    /** @type {import("./latents.js").Model[]} that are ready */ this.models = [];
+    this.redraw = () => {};
+    /** @type {(() => void)[]} */ this.spaceWatchers = [];
+    /** @type {(() => void)[]} */ this.hereWatchers = [];
+    this.trouble = (/** @type {unknown} */ error) => speak(error);
+    this.decodeHere = latest(async (/** @type {number[]} */ z) => {
+      const { space } = this;
+      if (!space || z.length !== space.model.latentSize) return;
+      const pixels = await space.latents.decode(z);
+      if (space !== this.space) return;
+      this.here = pixels;
+      for (const watcher of this.hereWatchers) watcher();
+    }, this.trouble);
+  }
+
+  /** @param {() => void} watcher told when another model is there, or its atlas */
+  onSpace(watcher) { this.spaceWatchers.push(watcher); }
+
+  /** @param {() => void} watcher told when the image at the point is there */
+  onHere(watcher) { this.hereWatchers.push(watcher); }
+
+  /** @param {import("./latents.js").Model} model */
+  async enter(model) {
+    this.posterior = this.path = this.here = null;
+    this.missing.clear();
+    const { state } = this.store, origin = new Array(model.latentSize).fill(0);
+    const same = state.model === model.name && state.z.length === model.latentSize;
+    const kept = same ? {} : { z: origin, pins: [], image: "", mask: "", view: null, hidden: [], t: 0 };
+    const latents = new Latents(model);
+    this.space = { model, latents, plane: Plane.of(model, null), atlas: null };
+    this.store.set({ ...kept, model: model.name, version: model.version }, false);
+    this.store.begin();
+    this.announce();
+    this.decodeHere(this.store.state.z);
+    const atlas = await Atlas.load(model).catch(() => null);
+    if (this.space.model !== model || !atlas) return;
+    this.space = { model, latents, plane: Plane.of(model, atlas.means), atlas };
+    this.announce();
+    await atlas.loadImages().catch(this.trouble);
+  }
+
+  announce() {
+    for (const watcher of this.spaceWatchers) watcher();
+  }
+
+  /**
+   * Runs what needs an RPC that older servers lack; remembers that it is lacking.
+   * @template T @param {string} method @param {() => Promise<T>} work @returns {Promise<T | null>}
+   */
+  async offered(method, work) {
+    if (this.missing.has(method)) return null;
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof CallError) || error.code !== "unimplemented") throw error;
+      this.missing.add(method);
+      return null;
+    }
+  }
+
+  /**
+   * Pins a latent; the fifth takes the fourth's place.
+   * @param {import("./store.js").Pin} pin @param {Partial<import("./store.js").State>} [more]
+   */
+  pin(pin, more = {}) {
+    const { pins } = this.store.state;
+    if (pins.length === MOST_PINS) remark("Four pins are the most: the last one was replaced.");
+    this.store.set({ pins: [...pins.slice(0, MOST_PINS - 1), pin], ...more });
+  }
+
+  pinHere() {
+    if (this.space) this.pin({ z: this.store.state.z });
+  }
+
+  /** To the mean of the prior. */
+  centre() {
+    if (this.space) this.store.set({ z: new Array(this.space.model.latentSize).fill(0) });
+  }
+
+  /** @param {HTMLCanvasElement} canvas @param {Uint8Array} pixels */
+  show(canvas, pixels) {
+    if (this.space) show(canvas, pixels, this.space.model.imageShape);
+  }
+}

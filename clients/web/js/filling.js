@@ -1,0 +1,64 @@
+// Inpainting: the masked pixels of the paper, filled in by the model, several times over.
+
+import { make } from "./dom.js";
+import { imageAt, show } from "./pixels.js";
+
+const FILLS = 4;
+
+export class Filling {
+  /** @param {import("./app.js").App} app @param {import("./easel.js").Easel} easel */
+  constructor(app, easel) {
+    this.app = app;
+    this.easel = easel;
+    this.rounds = make("input", { type: "number", min: 1, max: 500, value: "60", id: "rounds" });
+    this.button = make("button.primary", { id: "fill", onclick: () => this.fill().catch(app.trouble) }, "Fill in");
+    this.fills = make("div.fills");
+    this.word = make("p.word");
+    this.tools = make("div.row", {}, this.button,
+      make("label.inline", { title: "Rounds of encoding, drawing, decoding" }, "rounds", this.rounds));
+    this.element = make("div.block", {}, make("h2", {}, "Inpaint"), this.word, this.tools, this.fills);
+  }
+
+  follow() {
+    const lacking = this.app.missing.has("Inpaint");
+    this.tools.hidden = lacking;
+    this.button.disabled = !this.easel.masked || this.easel.empty;
+    this.word.textContent = lacking ? "This server does not offer inpainting."
+      : this.button.disabled ? "Paint with Mask over what should be filled in anew."
+        : "The rest of the image stays; what is masked is drawn by the model.";
+    if (!this.easel.masked) this.fills.replaceChildren();
+  }
+
+  async fill() {
+    const { app, easel } = this, { space } = app;
+    if (!space) return;
+    this.button.disabled = true;
+    const { shape } = easel;
+    const pixels = repeated(easel.pixels, FILLS), mask = repeated(easel.mask, FILLS);
+    try {
+      const filled = await app.offered("Inpaint", () =>
+        space.latents.inpaint(pixels, mask, Number(this.rounds.value), app.store.state.seed));
+      this.fills.replaceChildren(...(filled ? Array.from({ length: FILLS }, (_, row) => this.one(imageAt(filled, row, shape))) : []));
+    } finally {
+      this.follow();
+    }
+  }
+
+  /** @param {Uint8Array} pixels */
+  one(pixels) {
+    const canvas = make("canvas");
+    show(canvas, pixels, this.easel.shape);
+    const take = () => {
+      this.easel.set(this.easel.shape, pixels, null);
+      this.easel.changed(true);
+    };
+    return make("button", { title: "Take this one", onclick: take }, canvas);
+  }
+}
+
+/** @param {Uint8Array} array @param {number} times */
+function repeated(array, times) {
+  const out = new Uint8Array(array.length * times);
+  for (let i = 0; i < times; i++) out.set(array, i * array.length);
+  return out;
+}

@@ -1,0 +1,106 @@
+// The service's RPCs in the page's terms: flat latents and uint8 images, n rows at a time.
+
+import { call } from "./connect.js";
+import { byteTensor, bytes, floatTensor, floats } from "./tensor.js";
+
+/**
+ * @typedef {object} LatentUnit
+ * @property {number} kl @property {number} mean @property {number} std
+ */
+/**
+ * @typedef {object} Model what GetModel says, numbers as numbers
+ * @property {string} name @property {string} version @property {number[]} imageShape
+ * @property {number[]} latentShape @property {number} latentSize @property {number} maxRows
+ * @property {LatentUnit[]} units @property {{name: string, vector: number[]}[]} attributes
+ * @property {string} architecture @property {number} beta @property {string} dataset
+ * @property {Record<string, number>} metrics @property {boolean} spread whether q(z|x) has a variance
+ * @property {string} state @property {string} stateReason
+ */
+
+/** @param {any} json */
+const readAttribute = (json) => ({ name: json.name, vector: json.vector ? Array.from(floats(json.vector)) : [] });
+
+/** @param {any} json @returns {Model} */
+export function readModel(json) {
+  const latentShape = (json.latentShape ?? []).map(Number);
+  const unit = (/** @type {any} */ u) => ({ kl: u.kl ?? 0, mean: u.mean ?? 0, std: u.std ?? 0 });
+  return {
+    name: json.name, version: json.version, latentShape,
+    imageShape: (json.imageShape ?? []).map(Number),
+    latentSize: latentShape.reduce((a, b) => a * b, 1),
+    maxRows: Number(json.limits?.maxRows ?? 256),
+    units: (json.latentUnits ?? []).map(unit),
+    attributes: (json.attributes ?? []).map(readAttribute),
+    architecture: json.architecture ?? "", beta: json.beta ?? 0, dataset: json.dataset ?? "",
+    metrics: json.metrics ?? {}, spread: json.posterior !== "POSTERIOR_POINT",
+    state: json.state ?? "MODEL_STATE_UNSPECIFIED", stateReason: json.stateReason ?? "",
+  };
+}
+
+/** @returns {Promise<{models: Model[], standard: string}>} */
+export async function listModels() {
+  const models = [];
+  let token = "", standard = "";
+  do {
+    const page = await call("ListModels", { pageSize: 200, pageToken: token });
+    models.push(...(page.models ?? []).map(readModel));
+    token = page.nextPageToken ?? "";
+    standard = page.defaultModel || standard;
+  } while (token);
+  return { models, standard };
+}
+
+/** The calls to one version of one model. */
+export class Latents {
+  /** @param {Model} model */
+  constructor(model) {
+    this.model = model;
+    this.named = { model: model.name, version: model.version };
+  }
+
+  /** @param {ArrayLike<number>} z n*L */
+  latentTensor(z) {
+    return floatTensor(z, [z.length / this.model.latentSize, ...this.model.latentShape]);
+  }
+
+  /** @param {Uint8Array} pixels n images */
+  imageTensor(pixels) {
+    const size = this.model.imageShape.reduce((a, b) => a * b, 1);
+    return byteTensor(pixels, [pixels.length / size, ...this.model.imageShape]);
+  }
+
+  /** @param {ArrayLike<number>} z @returns {Promise<Uint8Array>} images */
+  async decode(z) {
+    const latents = this.latentTensor(z);
+    const answer = await call("Decode", { ...this.named, latents, imageDtype: "DATA_TYPE_UINT8" });
+    return bytes(answer.images);
+  }
+
+  /** @param {Uint8Array} pixels @returns {Promise<{mean: Float32Array, logVar: Float32Array | null}>} */
+  async encode(pixels) {
+    const answer = await call("Encode", { ...this.named, images: this.imageTensor(pixels) });
+    return { mean: floats(answer.mean), logVar: answer.logVar ? floats(answer.logVar) : null };
+  }
+
+  /** @param {number} count @param {number} seed @returns {Promise<{images: Uint8Array, latents: Float32Array}>} */
+  async sample(count, seed) {
+    const asked = { ...this.named, count, seed, imageDtype: "DATA_TYPE_UINT8" };
+    const answer = await call("Sample", asked);
+    return { images: bytes(answer.images), latents: floats(answer.latents) };
+  }
+
+  /**
+   * Paths from row i of `starts` to row i of `ends`, both included.
+   * @param {ArrayLike<number>} starts @param {ArrayLike<number>} ends @param {number} steps
+   * @param {boolean} spherical
+   * @returns {Promise<{images: Uint8Array, latents: Float32Array}>} path after path
+   */
+  async interpolate(starts, ends, steps, spherical) {
+    const answer = await call("Interpolate", {
+      ...this.named, steps, imageDtype: "DATA_TYPE_UINT8",
+      starts: { latents: this.latentTensor(starts) }, ends: { latents: this.latentTensor(ends) },
+      mode: spherical ? "INTERPOLATION_MODE_SPHERICAL" : "INTERPOLATION_MODE_LINEAR",
+    });
+    return { images: bytes(answer.images), latents: floats(answer.latents) };
+  }
+}

@@ -1,0 +1,109 @@
+// Puts the page together: state from the link, the model, the parts, and what each tells the others.
+
+import { App } from "./app.js";
+import { bindChrome, bindPanels, showChrome } from "./chrome.js";
+import { theme } from "./colours.js";
+import { byId } from "./dom.js";
+import { bindHand } from "./hand.js";
+import { bindHere } from "./here.js";
+import { bindKeys } from "./keys.js";
+import { settled } from "./latest.js";
+import { fromFragment, toFragment } from "./link.js";
+import { listModels } from "./latents.js";
+import { LatentMap } from "./map.js";
+import { Mix } from "./mix.js";
+import { forgetInk } from "./pixels.js";
+import { Sliders } from "./sliders.js";
+import { EMPTY, Store } from "./store.js";
+import { Studio } from "./studio.js";
+import { Tray } from "./tray.js";
+import { hush, remark, sayEmpty, watchPulse } from "./words.js";
+
+const RETRY = 3000;
+
+const store = new Store((await fromFragment(location.hash.slice(1))) ?? EMPTY);
+const app = new App(store);
+const map = new LatentMap(byId("map"), app);
+const sliders = new Sliders(byId("panel-sliders"), app);
+const studio = new Studio(byId("panel-image"), app);
+const mix = new Mix(byId("panel-mix"), app);
+const tray = new Tray(app);
+const here = bindHere(app, map);
+app.redraw = () => map.invalidate();
+
+const writeLink = settled(async () => {
+  if (store.state.model) history.replaceState(null, "", `#${await toFragment(store.state)}`);
+}, 400);
+
+async function share() {
+  history.replaceState(null, "", `#${await toFragment(store.state)}`);
+  try {
+    await navigator.clipboard.writeText(location.href);
+    remark("Copied. The link holds the model, the point, the pins, the drawing and the view.");
+  } catch {
+    remark("The address of this page now holds everything you see: copy it from there.");
+  }
+}
+
+store.watch((state, changed) => {
+  showChrome(app);
+  map.invalidate();
+  if (changed.has("z")) app.decodeHere(state.z);
+  if (changed.has("z") || changed.has("panel")) sliders.follow();
+  studio.follow();
+  mix.follow();
+  tray.follow();
+  here.follow();
+  writeLink();
+});
+
+app.onSpace(() => {
+  map.reset();
+  sliders.build();
+  studio.build();
+  mix.follow();
+  tray.follow();
+  showChrome(app);
+  here.follow();
+});
+
+const switchTheme = theme(() => {
+  forgetInk();
+  map.recolour();
+  tray.repaint();
+  sliders.follow();
+  studio.repaint();
+  mix.repaint();
+  here.repaint();
+});
+
+bindHand(map, here);
+bindPanels(app);
+bindChrome(app, map, { share, switchTheme, choose: (model) => app.enter(model).catch(app.trouble) });
+bindKeys(app, map, { draw: () => tray.draw(), play: () => mix.toggle(), share });
+watchPulse(() => { if (app.space) store.set({ z: store.state.z }, false); else begin(); });
+
+/** Finds a model to show; looks again until there is one. */
+async function begin() {
+  let found;
+  try {
+    found = await listModels();
+  } catch (error) {
+    app.trouble(error);
+    setTimeout(begin, RETRY);
+    return;
+  }
+  const ready = found.models.filter((model) => model.state === "MODEL_STATE_READY");
+  app.models = ready;
+  const { state } = store;
+  const model = ready.find(({ name, version }) => name === state.model && version === state.version)
+    ?? ready.find(({ name }) => name === (state.model || found.standard)) ?? ready[0];
+  if (!model) {
+    sayEmpty(found.models);
+    setTimeout(begin, RETRY);
+    return;
+  }
+  hush();
+  await app.enter(model).catch(app.trouble);
+}
+await begin();

@@ -1,0 +1,154 @@
+// The map: draws the decoded grid, the test set's means, pins, path, posterior and the point.
+
+import { fitted } from "./dom.js";
+import { labelColour, token } from "./colours.js";
+import { Tiles } from "./tiles.js";
+import { Viewport } from "./viewport.js";
+import { drawEllipse, drawHandle, drawPath, drawPin, drawRings } from "./marks.js";
+
+/** @typedef {import("./app.js").App} App */
+
+export const LETTERS = "ABCD";
+
+export class LatentMap {
+  /** @param {HTMLCanvasElement} canvas @param {App} app */
+  constructor(canvas, app) {
+    this.canvas = canvas;
+    this.app = app;
+    this.port = new Viewport();
+    /** @type {Tiles | null} */ this.tiles = null;
+    /** @type {{u: Float32Array, v: Float32Array} | null} */ this.dots = null;
+    this.hover = -1;
+    this.dragging = false;
+    this.pending = 0;
+    /** @type {Record<string, string>} */ this.colours = {};
+    new ResizeObserver(() => this.invalidate()).observe(canvas);
+  }
+
+  /** Another model, or its atlas has come. */
+  reset() {
+    const space = this.app.space;
+    if (!space) return;
+    const decode = (/** @type {[number, number][]} */ points) => {
+      const z = this.app.store.state.z;
+      return space.latents.decode(points.flatMap(([u, v]) => space.plane.moved(z, u, v)));
+    };
+    this.tiles = new Tiles(space.model.imageShape, decode, () => this.invalidate(), this.app.trouble);
+    this.dots = null;
+    if (space.atlas) {
+      const { count } = space.atlas;
+      this.dots = { u: new Float32Array(count), v: new Float32Array(count) };
+      for (let item = 0; item < count; item++)
+        [this.dots.u[item], this.dots.v[item]] = space.plane.project(space.atlas.mean(item));
+    }
+    this.offset = "";
+    this.invalidate();
+  }
+
+  /** The theme has changed. */
+  recolour() {
+    this.colours = Object.fromEntries(
+      ["bg", "line", "line-strong", "text", "quiet", "point", "accent", "accent-deep", "surface"].map((name) => [name, token(name)]));
+    this.tiles?.repaint();
+    this.invalidate();
+  }
+
+  invalidate() {
+    this.pending ||= requestAnimationFrame((now) => {
+      this.pending = 0;
+      this.draw(now);
+    });
+  }
+
+  /** @param {number} now */
+  draw(now) {
+    const { context, width, height } = fitted(this.canvas);
+    const { state } = this.app.store, { port } = this;
+    port.width = width;
+    port.height = height;
+    port.view = state.view ?? port.around(this.dots);
+    context.fillStyle = this.colours.bg;
+    context.fillRect(0, 0, width, height);
+    if (!this.app.space || !this.tiles) return;
+    this.follow(state.z);
+    if (state.tiles) {
+      context.globalAlpha = state.dots && this.dots ? 0.5 : 0.92;
+      if (this.tiles.draw(context, port, now)) this.invalidate();
+      context.globalAlpha = 1;
+    }
+    if (this.app.space.model.latentSize === 2) drawRings(context, port, this.colours);
+    if (state.dots) this.drawDots(context);
+    this.drawMarks(context);
+  }
+
+  /** Tells the tiles when the plane through the point has moved. @param {number[]} z */
+  follow(z) {
+    const space = /** @type {NonNullable<App["space"]>} */ (this.app.space);
+    if (space.model.latentSize <= 2) return;
+    const offset = space.plane.offset(z).map((x) => x.toFixed(3)).join();
+    if (offset !== this.offset) this.tiles?.move();
+    this.offset = offset;
+  }
+
+  /** @param {CanvasRenderingContext2D} context */
+  drawDots(context) {
+    const atlas = this.app.space?.atlas, { port, dots } = this;
+    if (!atlas || !dots) return;
+    const { hidden } = this.app.store.state;
+    const radius = Math.min(5, Math.max(2, port.view.scale / 42));
+    const kinds = atlas.kinds.length ? atlas.kinds : [-1];
+    kinds.forEach((kind, index) => {
+      if (hidden.includes(kind)) return;
+      context.beginPath();
+      for (let item = 0; item < atlas.count; item++) {
+        if (atlas.label(item) !== kind) continue;
+        const [x, y] = port.toScreen(dots.u[item], dots.v[item]);
+        if (x < -9 || y < -9 || x > port.width + 9 || y > port.height + 9) continue;
+        context.moveTo(x + radius, y);
+        context.arc(x, y, radius, 0, 7);
+      }
+      context.fillStyle = kind < 0 ? this.colours.accent : labelColour(index, kinds.length);
+      context.globalAlpha = 0.86;
+      context.fill();
+    });
+    context.globalAlpha = 1;
+    if (this.hover >= 0) this.ring(context, dots.u[this.hover], dots.v[this.hover], radius + 3);
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {number} u @param {number} v @param {number} radius */
+  ring(context, u, v, radius) {
+    const [x, y] = this.port.toScreen(u, v);
+    context.beginPath();
+    context.arc(x, y, radius, 0, 7);
+    context.lineWidth = 2;
+    context.strokeStyle = this.colours.text;
+    context.stroke();
+  }
+
+  /** @param {CanvasRenderingContext2D} context */
+  drawMarks(context) {
+    const { app, port, colours } = this, space = /** @type {NonNullable<App["space"]>} */ (app.space);
+    const at = (/** @type {ArrayLike<number>} */ z) => port.toScreen(...space.plane.project(z));
+    const { z, pins } = app.store.state;
+    if (app.path) drawPath(context, app.path.latents.map(at), app.path.bead ? at(app.path.bead) : null, colours);
+    if (app.posterior) {
+      const { mean, logVar } = app.posterior;
+      drawEllipse(context, at(mean), logVar && space.plane.ellipse(logVar), port.view.scale, colours);
+    }
+    pins.forEach((pin, index) => drawPin(context, at(pin.z), LETTERS[index], colours));
+    drawHandle(context, at(z), this.dragging, colours);
+  }
+
+  /** The test image whose dot is within `reach` pixels. @param {number} x @param {number} y @param {number} reach */
+  dotAt(x, y, reach) {
+    const { hidden, dots: shown } = this.app.store.state, atlas = this.app.space?.atlas;
+    if (!atlas || !this.dots || !shown) return -1;
+    let best = -1, least = reach ** 2;
+    for (let item = 0; item < atlas.count; item++) {
+      const [px, py] = this.port.toScreen(this.dots.u[item], this.dots.v[item]);
+      const square = (px - x) ** 2 + (py - y) ** 2;
+      if (square < least && !hidden.includes(atlas.label(item))) { best = item; least = square; }
+    }
+    return best;
+  }
+}

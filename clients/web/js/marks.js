@@ -1,0 +1,97 @@
+// The marks on the map: prior's rings, path, posterior, pins, the point.
+
+/** @typedef {CanvasRenderingContext2D} Context */
+/** @typedef {Record<string, string>} Colours */
+/** @typedef {[number, number]} Spot */
+
+/**
+ * One, two and three standard deviations of the prior.
+ * @param {Context} context @param {import("./viewport.js").Viewport} port @param {Colours} colours
+ */
+export function drawRings(context, port, colours) {
+  const [x, y] = port.toScreen(0, 0);
+  context.setLineDash([3, 5]);
+  context.lineWidth = 1;
+  context.strokeStyle = context.fillStyle = colours.quiet;
+  context.globalAlpha = 0.7;
+  context.font = "11px system-ui, sans-serif";
+  for (const sigma of [1, 2, 3]) {
+    context.beginPath();
+    context.arc(x, y, sigma * port.view.scale, 0, 7);
+    context.stroke();
+    context.fillText(`${sigma}σ`, x + 4, y - sigma * port.view.scale - 4);
+  }
+  context.setLineDash([]);
+  context.globalAlpha = 1;
+}
+
+/** @param {Context} context @param {Spot[]} spots @param {Spot | null} bead @param {Colours} colours */
+export function drawPath(context, spots, bead, colours) {
+  context.beginPath();
+  spots.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
+  context.lineJoin = "round";
+  for (const [width, colour] of /** @type {[number, string][]} */ ([[5, colours.bg], [2.5, colours.accent]])) {
+    context.lineWidth = width;
+    context.strokeStyle = colour;
+    context.stroke();
+  }
+  if (bead) disc(context, bead, 6, colours.accent, colours.bg);
+}
+
+/** @param {Context} context @param {Spot} spot @param {number} radius @param {string} fill @param {string} edge */
+function disc(context, [x, y], radius, fill, edge) {
+  context.beginPath();
+  context.arc(x, y, radius, 0, 7);
+  context.fillStyle = fill;
+  context.fill();
+  context.lineWidth = 2;
+  context.strokeStyle = edge;
+  context.stroke();
+}
+
+/**
+ * The posterior of an image: its mean, and one and two standard deviations.
+ * @param {Context} context @param {Spot} spot
+ * @param {{long: number, short: number, angle: number} | null} ellipse @param {number} scale
+ * @param {Colours} colours
+ */
+export function drawEllipse(context, [x, y], ellipse, scale, colours) {
+  context.strokeStyle = context.fillStyle = colours.point;
+  for (const sigma of ellipse ? [2, 1] : []) {
+    context.beginPath();
+    const { long, short, angle } = /** @type {NonNullable<typeof ellipse>} */ (ellipse);
+    context.ellipse(x, y, Math.max(2, long * scale * sigma), Math.max(2, short * scale * sigma), -angle, 0, 7);
+    context.globalAlpha = 0.16;
+    context.fill();
+    context.globalAlpha = 1;
+    context.lineWidth = 1.5;
+    context.stroke();
+  }
+  context.lineWidth = 2.5;
+  context.beginPath();
+  context.moveTo(x - 5, y); context.lineTo(x + 5, y);
+  context.moveTo(x, y - 5); context.lineTo(x, y + 5);
+  context.stroke();
+}
+
+/** @param {Context} context @param {Spot} spot @param {string} letter @param {Colours} colours */
+export function drawPin(context, [x, y], letter, colours) {
+  disc(context, [x, y], 11, colours["accent-deep"], "#fff");
+  context.fillStyle = "#fff";
+  context.font = "700 12px system-ui, sans-serif";
+  context.textAlign = "center";
+  context.fillText(letter, x, y + 4.3);
+  context.textAlign = "start";
+}
+
+/** @param {Context} context @param {Spot} spot @param {boolean} held @param {Colours} colours */
+export function drawHandle(context, [x, y], held, colours) {
+  context.beginPath();
+  context.arc(x, y, held ? 13 : 11, 0, 7);
+  for (const [width, colour] of /** @type {[number, string][]} */ ([[7, colours.bg], [3.5, colours.point]])) {
+    context.lineWidth = width;
+    context.strokeStyle = colour;
+    context.stroke();
+  }
+  disc(context, [x, y], 3, colours.point, colours.bg);
+}

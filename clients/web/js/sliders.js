@@ -1,0 +1,111 @@
+// Sliders: the most active coordinates with a film of what each does, and the attributes.
+
+import { coordinate, make } from "./dom.js";
+import { latest } from "./latest.js";
+import { imageAt } from "./pixels.js";
+
+const SIGMAS = [-3, -2, -1, 0, 1, 2, 3];
+const REACH = 3.5; // standard deviations each way: the film's frames stand on the ticks
+const AT_FIRST = 8;
+
+/** @typedef {import("./app.js").App} App */
+/** @typedef {{title: string, note: HTMLElement | null, middle: number, step: number,
+ *   read(z: number[]): number, move(z: number[], value: number): number[]}} Dial */
+
+/** @param {App} app @param {number} index @returns {Dial} */
+function unitDial(app, index) {
+  const units = /** @type {any} */ (app.space).model.units;
+  const unit = units[index], most = Math.max(0.1, ...units.map((/** @type {any} */ u) => u.kl));
+  const live = unit && unit.std > 0.05;
+  const note = unit ? make("span.kl", { title: "KL(q(z|x) ‖ p(z)) of this coordinate, mean over the data" },
+    make("meter", { min: 0, max: most, value: unit.kl }), `${unit.kl.toFixed(2)} nats`) : null;
+  return {
+    title: coordinate(index), note, middle: live ? unit.mean : 0, step: live ? unit.std : 1,
+    read: (z) => z[index],
+    move: (z, value) => z.map((x, i) => (i === index ? value : x)),
+  };
+}
+
+/** @param {{name: string, vector: number[]}} attribute @returns {Dial} */
+function attributeDial({ name, vector }) {
+  const square = vector.reduce((sum, x) => sum + x * x, 0) || 1;
+  const read = (/** @type {number[]} */ z) => z.reduce((sum, x, i) => sum + x * vector[i], 0) / square;
+  return {
+    title: name, note: make("span.kl", {}, "attribute"), middle: 0, step: 1, read,
+    move: (z, value) => { const by = value - read(z); return z.map((x, i) => x + by * vector[i]); },
+  };
+}
+
+export class Sliders {
+  /** @param {HTMLElement} panel @param {App} app */
+  constructor(panel, app) {
+    this.panel = panel;
+    this.app = app;
+    this.all = false;
+    /** @type {{dial: Dial, input: HTMLInputElement, output: HTMLElement, frames: HTMLCanvasElement[]}[]} */
+    this.rows = [];
+    this.refilm = latest((/** @type {number[]} */ z) => this.film(z), app.trouble);
+  }
+
+  build() {
+    const { space } = this.app;
+    if (!space) return;
+    const { units, latentSize } = space.model;
+    const order = Array.from({ length: latentSize }, (_, i) => i);
+    if (units.length) order.sort((a, b) => units[b].kl - units[a].kl);
+    const shown = this.all ? order.slice(0, 64) : order.slice(0, AT_FIRST);
+    const dials = [...space.model.attributes.map(attributeDial), ...shown.map((i) => unitDial(this.app, i))];
+    this.rows = dials.map((dial) => this.row(dial));
+    const more = order.length > shown.length && !this.all
+      ? make("button.small", { onclick: () => { this.all = true; this.build(); } },
+        `Show ${Math.min(64, order.length) - shown.length} less active`) : null;
+    this.panel.replaceChildren(...this.rows.map((row) => row.element), ...(more ? [more] : []));
+    this.follow();
+  }
+
+  /** @param {Dial} dial */
+  row(dial) {
+    const low = dial.middle - REACH * dial.step, high = dial.middle + REACH * dial.step;
+    const input = make("input", { type: "range", min: low, max: high, step: (high - low) / 700, "aria-label": dial.title });
+    const turn = (/** @type {number} */ value, /** @type {boolean} */ commit) =>
+      this.app.store.set({ z: dial.move(this.app.store.state.z, value) }, commit);
+    input.addEventListener("input", () => turn(Number(input.value), false));
+    input.addEventListener("change", () => this.app.store.commit());
+    const frames = SIGMAS.map(() => make("canvas"));
+    const output = make("output");
+    const stop = (/** @type {number} */ i) => make("button", {
+      title: `${dial.title} = ${(dial.middle + SIGMAS[i] * dial.step).toFixed(2)}`, tabIndex: -1,
+      onclick: () => turn(dial.middle + SIGMAS[i] * dial.step, true),
+    }, frames[i]);
+    const element = make("div.unit", {},
+      make("header", {}, make("b", {}, dial.title), dial.note, output),
+      make("div.film", {}, ...frames.map((_, i) => stop(i))),
+      make("div.slide", {}, input),
+      make("div.ticks", { "aria-hidden": "true" }, ...SIGMAS.map((s) => make("span", {}, s ? `${s > 0 ? "+" : "−"}${Math.abs(s)}σ` : "μ"))));
+    return { dial, input, output, frames, element };
+  }
+
+  /** The point has moved. */
+  follow() {
+    const { z } = this.app.store.state;
+    if (this.panel.hidden || !this.app.space || z.length !== this.app.space.model.latentSize) return;
+    for (const { dial, input, output } of this.rows) {
+      const value = dial.read(z);
+      input.value = String(value);
+      output.textContent = (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
+    }
+    this.refilm(z);
+  }
+
+  /** @param {number[]} z */
+  async film(z) {
+    const { space } = this.app, { rows } = this;
+    if (!space || !rows.length) return;
+    const points = rows.flatMap(({ dial }) =>
+      SIGMAS.map((sigma) => dial.move(z, dial.middle + sigma * dial.step)));
+    const images = await space.latents.decode(points.flat());
+    if (rows !== this.rows) return;
+    rows.forEach(({ frames }, row) => frames.forEach((frame, i) =>
+      this.app.show(frame, imageAt(images, row * SIGMAS.length + i, space.model.imageShape))));
+  }
+}
