@@ -1,7 +1,7 @@
 # The serving image: neither torch nor onnx, no shell script, no root.
 #
-#   make image                                     for CUDA; needs only the host's driver
-#   make image IMAGE_ARGS="--build-arg DEVICE=cpu"  for the processor alone, far smaller
+#   make image                 for CUDA; needs only the host's driver
+#   make image IMAGE_FOR=cpu   for the processor alone, far smaller
 #
 # Models are mounted at /models, or baked in with --build-arg MODELS=models (a path in this directory).
 ARG PYTHON_IMAGE=python:3.13-slim-trixie

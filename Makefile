@@ -26,8 +26,8 @@ SERVE_ARGS  ?=
 
 PYTEST_ARGS ?= -n 2 --dist loadfile
 IMAGE       ?= latens-server
+IMAGE_FOR   ?= cuda
 IMAGE_ARGS  ?=
-PACKAGES    := training export serving clients/python/latens
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint fix-lint proto verify-proto train export serve image pins clean
@@ -113,8 +113,8 @@ verify-proto: $(PROTO_READY) $(TEST_READY) ## Check that the stubs are fresh and
 
 # --- the rest ------------------------------------------------------------------------------------------
 
-image: ## Build the container image with docker, podman or buildah: IMAGE= IMAGE_ARGS=
-	@scripts/build-image "$(IMAGE)" $(IMAGE_ARGS)
+image: ## Build the container image: IMAGE= IMAGE_FOR=cuda|cpu IMAGE_ARGS=
+	@scripts/build-image "$(IMAGE)" "$(IMAGE_FOR)" $(IMAGE_ARGS)
 
 pins: $(TEST_READY) ## Write requirements/*.txt anew from pyproject.toml (PIN_ARGS=--upgrade: the newest)
 	UV=$(BIN)/uv requirements/pin.sh $(PIN_ARGS)
