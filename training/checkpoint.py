@@ -108,10 +108,19 @@ def save(run: Path, model: Autoencoder, description: Description) -> None:
     Raises:
         TrainingError: it cannot be written; what was saved before stays.
     """
-    make_directory(run)
-    write_whole(run / CONFIG_FILE, _config_json(description))
+    save_config(run, description)
     write_whole(run / MODEL_FILE, model_bytes(model, description))
     write_whole(run / METRICS_FILE, _metrics_json(description))
+
+
+def save_config(run: Path, description: Description) -> None:
+    """Writes `config.json` alone: a run that has begun.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    make_directory(run)
+    write_whole(run / CONFIG_FILE, _config_json(description))
 
 
 def load(run: Path | str) -> Checkpoint:
@@ -128,6 +137,20 @@ def load(run: Path | str) -> Checkpoint:
     description = _parse_description(path, metadata)
     _check_config(run / CONFIG_FILE, description)
     return Checkpoint(run, _rebuild(path, description, tensors), description)
+
+
+def require_shape(checkpoint: Checkpoint, image_shape: ImageShape) -> None:
+    """Refuses images that are not of the model's shape.
+
+    Raises:
+        DataError: they are not.
+    """
+    expected = checkpoint.description.image_shape
+    if image_shape != expected:
+        raise DataError(
+            f"{checkpoint.path}: its images are {' x '.join(map(str, expected))}, "
+            f"the data set's {' x '.join(map(str, image_shape))} (channels, height, width)"
+        )
 
 
 def amend(run: Path | str, **changes: Any) -> Checkpoint:

@@ -6,26 +6,19 @@ into the command line of `latens-train`, so a field's name is unique over all se
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_settings import NoDecode
 
-
-class Architecture(StrEnum):
-    """The networks of `training.models`."""
-
-    AE_MLP = "ae-mlp"
-    VAE_MLP = "vae-mlp"
-    VAE_CONV = "vae-conv"
+Architecture = Literal["ae-mlp", "vae-mlp", "vae-conv"]
+Likelihood = Literal["bernoulli", "gaussian"]
 
 
-class Likelihood(StrEnum):
-    """The distribution p(x|z), whose negative logarithm is the reconstruction term."""
-
-    BERNOULLI = "bernoulli"
-    GAUSSIAN = "gaussian"
+def _split(value: Any) -> Any:
+    """`200,200`, as flags and environment variables have it, in parts."""
+    return value.split(",") if isinstance(value, str) else value
 
 
 class Section(BaseModel):
@@ -63,10 +56,12 @@ class ModelConfig(Section):
 
     architecture: Annotated[
         Architecture, Field(description="network: ae-mlp, vae-mlp or vae-conv")
-    ] = Architecture.VAE_MLP
+    ] = "vae-mlp"
     latent_size: Annotated[int, Field(ge=1, le=65536, description="number of latent units")] = 2
     hidden: Annotated[
         tuple[Annotated[int, Field(ge=1)], ...],
+        NoDecode,
+        BeforeValidator(_split),
         Field(
             min_length=1,
             description="sizes of the MLP's hidden layers, encoder side, as 400 or 200,200",
@@ -89,7 +84,7 @@ class LossConfig(Section):
     likelihood: Annotated[
         Likelihood,
         Field(description="p(x|z): bernoulli (cross-entropy) or gaussian (squared error)"),
-    ] = Likelihood.BERNOULLI
+    ] = "bernoulli"
     sigma: Annotated[
         float,
         Field(
@@ -138,10 +133,17 @@ class DeviceConfig(Section):
         Field(description="of the matrix products; bfloat16 is autocast"),
     ] = "float32"
     compile: Annotated[bool, Field(description="compile the network (torch.compile)")] = False
+    cuda_graph: Annotated[
+        bool, Field(description="replay each step as one captured graph (on CUDA only)")
+    ] = True
 
 
 class RunConfig(Section):
-    """Everything that made a run, as its `config.json` holds it."""
+    """Everything that made a run, as its `config.json` holds it.
+
+    Its `Likelihood` is the distribution p(x|z), whose negative logarithm is the reconstruction
+    term; its `Architecture` names a network of `training.models`.
+    """
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()

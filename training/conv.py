@@ -54,7 +54,7 @@ class PixelConvTranspose2d(nn.ConvTranspose2d):
         weight = self.weight.flatten(1).t()
         bias = None if self.bias is None else self.bias.repeat_interleave(height * width)
         product = functional.linear(inputs.flatten(1), weight, bias)
-        return product.unflatten(1, (self.out_channels, height, width))
+        return product.view(-1, self.out_channels, height, width)
 
 
 class ConvDecoder(nn.Module):

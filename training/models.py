@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from training.config import Architecture, ModelConfig
 from training.conv import ConvDecoder, ConvEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from training.config import ModelConfig
 
 Posterior = Literal["diagonal-gaussian", "point"]
 ImageShape = tuple[int, int, int]
@@ -62,7 +63,7 @@ class MlpDecoder(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """Latents [n, latent_size] to logits [n, c, h, w]."""
         logits: Tensor = self.logits(self.body(latents))
-        return logits.unflatten(1, self.image_shape)
+        return logits.view(-1, *self.image_shape)
 
 
 class Autoencoder(nn.Module):
@@ -111,7 +112,7 @@ class Autoencoder(nn.Module):
         """
         mean, log_var = self.encode(images)
         latents = reparameterize(mean, log_var, noise)
-        logits = self.decode(latents.flatten(0, 1)).unflatten(0, latents.shape[:2])
+        logits = self.decode(latents.flatten(0, 1)).view(*latents.shape[:2], *self.image_shape)
         return logits, latents, mean, log_var
 
 
@@ -140,13 +141,11 @@ def build(config: ModelConfig, image_shape: ImageShape) -> Autoencoder:
     latent_shape = (config.latent_size,)
     encoder: nn.Module
     decoder: nn.Module
-    if config.architecture == Architecture.VAE_CONV:
+    if config.architecture == "vae-conv":
         encoder = ConvEncoder(image_shape, config.latent_size)
         decoder = ConvDecoder(image_shape, config.latent_size)
         return Autoencoder(encoder, decoder, image_shape, latent_shape, "diagonal-gaussian")
-    posterior: Posterior = (
-        "point" if config.architecture == Architecture.AE_MLP else "diagonal-gaussian"
-    )
+    posterior: Posterior = "point" if config.architecture == "ae-mlp" else "diagonal-gaussian"
     encoder = MlpEncoder(math.prod(image_shape), config, posterior)
     decoder = MlpDecoder(image_shape, config)
     return Autoencoder(encoder, decoder, image_shape, latent_shape, posterior)

@@ -1,0 +1,120 @@
+"""The verb `train`, which `latens-train` runs where no other verb is named."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from training.command import parse, refuse_unknown_environment
+from training.errors import UsageError
+from training.settings import RESUMABLE_FIELDS, TrainSettings, flattened, sectioned
+from training.verbs import listing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from training.checkpoint import Checkpoint
+    from training.config import RunConfig
+    from training.resume import SavedState
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Trains as the arguments say; the exit code.
+
+    Raises:
+        TrainingError: with what went wrong.
+    """
+    settings = parse(TrainSettings, arguments, "latens-train", listing())
+    refuse_unknown_environment(TrainSettings)
+    config = settings.run_config()
+    directory = settings.run_directory(config)
+    if settings.print_config:
+        document = config.model_dump(mode="json") | {"out": str(directory)}
+        print(json.dumps(document, indent=2))
+        return 0
+    state = _state_to_resume(settings, directory)
+    if state is not None:
+        config = resumed_config(state, settings.explicit())
+    _train(settings, config, directory, state)
+    return 0
+
+
+def resumed_config(state: SavedState, explicit: dict[str, Any]) -> RunConfig:
+    """The saved run's settings, with the epochs and the machine as they are asked for now.
+
+    Raises:
+        UsageError: a setting was given that would make it another run.
+    """
+    from training.config import RunConfig
+
+    saved = flattened(state.config)
+    for name, value in explicit.items():
+        if name not in RESUMABLE_FIELDS and value != saved[name]:
+            flag = name.replace("_", "-")
+            raise UsageError(
+                f"{flag}: {state.path.parent} was begun with {saved[name]}, not {value}; "
+                "leave the flag out to resume, or choose another --out"
+            )
+    changed = {name: value for name, value in explicit.items() if name in RESUMABLE_FIELDS}
+    return RunConfig.model_validate(sectioned(saved | changed))
+
+
+def _state_to_resume(settings: TrainSettings, directory: Path) -> SavedState | None:
+    """The state to go on from, or None to begin.
+
+    Raises:
+        UsageError: there is a run already, and the settings do not say what to do with it.
+    """
+    from training.checkpoint import MODEL_FILE
+    from training.resume import STATE_FILE, load_state
+
+    if settings.resume and settings.overwrite:
+        raise UsageError("overwrite: contradicts --resume")
+    if settings.resume and (directory / STATE_FILE).exists():
+        return load_state(directory)
+    begun = [name for name in (STATE_FILE, MODEL_FILE) if (directory / name).exists()]
+    if not begun or settings.overwrite:
+        return None
+    if settings.resume:
+        raise UsageError(f"resume: {directory} holds a model, but no {STATE_FILE} to go on from")
+    raise UsageError(
+        f"out: {directory} holds a run already; add --resume to go on, --overwrite to replace it"
+    )
+
+
+def _train(
+    settings: TrainSettings, config: RunConfig, directory: Path, state: SavedState | None
+) -> None:
+    from training import run as runs
+    from training.devices import placed
+    from training.interrupts import stop_on_signals
+    from training.reporting import Reporter
+
+    with placed(config.machine) as placement, stop_on_signals() as wish:
+        log = directory / "tensorboard" if settings.tensorboard else None
+        with Reporter(
+            config.train.epochs,
+            json_lines=settings.json_lines,
+            silent=not placement.is_first,
+            tensorboard=log,
+        ) as reporter:
+            run = runs.prepare(config, directory, placement, state)
+            checkpoint = runs.train(run, reporter, wish)
+            if not placement.is_first:
+                return
+            if settings.figures:
+                from training.figures import write_all
+
+                reporter.say("drawing the figures ...")
+                write_all(checkpoint, run.dataset, directory / "figures")
+        _print_result(checkpoint, as_json=settings.json_lines)
+
+
+def _print_result(checkpoint: Checkpoint, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"run": str(checkpoint.path), "metrics": checkpoint.metrics}))
+        return
+    print(f"{checkpoint.path}: trained, {checkpoint.description.epoch} epochs")
+    for name, value in checkpoint.metrics.items():
+        print(f"  {name:<30} {value:10.3f}")
