@@ -135,7 +135,7 @@ class AsyncClient:
             try:
                 payload = await check(health.request(service), **self._call_options())
             except grpc.RpcError as error:
-                raise from_call(error) from None
+                raise health.failure(error, service) from None
         return health.answer(payload)
 
     async def close(self) -> None:

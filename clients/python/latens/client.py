@@ -189,7 +189,7 @@ class Client:
             try:
                 payload = check(health.request(service), **self._call_options())
             except grpc.RpcError as error:
-                raise from_call(error) from None
+                raise health.failure(error, service) from None
         return health.answer(payload)
 
     def close(self) -> None:

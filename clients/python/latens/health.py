@@ -6,9 +6,12 @@ Protocol: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
+
+import grpc
 
 from latens import wire
-from latens.errors import ResponseError
+from latens.errors import LatensError, ResponseError, from_call
 
 CHECK_PATH = "/grpc.health.v1.Health/Check"
 
@@ -25,6 +28,14 @@ def request(service: str) -> bytes:
     """The message HealthCheckRequest; an empty service means the server as a whole."""
     name = service.encode()
     return b"\x0a" + wire.varint(len(name)) + name if name else b""
+
+
+def failure(error: grpc.RpcError, service: str) -> LatensError:
+    """Why a check failed; the protocol's NOT_FOUND means the service, not a model."""
+    call: Any = error
+    if call.code() is grpc.StatusCode.NOT_FOUND:
+        return LatensError(f"the server knows no service {service!r}", call.code())
+    return from_call(error)
 
 
 def answer(payload: bytes) -> Health:

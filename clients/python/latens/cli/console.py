@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -28,6 +29,15 @@ def line(text: str) -> None:
 
 def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def report(target: Path, facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """Says what was written, to a program or to a person."""
+    if as_json:
+        print_json({"output": str(target), **facts})
+    else:
+        said = ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
+        note(f"wrote {target} ({said})")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

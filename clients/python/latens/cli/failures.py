@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grpc
+
 from latens.errors import (
     DeadlineExceededError,
     InvalidInputError,
@@ -33,7 +35,7 @@ def bad_data(message: str) -> CommandError:
 
 def exit_code_of(error: LatensError) -> int:
     match error:
-        case ModelNotFoundError():
+        case ModelNotFoundError() | LatensError(code=grpc.StatusCode.NOT_FOUND):
             return NOT_FOUND
         case UnavailableError() | OverloadedError() | DeadlineExceededError():
             return UNAVAILABLE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -63,21 +63,13 @@ def encode(
     if target is not None:
         content = outputs.npz_bytes(present) if target.kind == ".npz" else None
         target.write(content or outputs.npy_bytes(done.mean))
-    if as_json:
-        _encoding_json(done, present, target)
-    elif target is None:
-        _show_means(done, [str(path) for path in files])
-
-
-def _encoding_json(
-    done: Encoding, present: dict[str, NDArray[Any]], target: outputs.Output | None
-) -> None:
-    facts: dict[str, Any] = {"count": len(done.mean), "version": done.version, "seed": done.seed}
-    if target is None:
-        facts |= {name: array.tolist() for name, array in present.items()}
+    facts = {"count": len(done.mean), "version": done.version, "seed": done.seed}
+    if target is not None:
+        console.report(target.path, facts, as_json=as_json)
+    elif as_json:
+        console.print_json(facts | {name: array.tolist() for name, array in present.items()})
     else:
-        facts["output"] = str(target.path)
-    console.print_json(facts)
+        _show_means(done, [str(path) for path in files])
 
 
 def _show_means(done: Encoding, names: list[str]) -> None:
@@ -131,10 +123,8 @@ def decode(
             given, image_dtype=target.image_dtype, progress=progress, **named(model)
         )
     outputs.write_images(target, done.images, {"latents": given}, columns=columns, scale=scale)
-    if as_json:
-        console.print_json(
-            {"output": str(target.path), "count": len(done.images), "version": done.version}
-        )
+    facts = {"count": len(done.images), "version": done.version}
+    console.report(target.path, facts, as_json=as_json)
 
 
 def _coordinates(text: str) -> list[float]:
@@ -190,10 +180,8 @@ def reconstruct(
         )
     arrays = {"originals": pixels, "latents": encoded.mean}
     outputs.write_images(target, shown, arrays, columns=columns, scale=scale)
-    if as_json:
-        console.print_json(
-            {"output": str(target.path), "count": len(pixels), "version": decoded.version}
-        )
+    facts = {"count": len(pixels), "version": decoded.version}
+    console.report(target.path, facts, as_json=as_json)
 
 
 COMMANDS = (encode, decode, reconstruct)

@@ -70,17 +70,12 @@ def sample(
         "seed": np.array(done.seed, np.uint64),
     }
     outputs.write_images(target, done.images, arrays, columns=columns, scale=scale)
-    if as_json:
-        console.print_json(
-            {
-                "output": str(target.path),
-                "count": count,
-                "seed": done.seed,
-                "version": done.version,
-            }
-        )
-    elif seed is None:
-        console.note(f"seed {done.seed}")
+    facts = {
+        "count": count,
+        "seed": done.seed,
+        "version": done.version,
+    }
+    console.report(target.path, facts, as_json=as_json)
 
 
 def interpolate(
@@ -125,7 +120,7 @@ def interpolate(
     with connect(context, address) as client, console.progress("interpolate") as progress:
         if start is None or end is None:
             drawn = client.sample(2 * count, seed=seed, image_dtype="uint8", **named(model))
-            console.note(f"seed {drawn.seed}")
+            seed = drawn.seed
             first, last = drawn.latents[:count], drawn.latents[count:]
         else:
             known = client.model(**named(model))
@@ -140,15 +135,13 @@ def interpolate(
             **named(model),
         )
     _write_paths(target, paths, scale)
-    if as_json:
-        console.print_json(
-            {
-                "output": str(target.path),
-                "paths": len(paths.images),
-                "steps": steps,
-                "version": paths.version,
-            }
-        )
+    facts = {
+        "paths": len(paths.images),
+        "steps": steps,
+        "seed": seed,
+        "version": paths.version,
+    }
+    console.report(target.path, facts, as_json=as_json)
 
 
 def _end(text: str, model: Model, invert: bool) -> NDArray[Any]:
@@ -225,10 +218,8 @@ def grid(
     outputs.write_images(
         target, done.images, {"latents": latents}, columns=size, scale=scale or 1, gap=0
     )
-    if as_json:
-        console.print_json(
-            {"output": str(target.path), "coordinates": [across, up], "version": done.version}
-        )
+    facts = {"coordinates": [across, up], "version": done.version}
+    console.report(target.path, facts, as_json=as_json)
 
 
 def _indices(text: str) -> list[int]:
@@ -295,10 +286,8 @@ def traverse(
             latents, image_dtype=target.image_dtype, progress=progress, **named(model)
         )
     outputs.write_images(target, done.images, {"latents": latents}, columns=steps, scale=scale)
-    if as_json:
-        console.print_json(
-            {"output": str(target.path), "coordinates": indices, "version": done.version}
-        )
+    facts = {"coordinates": indices, "version": done.version}
+    console.report(target.path, facts, as_json=as_json)
 
 
 def _start(
