@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from training.checkpoint import HISTORY_FILE
+from training.errors import TrainingError
 from training.figures import (
     curves,
     interpolations,
@@ -54,7 +56,7 @@ def write_all(checkpoint: Checkpoint, dataset: Dataset, directory: Path) -> list
     """
     subject = subject_of(checkpoint, dataset)
     chosen = [name for name in _PICTURES if _suits(name, subject)]
-    return [_PICTURES[name](subject, directory / name) for name in chosen]
+    return [_written(name, subject, directory / name) for name in chosen]
 
 
 def subject_of(checkpoint: Checkpoint, dataset: Dataset) -> Subject:
@@ -67,7 +69,7 @@ def subject_of(checkpoint: Checkpoint, dataset: Dataset) -> Subject:
         test.images[chosen].numpy(),
         None if test.labels is None else test.labels[chosen].numpy(),
         caption_of(checkpoint),
-        read_history(checkpoint.path / "history.jsonl"),
+        read_history(checkpoint.path / HISTORY_FILE),
     )
 
 
@@ -87,6 +89,13 @@ def read_history(path: Path) -> Sequence[Mapping[str, object]]:
     if not path.exists():
         return ()
     return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+def _written(name: str, subject: Subject, path: Path) -> Path:
+    try:
+        return _PICTURES[name](subject, path)
+    except OSError as error:
+        raise TrainingError(f"{path}: not written: {error.strerror or error}") from error
 
 
 def _suits(name: str, subject: Subject) -> bool:

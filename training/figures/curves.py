@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 _WIDTH = 560
 _HEIGHT = 520
 _SPACE = 110
-_PANELS = {"loss": "negative ELBO", "reconstruction": "reconstruction", "kl": "KL from the prior"}
+_PANELS = {
+    "loss": "loss: reconstruction + β KL",
+    "reconstruction": "reconstruction",
+    "kl": "KL from the prior",
+}
 _PARTS = {"train": ("training set", canvas.SECOND), "test": ("test set", canvas.ACCENT)}
 
 Curve = tuple[list[float], list[float]]
@@ -61,6 +65,7 @@ def _curves(history: Sequence[Mapping[str, object]], name: str) -> dict[str, Cur
     for part in _PARTS:
         points = [(record.get("epoch"), record.get(f"{part}_{name}")) for record in history]
         known = [(e, v) for e, v in points if isinstance(e, int) and isinstance(v, int | float)]
-        if known:
+        # A point posterior has no KL, which its loop records as 0.
+        if any(value for _, value in known):
             found[part] = ([float(e) for e, _ in known], [float(v) for _, v in known])
     return found

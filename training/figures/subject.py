@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training.evaluation import ACTIVE_VARIANCE
+
 if TYPE_CHECKING:
     from training.models import Autoencoder
 
-ACTIVE_VARIANCE = 0.01
-"""A unit is active when its mean varies more than this over the data (Burda et al. 2015, 4.2)."""
 STEPS = 21
 """The article's number of values along a coordinate, from -3 to 3."""
 _REACH = 3.0

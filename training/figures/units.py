@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from training.evaluation import ACTIVE_VARIANCE
 from training.figures import canvas
-from training.figures.subject import ACTIVE_VARIANCE, Subject
+from training.figures.subject import Subject
 
 _HEIGHT = 620
 _MOST_NAMES = 40
