@@ -132,10 +132,13 @@ class DeviceConfig(Section):
         Literal["float32", "bfloat16"],
         Field(description="of the matrix products; bfloat16 is autocast"),
     ] = "float32"
-    compile: Annotated[bool, Field(description="compile the network (torch.compile)")] = False
-    cuda_graph: Annotated[
-        bool, Field(description="replay each step as one captured graph (on CUDA only)")
-    ] = True
+    compile: Annotated[
+        Literal["off", "default", "reduce-overhead", "max-autotune"],
+        Field(
+            description="mode of torch.compile for the network; reduce-overhead replays CUDA "
+            "graphs. On a CPU it gains nothing, so it is off"
+        ),
+    ] = "off"
 
 
 class RunConfig(Section):

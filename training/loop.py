@@ -114,8 +114,9 @@ class Trainer:
 
     def _network(self) -> nn.Module:
         network: nn.Module = self.model
-        if self.config.machine.compile:
-            network = cast("nn.Module", torch.compile(network))
+        mode = self.config.machine.compile
+        if mode != "off":
+            network = cast("nn.Module", torch.compile(network, mode=mode))
         if self.placement.world_size > 1:
             network = DistributedDataParallel(network)
         return network

@@ -36,7 +36,7 @@ class Reporter:
         self._epochs = epochs
         self._json_lines = json_lines
         self._silent = silent
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Any] | None = None
         self._writer = None if silent or tensorboard is None else _open_tensorboard(tensorboard)
 
     def __enter__(self) -> Reporter:
@@ -55,7 +55,7 @@ class Reporter:
     def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
         """Shows the bar of an epoch (counted from 0) at the step it starts from."""
         if not self._silent:
-            self._bar = tqdm(
+            bar: tqdm[Any] = tqdm(
                 total=steps,
                 initial=step,
                 desc=f"epoch {epoch + 1}/{self._epochs}",
@@ -64,6 +64,7 @@ class Reporter:
                 disable=not sys.stderr.isatty(),
                 file=sys.stderr,
             )
+            self._bar = bar
 
     def step(self) -> None:
         if self._bar is not None:
