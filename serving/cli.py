@@ -12,6 +12,7 @@ from pydantic_settings import CliApp
 
 from serving import logs
 from serving.engine import DeviceUnavailableError
+from serving.frontends import FrontEndMissingError
 from serving.lifecycle import Latens, NothingToServeError
 from serving.repository import State
 from serving.settings import Settings, unknown_variables
@@ -58,7 +59,7 @@ def _serve(settings: Settings) -> int:
             return runner.run(_live(settings))
     except NothingToServeError as error:
         return _complain(str(error), _BAD_DATA if error.refused else _NOT_FOUND)
-    except (DeviceUnavailableError, OSError) as error:
+    except (DeviceUnavailableError, FrontEndMissingError, OSError) as error:
         return _complain(str(error), _FAILURE)
 
 

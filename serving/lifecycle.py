@@ -16,7 +16,7 @@ from serving.loading import load
 from serving.metrics import Metrics
 from serving.oip.service import OpenInferenceService
 from serving.repository import Repository, State
-from serving.server import bind, make_server
+from serving.server import make_server
 from serving.service import LatentService
 from serving.settings import Settings
 from serving.web import WebServer, application
@@ -60,7 +60,7 @@ class Latens:
         self.service = LatentService(self.models, self.door)
         open_inference = OpenInferenceService(self.models, self.door)
         self._grpc = make_server(settings, self.service, open_inference, self.health, self.metrics)
-        self.port = bind(self._grpc, settings.host, settings.port)
+        self.port = self._grpc.bind(settings.host, settings.port)
         self._web = WebServer(
             application(self.metrics, self.health), settings.host, settings.http_port
         )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
+from serving.frontends import FrontEnd
+
 _V1 = "grpc.reflection.v1.ServerReflection"
 
 
-def add_reflection(server: grpc.aio.Server, services: tuple[str, ...]) -> None:
+def add_reflection(server: FrontEnd, services: tuple[str, ...]) -> None:
     """Lets clients ask the server for the descriptors of its services."""
     names = (*services, reflection.SERVICE_NAME, _V1)
-    reflection.enable_server_reflection(names, server)
+    enable: Any = reflection.enable_server_reflection  # typed for grpc's own servers alone
+    enable(names, server)
     handler = grpc.stream_stream_rpc_method_handler(
         aio.ReflectionServicer(names).ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,

@@ -1,4 +1,4 @@
-"""The gRPC front end: grpc.aio listening, each RPC handed on to the service."""
+"""The gRPC services on a front end: each RPC handed on to the service."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2_grpc
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 
+from serving.frontends import FrontEnd, make_front_end
 from serving.health import SERVICE_NAME, Health
 from serving.interceptors import CALL, CallInterceptor
 from serving.metrics import Metrics
@@ -54,53 +55,26 @@ class LatentServicer(latens_pb2_grpc.LatentServiceServicer):
         return await self._service.list_models(request, CALL.get())
 
 
-def channel_options(settings: Settings) -> list[tuple[str, int]]:
-    """The C core's settings, each away from a default that was seen to hurt."""
-    return [
-        ("grpc.so_reuseport", 0),  # on by default: a second server takes the port in silence
-        ("grpc.max_receive_message_length", settings.max_message_bytes),
-        ("grpc.max_send_message_length", settings.max_message_bytes),
-        ("grpc.max_concurrent_streams", 256),
-        ("grpc.server_handshake_timeout_ms", 10_000),
-        ("grpc.max_connection_idle_ms", 300_000),
-        ("grpc.max_connection_age_ms", 1_800_000),
-        ("grpc.max_connection_age_grace_ms", 60_000),
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        # Clients may ping this often; with the default of 5 minutes they lose running calls.
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ]
-
-
 def make_server(
     settings: Settings,
     service: LatentService,
     open_inference: OpenInferenceService,
     health: Health,
     metrics: Metrics,
-) -> grpc.aio.Server:
-    """A server with all services added, not yet bound or started."""
+) -> FrontEnd:
+    """A server with all services added, not yet bound or started.
+
+    Raises:
+        FrontEndMissingError: the front end that was asked for is not installed.
+    """
     interceptor = CallInterceptor(
         metrics, max_deadline=settings.max_deadline, log_calls=settings.log_calls
     )
-    server = grpc.aio.server(interceptors=[interceptor], options=channel_options(settings))
+    server = make_front_end(settings, [interceptor])
     add_service: Any = latens_pb2_grpc.add_LatentServiceServicer_to_server  # generated, untyped
     add_service(LatentServicer(service), server)
     add_open_inference(server, open_inference)
-    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    add_health: Any = health_pb2_grpc.add_HealthServicer_to_server
+    add_health(health.servicer, server)
     add_reflection(server, (SERVICE_NAME, OPEN_INFERENCE, _HEALTH_SERVICE))
     return server
-
-
-def bind(server: grpc.aio.Server, host: str, port: int) -> int:
-    """Listens; returns the port, which the system chooses when it is 0.
-
-    Raises:
-        OSError: the address cannot be had.
-    """
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
-        return server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise OSError(f"cannot listen on {address}: is another server there?") from error

@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     http_port: Port = 8080
     """The HTTP port (/metrics, /healthz, /readyz); 0 for any free one."""
 
+    frontend: Literal["grpcio", "fast"] = "grpcio"
+    """What speaks gRPC: grpcio has everything; fast costs a fraction of its CPU time a call, and
+    leaves out reflection. It needs the extra `fast`."""
+
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the graphs run: cuda never falls back to the CPU, auto says so when it does."""
     device_id: Annotated[int, Field(ge=0)] = 0

@@ -25,6 +25,7 @@ class Stream:
         "call",
         "compressed",
         "credit",
+        "deadline",
         "filled",
         "head",
         "id",
@@ -53,6 +54,8 @@ class Stream:
         self.still = 0
         """Sweeps since anything moved."""
         self.unsent = 0
+        self.deadline: float | None = None
+        """On the clock of `time.monotonic`."""
         # The rest is set by messages that take more than one frame.
         self.prefix = b""
         self.buffer: memoryview | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 from serving.fast import frames, inflow
@@ -36,7 +37,7 @@ class Application(Protocol):
     def route(self, head: Head) -> None:
         """Fills in what serves a head's path, or why nothing does."""
 
-    def start(self, session: Session, stream: Stream, message: Message) -> None:
+    def start_call(self, session: Session, stream: Stream, message: Message) -> None:
         """Begins a call whose request is whole."""
 
     def refuse(self, session: Session, stream: Stream, refusal: Refusal) -> None:
@@ -64,7 +65,8 @@ class Session:
         self.refusing = False
         """Whether new streams are turned away: the connection is ending."""
         self.peer = ""
-        self.tls = False
+        self.identity: dict[str, list[bytes]] = {}
+        """What TLS says of the client, as grpc names it."""
         self._application = application
         self._heads = HeadReader(limits.header_bytes)
         self._credit = 0
@@ -107,7 +109,7 @@ class Session:
             except Refusal as refusal:
                 self._application.refuse(self, stream, refusal)
             else:
-                self._application.start(self, stream, message)
+                self._application.start_call(self, stream, message)
             return
         self._piece(stream, flags, memoryview(data)[start:stop])
 
@@ -159,7 +161,7 @@ class Session:
         stream.uploading = False
         if stream.head.length is not None and stream.head.length != stream.received:
             raise StreamFault(stream.id, ErrorCode.PROTOCOL_ERROR, "content-length is wrong")
-        self._application.start(self, stream, inflow.take_end(stream, limit))
+        self._application.start_call(self, stream, inflow.take_end(stream, limit))
 
     def _stray_data(self, number: int, stream: Stream | None) -> None:
         if self._block is not None:
@@ -207,6 +209,8 @@ class Session:
             return
         stream = Stream(number, head, self.out.initial_window)
         self.streams[number] = stream
+        if head.timeout is not None:
+            stream.deadline = time.monotonic() + head.timeout
         if flags & END_STREAM:
             stream.uploading = False
         if head.route is None and head.refusal is None:

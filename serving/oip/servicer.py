@@ -16,6 +16,7 @@ from latens.oip import open_inference_pb2_grpc
 from serving import status
 from serving.calls import CallContext
 from serving.errors import LatensError
+from serving.frontends import FrontEnd
 from serving.interceptors import CALL
 from serving.oip import stream
 from serving.oip.service import OpenInferenceService
@@ -29,7 +30,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Method: TypeAlias = Callable[[Any, CallContext], Awaitable[Any]]
 
 
-def add_open_inference(server: grpc.aio.Server, service: OpenInferenceService) -> None:
+def add_open_inference(server: FrontEnd, service: OpenInferenceService) -> None:
     """Adds the protocol's service to a server that is not started."""
     methods: dict[str, Method] = {
         "ServerLive": service.server_live,

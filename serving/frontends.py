@@ -1,0 +1,121 @@
+"""What may speak gRPC for the services: grpc.aio, or the fast front end, which is an extra.
+
+Both take the same servicers and interceptors, so that a call means the same on either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import grpc
+
+from serving.settings import Settings
+
+# Subscripted in the type stubs only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class FrontEndMissingError(Exception):
+    """The front end that was asked for is not installed; the text says what to do."""
+
+
+class FrontEnd(Protocol):
+    """A gRPC server. The `add_…_to_server` functions of generated code take it."""
+
+    def add_generic_rpc_handlers(
+        self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]
+    ) -> None: ...
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, Handler]
+    ) -> None: ...
+
+    def bind(self, host: str, port: int) -> int:
+        """Takes an address; returns the port, which the system chooses when it is 0.
+
+        Raises:
+            OSError: it cannot be had.
+        """
+        ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self, grace: float | None) -> None:
+        """Refuses what is new, and ends what still runs after `grace` seconds."""
+        ...
+
+
+def make_front_end(
+    settings: Settings, interceptors: Sequence[grpc.aio.ServerInterceptor]
+) -> FrontEnd:
+    """The front end that the settings name, without services.
+
+    Raises:
+        FrontEndMissingError: it is not installed.
+    """
+    if settings.frontend == "grpcio":
+        return GrpcioFrontEnd(settings, interceptors)
+    try:
+        from serving.fast.limits import Limits
+        from serving.fast.server import FastServer
+    except ImportError as error:
+        raise FrontEndMissingError(
+            f"--frontend fast needs {error.name}: pip install 'latens-server[fast]'"
+        ) from error
+    limits = Limits(message_bytes=settings.max_message_bytes)
+    return FastServer(limits, interceptors=interceptors)
+
+
+class GrpcioFrontEnd:
+    """grpc.aio, which has everything."""
+
+    def __init__(
+        self, settings: Settings, interceptors: Sequence[grpc.aio.ServerInterceptor]
+    ) -> None:
+        self._server: Any = grpc.aio.server(
+            interceptors=interceptors, options=channel_options(settings)
+        )
+
+    def add_generic_rpc_handlers(
+        self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]
+    ) -> None:
+        self._server.add_generic_rpc_handlers(tuple(generic_rpc_handlers))
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, Handler]
+    ) -> None:
+        self._server.add_registered_method_handlers(service_name, method_handlers)
+
+    def bind(self, host: str, port: int) -> int:
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            bound: int = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: is another server there?") from error
+        return bound
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self, grace: float | None) -> None:
+        await self._server.stop(grace)
+
+
+def channel_options(settings: Settings) -> list[tuple[str, int]]:
+    """The C core's settings, each away from a default that was seen to hurt."""
+    return [
+        ("grpc.so_reuseport", 0),  # on by default: a second server takes the port in silence
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_concurrent_streams", 256),
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        ("grpc.max_connection_idle_ms", 300_000),
+        ("grpc.max_connection_age_ms", 1_800_000),
+        ("grpc.max_connection_age_grace_ms", 60_000),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Clients may ping this often; with the default of 5 minutes they lose running calls.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ]
