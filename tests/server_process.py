@@ -1,74 +1,143 @@
-"""A real `latens-serve` process for tests, on ports of its own."""
+"""A real `latens-serve` in a process of its own, on ports that the system chose."""
 
 from __future__ import annotations
 
+import json
 import os
-import re
-import selectors
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
+from typing import Any
 
-_READY_SECONDS = 60
-_STOP_SECONDS = 30
+_UP_SECONDS = 60
+_DOWN_SECONDS = 30
 
 
-@dataclass(frozen=True)
 class Server:
-    """A server that takes calls."""
+    """A server process; `address` and `http_address` wait until it serves.
 
-    address: str
-    http_address: str
-    process: subprocess.Popen[str]
+    Attributes:
+        address: of gRPC, `127.0.0.1:<port>`.
+        http_address: of HTTP, likewise.
+        process: the process itself.
+        printed: what it wrote to stdout; only once it has ended.
+        lines: what it logged so far, one dict a line.
+    """
+
+    def __init__(self, repository: Path, *flags: str, environment: dict[str, str] | None = None):
+        ours = {key: value for key, value in os.environ.items() if not key.startswith("LATENS_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "serving", f"--repository={repository}", *self._places(flags)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ours | {"OMP_NUM_THREADS": "1"} | (environment or {}),
+        )
+        self.lines: list[dict[str, Any]] = []
+        self.noise: list[str] = []
+        self._news = threading.Condition()
+        self._ended = False
+        self.printed = ""
+        self._readers = [
+            threading.Thread(target=read, daemon=True) for read in (self._read_log, self._read_out)
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @staticmethod
+    def _places(flags: tuple[str, ...]) -> list[str]:
+        given = {flag.split("=")[0] for flag in flags}
+        defaults = ("--port=0", "--http-port=0", "--drain-delay=0", "--log-format=json")
+        return [*(flag for flag in defaults if flag.split("=")[0] not in given), *flags]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def address(self) -> str:
+        return str(self.wait_for("serving")["address"])
+
+    @property
+    def http_address(self) -> str:
+        return str(self.wait_for("serving")["http_address"])
+
+    def wait_for(self, message: str, seconds: float = _UP_SECONDS, **facts: Any) -> dict[str, Any]:
+        """The first log line with this message and these facts; fails if the server ends first."""
+        wanted = {"message": message, **facts}
+
+        def found() -> dict[str, Any] | None:
+            return next((line for line in self.lines if wanted.items() <= line.items()), None)
+
+        with self._news:
+            self._news.wait_for(lambda: found() or self._ended, seconds)
+            line = found()
+        if line is None:
+            raise AssertionError(f"no log line {wanted}; it said {self.lines} {self.noise}")
+        return line
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = _DOWN_SECONDS) -> int:
+        """The exit code, once it has ended."""
+        code = self.process.wait(seconds)
+        for reader in self._readers:
+            reader.join(seconds)
+        return code
 
     def stop(self) -> int:
-        """SIGTERM, as an orchestrator would; the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(_STOP_SECONDS)
+        """Ends it as a platform does."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def kill(self) -> int:
+        self.process.kill()
+        return self.wait()
+
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    def _read_out(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as out:
+            self.printed = out.read()
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as log:
+            for text in log:
+                self._hear(text)
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def _hear(self, text: str) -> None:
+        with self._news:
+            try:
+                self.lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                self.noise.append(text)
+            self._news.notify_all()
 
 
 @contextmanager
-def running_server(repository: Path, *flags: str) -> Iterator[Server]:
-    """Serves a repository until the block ends, however it ends."""
-    command = [
-        *(sys.executable, "-m", "serving", "--repository", str(repository)),
-        *("--port", "0", "--http-port", "0", "--device", "cpu", "--drain-delay", "0", *flags),
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    with (
-        TemporaryFile("w+") as log,
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
-        ) as process,
-    ):
-        try:
-            addresses = _addresses(process)
-            if addresses is None:
-                log.seek(0)
-                raise RuntimeError(f"the server did not get ready:\n{log.read()}")
-            yield Server(*addresses, process)
-        finally:
-            if process.poll() is None:
-                process.kill()
-
-
-def _addresses(process: subprocess.Popen[str]) -> tuple[str, str] | None:
-    """What the server prints once it takes calls, or None if it ends or stays silent."""
-    assert process.stdout is not None
-    said = ""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while selector.select(_READY_SECONDS):
-            line = process.stdout.readline()
-            said += line
-            found = re.search(r" at (\S+:\d+)\n(?s:.*)http://([^/\s]+)/metrics", said)
-            if found:
-                return found[1], found[2]
-            if not line:
-                break
-    return None
+def running_server(
+    repository: Path, *flags: str, environment: dict[str, str] | None = None
+) -> Iterator[Server]:
+    """A server that serves for the length of a block."""
+    server = Server(repository, *flags, environment=environment)
+    try:
+        server.wait_for("serving")
+        yield server
+    finally:
+        server.stop() if server.is_running() else server.wait()
