@@ -76,7 +76,7 @@ def _wanted_outputs(
             raise InvalidInputError.at(
                 field, f"expected {_either(names)}, got {output.name[:40]!r}"
             )
-        if wanted.count(output.name) > 1:
+        if wanted.index(output.name) < place:
             raise InvalidInputError.at(field, f"{output.name!r} is asked for twice")
         _refuse_parameters(output.parameters, f"outputs[{place}].parameters", "classification")
     return tuple(wanted or names)
@@ -157,7 +157,7 @@ def _from_typed(tensor: oip.ModelInferRequest.InferInputTensor) -> bytes:
             )
     elements: Any = getattr(tensor.contents, wanted)
     try:
-        return np.array(elements, _ARRAY_TYPES[tensor.datatype]).tobytes()
+        return np.array(list(elements), _ARRAY_TYPES[tensor.datatype]).tobytes()
     except (OverflowError, ValueError) as error:
         raise InvalidInputError.at(
             f"inputs[0].contents.{wanted}", f"expected values of {tensor.datatype}: {error}"
