@@ -66,21 +66,27 @@ def _state_to_resume(settings: TrainSettings, directory: Path) -> SavedState | N
     Raises:
         UsageError: there is a run already, and the settings do not say what to do with it.
     """
-    from training.checkpoint import MODEL_FILE
+    from training.checkpoint import CONFIG_FILE, MODEL_FILE, RunNotFoundError
     from training.resume import STATE_FILE, load_state
 
     if settings.resume and settings.overwrite:
         raise UsageError("overwrite: contradicts --resume")
-    if settings.resume and (directory / STATE_FILE).exists():
-        return load_state(directory)
-    begun = [name for name in (STATE_FILE, MODEL_FILE) if (directory / name).exists()]
-    if not begun or settings.overwrite:
-        return None
-    if settings.resume:
-        raise UsageError(f"resume: {directory} holds a model, but no {STATE_FILE} to go on from")
-    raise UsageError(
-        f"out: {directory} holds a run already; add --resume to go on, --overwrite to replace it"
+    begun, saved, trained = (
+        (directory / name).exists() for name in (CONFIG_FILE, STATE_FILE, MODEL_FILE)
     )
+    if settings.resume:
+        if saved:
+            return load_state(directory)
+        if trained:
+            raise UsageError(f"resume: {directory} has a model, but no {STATE_FILE} to go on from")
+        if not begun:
+            raise RunNotFoundError(f"resume: {directory} holds no run")
+        return None  # broken off before there was anything to save
+    if (saved or trained) and not settings.overwrite:
+        raise UsageError(
+            f"out: {directory} holds a run; add --resume to go on, or --overwrite to replace it"
+        )
+    return None
 
 
 def _train(
