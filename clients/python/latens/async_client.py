@@ -201,7 +201,7 @@ class AsyncClient:
             while True:
                 while len(pending) < self._max_in_flight and (call := next(calls, None)):
                     payload = call.payload(self._connection.max_message_bytes)
-                    start = self._methods[call.method.path]
+                    start = self._method(call.method.path)
                     pending.append((call, start(payload, **self._call_options())))
                 if not pending:
                     return
