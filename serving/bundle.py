@@ -136,6 +136,8 @@ class BundleManifest(_Strict):
     encoder: FileRecord
     decoder: FileRecord
     probe: FileRecord
+    atlas: FileRecord | None = None
+    """Part of the test set with its means, for looking at: see `serving.atlas`."""
     provenance: Provenance
 
 

@@ -7,8 +7,6 @@ first of all interceptors, and nothing but a status of `serving.status` leaves i
 from __future__ import annotations
 
 import asyncio
-import logging
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -18,11 +16,10 @@ import grpc
 from google.rpc import status_pb2
 
 from serving import status
+from serving.account import MethodAccount
 from serving.calls import CallContext
 from serving.errors import LatensError
 from serving.metrics import Metrics
-
-log = logging.getLogger("serving.calls")
 
 CALL: ContextVar[CallContext] = ContextVar("call")
 
@@ -80,9 +77,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             ),
         }
         kind, behavior, make = kinds[handler.request_streaming, handler.response_streaming]
-        surrounded = _Surrounded(
-            behavior, method, kind, self._metrics, self._max_deadline, self._log_calls
-        )
+        account = MethodAccount(method, kind, self._metrics, self._log_calls)
+        surrounded = _Surrounded(behavior, account, self._max_deadline, is_stream=kind != "unary")
         return make(surrounded.handle, handler.request_deserializer, handler.response_serializer)
 
 
@@ -90,39 +86,24 @@ class _Surrounded:
     """One method's handler, with what surrounds it."""
 
     def __init__(
-        self,
-        behavior: Behavior,
-        method: str,
-        kind: str,
-        metrics: Metrics,
-        max_deadline: float,
-        log_calls: str,
+        self, behavior: Behavior, account: MethodAccount, max_deadline: float, *, is_stream: bool
     ) -> None:
-        _, service, self._name = method.rsplit("/", 2)
-        labels = (kind, service, self._name)
         self._behavior = behavior
-        self._method = method
-        self._is_stream = kind != "unary"
+        self._account = account
         self._max_deadline = max_deadline
-        self._log_calls = log_calls
-        self._metrics = metrics
-        self._started = metrics.started.labels(*labels)
-        self._handling = metrics.handling.labels(*labels)
-        self._labels = labels
+        self._is_stream = is_stream
 
     async def handle(self, request: Any, context: Context) -> Any:
         call = self._call_of(context)
         CALL.set(call)
-        begun = time.monotonic()
         code, reason = grpc.StatusCode.OK, ""
-        self._started.inc()
-        self._metrics.in_flight.inc()
+        begun = self._account.begin()
         try:
             return await self._behavior(request, context)
         except LatensError as error:
             code, reason = status.code_of(error), error.reason
             if code is grpc.StatusCode.INTERNAL:
-                await _abort(context, _incident(call, self._method, error))
+                await _abort(context, self._account.incident(call, error))
             await _abort(context, status.status_of(error), status.trailers_of(error))
         except grpc.aio.AbortError:
             code = _CODES.get(context.code(), grpc.StatusCode.UNKNOWN)  # type: ignore[call-overload]
@@ -133,10 +114,9 @@ class _Surrounded:
             raise
         except Exception as error:
             code, reason = grpc.StatusCode.INTERNAL, "INTERNAL"
-            await _abort(context, _incident(call, self._method, error))
+            await _abort(context, self._account.incident(call, error))
         finally:
-            self._metrics.in_flight.dec()
-            self._record(call, code, reason, time.monotonic() - begun)
+            self._account.end(call, begun, code, reason)
 
     def _call_of(self, context: Context) -> CallContext:
         remaining = cast("float | None", context.time_remaining())
@@ -146,33 +126,6 @@ class _Surrounded:
             seconds = min(remaining or self._max_deadline, self._max_deadline)
         deadline = None if seconds is None else time.monotonic() + seconds
         return CallContext(deadline, _request_id(context))
-
-    def _record(
-        self, call: CallContext, code: grpc.StatusCode, reason: str, seconds: float
-    ) -> None:
-        self._metrics.handled.labels(*self._labels, code.name).inc()
-        self._handling.observe(seconds)
-        if reason:
-            self._metrics.refused.labels(reason).inc()
-        elif call.rows and code is grpc.StatusCode.OK:
-            self._metrics.rows.labels(call.model, self._name).inc(call.rows)
-        ok = code is grpc.StatusCode.OK
-        if self._log_calls == "all" or (self._log_calls == "failures" and not ok):
-            log.info(
-                "call",
-                extra={
-                    "facts": {
-                        "method": self._method,
-                        "code": code.name,
-                        "reason": reason,
-                        "model": call.model,
-                        "version": call.version,
-                        "rows": call.rows,
-                        "seconds": round(seconds, 6),
-                        "request_id": call.request_id,
-                    }
-                },
-            )
 
 
 def _writing(behavior: Any) -> Behavior:
@@ -187,14 +140,6 @@ def _writing(behavior: Any) -> Behavior:
             await context.write(message)
 
     return write
-
-
-def _incident(call: CallContext, method: str, error: Exception) -> status_pb2.Status:
-    """Logs an exception under a new incident's name."""
-    incident = secrets.token_hex(8)
-    facts = {"incident": incident, "method": method, "request_id": call.request_id}
-    log.error("internal error", exc_info=error, extra={"facts": facts})
-    return status.status_of_incident(incident)
 
 
 async def _abort(

@@ -12,6 +12,8 @@ from serving.batcher import BatchReport
 from serving.door import Door
 from serving.errors import DrainingError
 from serving.health import Health
+from serving.http.app import application
+from serving.http.listener import WebServer
 from serving.loading import load
 from serving.metrics import Metrics
 from serving.oip.service import OpenInferenceService
@@ -19,7 +21,6 @@ from serving.repository import Repository, State
 from serving.server import make_server
 from serving.service import LatentService
 from serving.settings import Settings
-from serving.web import WebServer, application
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +62,8 @@ class Latens:
         open_inference = OpenInferenceService(self.models, self.door)
         self._grpc = make_server(settings, self.service, open_inference, self.health, self.metrics)
         self.port = self._grpc.bind(settings.host, settings.port)
-        self._web = WebServer(
-            application(self.metrics, self.health), settings.host, settings.http_port
-        )
+        web = application(settings, self.service, self.models, self.health, self.metrics)
+        self._web = WebServer(web, settings.host, settings.http_port)
         self.http_port = self._web.port
 
     async def start(self) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.atlas import Atlas, read_atlas
 from serving.batcher import Batcher, BatchLimits, BatchReport
 from serving.bundle import (
     BundleError,
@@ -101,6 +102,7 @@ def _load(directory: Path, options: LoadOptions, observer: ModelObserver) -> Loa
         limits,
         provider=encoder.provider,
         device_fallback=encoder.device_fallback,
+        atlas=_atlas(directory, manifest),
         close=close,
     )
 
@@ -118,6 +120,12 @@ class _Counting:
 
     def lost(self, model: str, graph: str, error: BaseException) -> None:
         self.observer.lost(model, graph, error)
+
+
+def _atlas(directory: Path, manifest: BundleManifest) -> Atlas | None:
+    if manifest.atlas is None:
+        return None
+    return read_atlas(verified_bytes(directory, manifest.atlas), manifest.contract)
 
 
 def _check_signature(manifest: BundleManifest, encoder: Engine, decoder: Engine) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.atlas import Atlas
 from serving.batcher import Batcher
 from serving.bundle import BundleManifest, LatentContract
 from serving.errors import DrainingError, InvalidInputError
@@ -57,6 +58,7 @@ class LoadedModel:
         *,
         provider: str,
         device_fallback: bool,
+        atlas: Atlas | None = None,
         close: Callable[[], None],
     ) -> None:
         self.manifest = manifest
@@ -68,6 +70,7 @@ class LoadedModel:
         self.limits = limits
         self.provider = provider
         self.device_fallback = device_fallback
+        self.atlas = atlas
         self._close = close
         self._leases = 0
         self._retiring = False

@@ -46,7 +46,13 @@ class Settings(BaseSettings):
     port: Port = 50051
     """The gRPC port; 0 for any free one."""
     http_port: Port = 8080
-    """The HTTP port (/metrics, /healthz, /readyz); 0 for any free one."""
+    """The HTTP port (explorer, RPCs as JSON, /metrics, /healthz, /readyz); 0 for any free one."""
+    http_max_message_bytes: Bytes = 8 << 20
+    """The most bytes of one message by HTTP, either way: as JSON it holds up the event loop."""
+    cors_origins: tuple[str, ...] = ()
+    """Other sites whose pages may call by HTTP (https://example.org); by default none."""
+    explorer: bool = True
+    """Whether the HTTP port serves the explorer page."""
 
     frontend: Literal["grpcio", "fast"] = "grpcio"
     """What speaks gRPC: grpcio has everything; fast costs a fraction of its CPU time a call, and

@@ -1,0 +1,58 @@
+"""What the HTTP port answers: metrics, probes, the RPCs, the atlas, the explorer page."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
+
+from serving.health import Health
+from serving.http.arrays import AtlasArrays
+from serving.http.headers import SecurityHeaders, TimeLimit, cross_origin
+from serving.http.page import Page
+from serving.http.rpc import RpcApplication
+from serving.metrics import Metrics
+from serving.repository import Repository
+from serving.service import LatentService
+from serving.settings import Settings
+
+_METRICS_TYPE = "text/plain; version=1.0.0; charset=utf-8"
+
+
+def application(
+    settings: Settings,
+    service: LatentService,
+    models: Repository,
+    health: Health,
+    metrics: Metrics,
+) -> ASGIApp:
+    """The whole HTTP side as one ASGI application."""
+    rpc = RpcApplication(service, settings, metrics)
+    routes = [
+        *_operations(metrics, health),
+        Route("/atlas/{model}/{version}/{array}.npy", AtlasArrays(models).respond),
+        Mount(rpc.path, cross_origin(rpc, settings.cors_origins)),
+    ]
+    if settings.explorer:
+        routes.append(Route("/{path:path}", Page().respond))
+    return SecurityHeaders(TimeLimit(Starlette(routes=routes), settings.max_deadline))
+
+
+def _operations(metrics: Metrics, health: Health) -> list[Route]:
+    """`/metrics` for Prometheus, `/healthz` (alive), `/readyz` (answers calls)."""
+
+    async def exposition(_: Request) -> Response:
+        return Response(metrics.exposition(), media_type=_METRICS_TYPE)
+
+    async def alive(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def ready(_: Request) -> Response:
+        if health.serving:
+            return PlainTextResponse("ready\n")
+        word = "draining" if health.draining else "not ready"
+        return PlainTextResponse(f"{word}\n", status_code=503)
+
+    return [Route("/metrics", exposition), Route("/healthz", alive), Route("/readyz", ready)]
