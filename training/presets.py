@@ -36,6 +36,16 @@ PRESETS: dict[str, Preset] = {
     "mnist-conv": Preset(
         "the article's convolutional VAE", {"architecture": "vae-conv", "latent_size": 10}
     ),
+    "fonts": Preset(
+        "letters of every font found (first: latens-train data fonts)",
+        {
+            "dataset": "data/fonts.npz",
+            "latent_size": 16,
+            "hidden": (800,),
+            "batch_size": 64,
+            "epochs": 200,
+        },
+    ),
     "burda-vae": Preset("Burda et al. 2015, table 1: VAE, k = 1, 86.76 nats", _BURDA),
     "burda-vae-5": Preset(
         "Burda et al. 2015, table 1: VAE, k = 5, 86.47 nats", _BURDA | {"samples": 5}

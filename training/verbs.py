@@ -24,6 +24,10 @@ VERBS = {
     "train": Verb("training.train_command", "train a model (the verb when none is named)"),
     "evaluate": Verb("training.evaluate_command", "measure a run on its whole test set"),
     "figures": Verb("training.figures_command", "draw a run's pictures again"),
+    "attributes": Verb("training.attributes_command", "find directions such as bold from labels"),
+    "disentangle": Verb("training.disentangle_command", "compare betas by disentanglement scores"),
+    "data fonts": Verb("training.fonts.command", "make an image set of the fonts found here"),
+    "import-article": Verb("training.article_command", "make a run of the article's own weights"),
     "presets": Verb("training.presets_command", "list the named sets of settings"),
 }
 """By the words that call them; a name may have two, as in `data fonts`."""
