@@ -21,6 +21,7 @@ from serving.repository import Repository, State
 from serving.server import make_server
 from serving.service import LatentService
 from serving.settings import Settings
+from serving.watch import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Latens:
         self.settings = settings
         self.metrics = Metrics()
         self.failed: BaseException | None = None
+        self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._patient = True
         self.models = Repository(
@@ -55,7 +57,8 @@ class Latens:
             default_model=settings.default_model,
             max_versions=settings.max_versions,
         )
-        self.models.on_change(self.metrics.entry_changed)
+        self.metrics.watch(self.models)
+        self._watcher = Watcher(self.models, settings.watch_seconds)
         self.health = Health(self.metrics, self.models)
         self.door = Door(self.models)
         self.service = LatentService(self.models, self.door)
@@ -79,6 +82,7 @@ class Latens:
         await self.models.refresh()
         self._check_models()
         await self.health.set_serving(True)
+        self._watcher.start()
         facts = {
             "address": f"{self.settings.host}:{self.port}",
             "http_address": f"{self.settings.host}:{self.http_port}",
@@ -99,6 +103,7 @@ class Latens:
             await asyncio.sleep(self.settings.drain_delay)
         self.door.refuse(functools.partial(DrainingError, "the server is shutting down"))
         await self.door.wait_idle(self.settings.grace)
+        await self._watcher.stop()
         await self._grpc.stop(_LAST_ANSWERS_SECONDS)
         self.models.close()
         await self._web.stop()
@@ -119,7 +124,7 @@ class Latens:
         facts = {"model": model, "graph": graph, "error": str(error)}
         log.critical("engine lost", extra={"facts": facts})
         self.failed = error
-        self._stop.set()
+        self._loop.call_soon_threadsafe(self._stop.set)  # an engine's thread may be the one to tell
 
     def _check_models(self) -> None:
         entries = self.models.entries()
@@ -138,6 +143,7 @@ class Latens:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signalled, number)
+        loop.add_signal_handler(signal.SIGHUP, self._watcher.look_now)
 
     def _signalled(self, number: int) -> None:
         if self._stop.is_set():

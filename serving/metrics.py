@@ -5,8 +5,6 @@ Base units; labels take their values from what the server holds, never from a ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -20,7 +18,8 @@ from prometheus_client import (
 )
 
 from serving.batcher import BatchReport
-from serving.repository import Entry, State
+from serving.model_metrics import ModelCollector
+from serving.repository import Entry, Repository, State
 
 # The time at which each series began doubles their number and tells what process_start_time tells.
 disable_created_metrics()
@@ -92,33 +91,13 @@ class Metrics:
         self.failed_runs = self._counter(
             "latens_failed_runs", "Runs of an engine that failed.", _GRAPH_LABELS
         )
-        self.queue_rows = self._gauge(
-            "latens_queue_rows", "Rows that wait for an engine or run in it.", _GRAPH_LABELS
-        )
-        self.queue_bytes = self._gauge(
-            "latens_queue_bytes", "Bytes of rows that wait or run.", _GRAPH_LABELS
-        )
-        self.queue_capacity = self._gauge(
-            "latens_queue_capacity_rows", "Rows that may wait or run.", _GRAPH_LABELS
-        )
 
     def _make_model_metrics(self) -> None:
         self.ready = self._gauge(
             "latens_ready", "1 when the server answers calls, 0 before and after."
         )
-        self.model_ready = self._gauge(
-            "latens_model_ready", "1 when a version of a model answers.", ("model", "version")
-        )
-        self.model_info = self._gauge(
-            "latens_model_info",
-            "Always 1; the labels describe the version.",
-            ("model", "version", "encoder_sha256", "precision", "provider"),
-        )
         self.loads = self._counter(
             "latens_model_loads", "Attempts to load a version of a model.", ("model", "result")
-        )
-        self.device_fallback = self._gauge(
-            "latens_device_fallback", "1 when a GPU was wanted and the CPU is used."
         )
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
@@ -137,37 +116,15 @@ class Metrics:
         if report.failed:
             self.failed_runs.labels(model, graph).inc()
 
-    def entry_changed(self, entry: Entry) -> None:
-        """Follows a version of a model through its life."""
-        version = str(entry.version)
+    def watch(self, models: Repository) -> None:
+        """Shows the models of a repository, and counts what becomes of them."""
+        self.registry.register(ModelCollector(models))
+        models.on_change(self._entry_changed)
+
+    def _entry_changed(self, entry: Entry) -> None:
         if entry.state in (State.READY, State.FAILED):
             self.loads.labels(entry.name, "failed" if entry.reason else "ok").inc()
-        self.model_ready.labels(entry.name, version).set(entry.state is State.READY)
-        if entry.state is State.READY and entry.model is not None:
-            self._describe(entry)
-
-    def _describe(self, entry: Entry) -> None:
-        model = entry.model
-        if model is None:
-            return
-        self.model_info.labels(
-            model.name,
-            model.version,
-            model.manifest.encoder.sha256,
-            model.contract.precision,
-            model.provider,
-        ).set(1)
-        self.device_fallback.set(model.device_fallback)
-        for graph, batcher in (("encoder", model.encoder), ("decoder", model.decoder)):
-            labels = (model.name, graph)
-            self.queue_rows.labels(*labels).set_function(_reader(batcher, "rows_admitted"))
-            self.queue_bytes.labels(*labels).set_function(_reader(batcher, "bytes_admitted"))
-            self.queue_capacity.labels(*labels).set(batcher.limits.queue_rows)
 
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)
-
-
-def _reader(source: object, attribute: str) -> Callable[[], float]:
-    return lambda: float(getattr(source, attribute))

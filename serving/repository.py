@@ -74,6 +74,9 @@ class Repository:
         self._default = default_model
         self._max_versions = max_versions
         self._entries: dict[Key, Entry] = {}
+        self._draining: list[Entry] = []
+        self._unwanted: set[Key] = set()
+        self._settled = False
         self._refreshing = asyncio.Lock()
         self._listeners: list[Callable[[Entry], None]] = []
 
@@ -88,7 +91,9 @@ class Repository:
 
     def entries(self) -> list[Entry]:
         """All that is held or refused, by name, newest first."""
-        return sorted(self._entries.values(), key=lambda entry: entry.sort_key)
+        self._draining = [entry for entry in self._draining if not _has_left(entry)]
+        everything = [*self._entries.values(), *self._draining]
+        return sorted(everything, key=lambda entry: entry.sort_key)
 
     def pick(self, name: str, version: str) -> LoadedModel:
         """The model that a request means.
@@ -106,6 +111,8 @@ class Repository:
         """The entry that a request means; raises as `pick` does."""
         name = name or self.default_name
         held = [entry for entry in self._entries.values() if entry.name == name]
+        if not held and not self._settled:
+            raise NotReadyError("the models are being loaded", retry_after=1.0)
         if not held:
             raise ModelNotFoundError(self._unknown_model(name))
         if version:
@@ -122,6 +129,7 @@ class Repository:
         """Makes what is held follow the folder; returns when all of it is settled."""
         async with self._refreshing:
             found = await asyncio.to_thread(self._scan)
+            found = {key: seen for key, seen in found.items() if key not in self._unwanted}
             changed = [
                 (key, fingerprint)
                 for key, fingerprint in sorted(found.items(), key=lambda item: item[0][1])
@@ -131,6 +139,38 @@ class Repository:
                 await self._bring_up(Entry(name, version, fingerprint))
             for key in [key for key in self._entries if key not in found]:
                 self._take_down(self._entries.pop(key))
+            self._settled = True
+
+    async def load(self, name: str, version: int) -> None:
+        """Loads a version that was unloaded, or tries a refused one again.
+
+        Raises:
+            ModelNotFoundError: the folder has no such version.
+            BundleRefusedError: it cannot be served.
+        """
+        key = (name, version)
+        self._unwanted.discard(key)
+        held = self._entries.get(key)
+        if held is not None and held.state is State.FAILED:
+            del self._entries[key]
+        await self.refresh()
+        entry = self._entries.get(key)
+        if entry is None:
+            raise ModelNotFoundError(f"the repository has no {name[:63]!r} version {version}")
+        if entry.reason:
+            raise BundleRefusedError(entry.reason)
+
+    async def unload(self, name: str, version: int) -> None:
+        """Drains a version and keeps it out until `load` asks for it, or the server starts anew.
+
+        Raises:
+            ModelNotFoundError: it is not held.
+        """
+        key = (name, version)
+        if key not in self._entries:
+            raise ModelNotFoundError(self._unknown_version(name, str(version)))
+        self._unwanted.add(key)
+        await self.refresh()
 
     def close(self) -> None:
         """Lets every model go."""
@@ -177,6 +217,7 @@ class Repository:
             return
         entry.state = State.DRAINING
         entry.model.retire()
+        self._draining.append(entry)
         log.info("model leaves", extra={"facts": {"model": entry.name, "version": entry.version}})
         self._tell(entry)
 
@@ -233,3 +274,7 @@ def _fingerprint(directory: Path) -> Fingerprint:
     except OSError:  # it went while we looked; the next look settles it
         return ()
     return tuple(sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in files))
+
+
+def _has_left(entry: Entry) -> bool:
+    return entry.model is None or entry.model.is_idle

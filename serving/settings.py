@@ -41,6 +41,10 @@ class Settings(BaseSettings):
     max_versions: Count = 4
     """How many versions of each model to hold, the newest ones."""
 
+    watch_seconds: Seconds = 10.0
+    """Seconds between looks at the repository for versions that came or went; 0 for never.
+    SIGHUP looks at once."""
+
     host: str = "127.0.0.1"
     """The address to listen on; 0.0.0.0 for all."""
     port: Port = 50051
