@@ -11,6 +11,7 @@ class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATA_TYPE_UNSPECIFIED: _ClassVar[DataType]
     DATA_TYPE_FLOAT32: _ClassVar[DataType]
     DATA_TYPE_UINT8: _ClassVar[DataType]
+    DATA_TYPE_FLOAT16: _ClassVar[DataType]
 
 class InterpolationMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -40,6 +41,7 @@ class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 DATA_TYPE_UNSPECIFIED: DataType
 DATA_TYPE_FLOAT32: DataType
 DATA_TYPE_UINT8: DataType
+DATA_TYPE_FLOAT16: DataType
 INTERPOLATION_MODE_UNSPECIFIED: InterpolationMode
 INTERPOLATION_MODE_LINEAR: InterpolationMode
 INTERPOLATION_MODE_SPHERICAL: InterpolationMode
@@ -73,6 +75,14 @@ class PosteriorDraw(_message.Message):
     first_row: int
     def __init__(self, seed: _Optional[int] = ..., first_row: _Optional[int] = ...) -> None: ...
 
+class AttributeShift(_message.Message):
+    __slots__ = ("name", "strength")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STRENGTH_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    strength: float
+    def __init__(self, name: _Optional[str] = ..., strength: _Optional[float] = ...) -> None: ...
+
 class EncodeRequest(_message.Message):
     __slots__ = ("model", "version", "images", "draw")
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -100,24 +110,28 @@ class EncodeResponse(_message.Message):
     def __init__(self, mean: _Optional[_Union[Tensor, _Mapping]] = ..., log_var: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
 
 class DecodeRequest(_message.Message):
-    __slots__ = ("model", "version", "latents", "image_dtype")
+    __slots__ = ("model", "version", "latents", "image_dtype", "attributes")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DTYPE_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     latents: Tensor
     image_dtype: DataType
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., image_dtype: _Optional[_Union[DataType, str]] = ...) -> None: ...
+    attributes: _containers.RepeatedCompositeFieldContainer[AttributeShift]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., image_dtype: _Optional[_Union[DataType, str]] = ..., attributes: _Optional[_Iterable[_Union[AttributeShift, _Mapping]]] = ...) -> None: ...
 
 class DecodeResponse(_message.Message):
-    __slots__ = ("images", "version")
+    __slots__ = ("images", "version", "latents")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
     images: Tensor
     version: str
-    def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., version: _Optional[str] = ...) -> None: ...
+    latents: Tensor
+    def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., version: _Optional[str] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class SampleRequest(_message.Message):
     __slots__ = ("model", "version", "count", "seed", "temperature", "first_row", "image_dtype")
@@ -185,13 +199,149 @@ class InterpolateResponse(_message.Message):
     version: str
     def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., version: _Optional[str] = ...) -> None: ...
 
+class ReconstructRequest(_message.Message):
+    __slots__ = ("model", "version", "images", "draw", "attributes", "image_dtype")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    DRAW_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_DTYPE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    images: Tensor
+    draw: PosteriorDraw
+    attributes: _containers.RepeatedCompositeFieldContainer[AttributeShift]
+    image_dtype: DataType
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., images: _Optional[_Union[Tensor, _Mapping]] = ..., draw: _Optional[_Union[PosteriorDraw, _Mapping]] = ..., attributes: _Optional[_Iterable[_Union[AttributeShift, _Mapping]]] = ..., image_dtype: _Optional[_Union[DataType, str]] = ...) -> None: ...
+
+class ReconstructResponse(_message.Message):
+    __slots__ = ("images", "latents", "reconstruction", "kl", "seed", "version")
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    RECONSTRUCTION_FIELD_NUMBER: _ClassVar[int]
+    KL_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    images: Tensor
+    latents: Tensor
+    reconstruction: Tensor
+    kl: Tensor
+    seed: int
+    version: str
+    def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., reconstruction: _Optional[_Union[Tensor, _Mapping]] = ..., kl: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
+
+class TraversalAxis(_message.Message):
+    __slots__ = ("coordinate", "attribute")
+    COORDINATE_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTE_FIELD_NUMBER: _ClassVar[int]
+    coordinate: int
+    attribute: str
+    def __init__(self, coordinate: _Optional[int] = ..., attribute: _Optional[str] = ...) -> None: ...
+
+class TraverseRequest(_message.Message):
+    __slots__ = ("model", "version", "bases", "axes", "start", "stop", "steps", "image_dtype")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    BASES_FIELD_NUMBER: _ClassVar[int]
+    AXES_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_DTYPE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    bases: Endpoints
+    axes: _containers.RepeatedCompositeFieldContainer[TraversalAxis]
+    start: float
+    stop: float
+    steps: int
+    image_dtype: DataType
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., bases: _Optional[_Union[Endpoints, _Mapping]] = ..., axes: _Optional[_Iterable[_Union[TraversalAxis, _Mapping]]] = ..., start: _Optional[float] = ..., stop: _Optional[float] = ..., steps: _Optional[int] = ..., image_dtype: _Optional[_Union[DataType, str]] = ...) -> None: ...
+
+class TraverseResponse(_message.Message):
+    __slots__ = ("images", "latents", "axes", "version")
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    AXES_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    images: Tensor
+    latents: Tensor
+    axes: _containers.RepeatedCompositeFieldContainer[TraversalAxis]
+    version: str
+    def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., axes: _Optional[_Iterable[_Union[TraversalAxis, _Mapping]]] = ..., version: _Optional[str] = ...) -> None: ...
+
+class InpaintRequest(_message.Message):
+    __slots__ = ("model", "version", "images", "masks", "iterations", "average", "seed", "first_row", "image_dtype")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    MASKS_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_FIELD_NUMBER: _ClassVar[int]
+    AVERAGE_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_DTYPE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    images: Tensor
+    masks: Tensor
+    iterations: int
+    average: int
+    seed: int
+    first_row: int
+    image_dtype: DataType
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., images: _Optional[_Union[Tensor, _Mapping]] = ..., masks: _Optional[_Union[Tensor, _Mapping]] = ..., iterations: _Optional[int] = ..., average: _Optional[int] = ..., seed: _Optional[int] = ..., first_row: _Optional[int] = ..., image_dtype: _Optional[_Union[DataType, str]] = ...) -> None: ...
+
+class InpaintResponse(_message.Message):
+    __slots__ = ("images", "latents", "seed", "version")
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    images: Tensor
+    latents: Tensor
+    seed: int
+    version: str
+    def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
+
+class ScoreRequest(_message.Message):
+    __slots__ = ("model", "version", "images", "samples", "seed", "first_row")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    images: Tensor
+    samples: int
+    seed: int
+    first_row: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., images: _Optional[_Union[Tensor, _Mapping]] = ..., samples: _Optional[int] = ..., seed: _Optional[int] = ..., first_row: _Optional[int] = ...) -> None: ...
+
+class ScoreResponse(_message.Message):
+    __slots__ = ("bound", "standard_error", "seed", "version")
+    BOUND_FIELD_NUMBER: _ClassVar[int]
+    STANDARD_ERROR_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    bound: Tensor
+    standard_error: Tensor
+    seed: int
+    version: str
+    def __init__(self, bound: _Optional[_Union[Tensor, _Mapping]] = ..., standard_error: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
+
 class ModelLimits(_message.Message):
-    __slots__ = ("max_rows", "max_message_bytes")
+    __slots__ = ("max_rows", "max_message_bytes", "max_row_passes")
     MAX_ROWS_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_ROW_PASSES_FIELD_NUMBER: _ClassVar[int]
     max_rows: int
     max_message_bytes: int
-    def __init__(self, max_rows: _Optional[int] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
+    max_row_passes: int
+    def __init__(self, max_rows: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_row_passes: _Optional[int] = ...) -> None: ...
 
 class LatentUnit(_message.Message):
     __slots__ = ("kl", "mean", "std")
@@ -203,8 +353,16 @@ class LatentUnit(_message.Message):
     std: float
     def __init__(self, kl: _Optional[float] = ..., mean: _Optional[float] = ..., std: _Optional[float] = ...) -> None: ...
 
+class Attribute(_message.Message):
+    __slots__ = ("name", "direction")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    direction: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, name: _Optional[str] = ..., direction: _Optional[_Iterable[float]] = ...) -> None: ...
+
 class Model(_message.Message):
-    __slots__ = ("name", "version", "state", "state_reason", "image_shape", "latent_shape", "architecture", "beta", "dataset", "likelihood", "posterior", "precision", "tolerance", "encoder_sha256", "decoder_sha256", "parameter_count", "limits", "noise_generator", "provider", "latent_units", "metrics")
+    __slots__ = ("name", "version", "state", "state_reason", "image_shape", "latent_shape", "architecture", "beta", "dataset", "likelihood", "posterior", "precision", "tolerance", "encoder_sha256", "decoder_sha256", "parameter_count", "limits", "noise_generator", "provider", "latent_units", "metrics", "attributes", "sigma")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -233,6 +391,8 @@ class Model(_message.Message):
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     LATENT_UNITS_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    SIGMA_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     state: ModelState
@@ -254,7 +414,9 @@ class Model(_message.Message):
     provider: str
     latent_units: _containers.RepeatedCompositeFieldContainer[LatentUnit]
     metrics: _containers.ScalarMap[str, float]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., image_shape: _Optional[_Iterable[int]] = ..., latent_shape: _Optional[_Iterable[int]] = ..., architecture: _Optional[str] = ..., beta: _Optional[float] = ..., dataset: _Optional[str] = ..., likelihood: _Optional[_Union[Likelihood, str]] = ..., posterior: _Optional[_Union[Posterior, str]] = ..., precision: _Optional[str] = ..., tolerance: _Optional[float] = ..., encoder_sha256: _Optional[str] = ..., decoder_sha256: _Optional[str] = ..., parameter_count: _Optional[int] = ..., limits: _Optional[_Union[ModelLimits, _Mapping]] = ..., noise_generator: _Optional[str] = ..., provider: _Optional[str] = ..., latent_units: _Optional[_Iterable[_Union[LatentUnit, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    attributes: _containers.RepeatedCompositeFieldContainer[Attribute]
+    sigma: float
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., image_shape: _Optional[_Iterable[int]] = ..., latent_shape: _Optional[_Iterable[int]] = ..., architecture: _Optional[str] = ..., beta: _Optional[float] = ..., dataset: _Optional[str] = ..., likelihood: _Optional[_Union[Likelihood, str]] = ..., posterior: _Optional[_Union[Posterior, str]] = ..., precision: _Optional[str] = ..., tolerance: _Optional[float] = ..., encoder_sha256: _Optional[str] = ..., decoder_sha256: _Optional[str] = ..., parameter_count: _Optional[int] = ..., limits: _Optional[_Union[ModelLimits, _Mapping]] = ..., noise_generator: _Optional[str] = ..., provider: _Optional[str] = ..., latent_units: _Optional[_Iterable[_Union[LatentUnit, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., attributes: _Optional[_Iterable[_Union[Attribute, _Mapping]]] = ..., sigma: _Optional[float] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("model", "version")

@@ -60,6 +60,26 @@ class LatentServiceStub(object):
                 request_serializer=latens_dot_v1_dot_latens__pb2.InterpolateRequest.SerializeToString,
                 response_deserializer=latens_dot_v1_dot_latens__pb2.InterpolateResponse.FromString,
                 _registered_method=True)
+        self.Reconstruct = channel.unary_unary(
+                '/latens.v1.LatentService/Reconstruct',
+                request_serializer=latens_dot_v1_dot_latens__pb2.ReconstructRequest.SerializeToString,
+                response_deserializer=latens_dot_v1_dot_latens__pb2.ReconstructResponse.FromString,
+                _registered_method=True)
+        self.Traverse = channel.unary_unary(
+                '/latens.v1.LatentService/Traverse',
+                request_serializer=latens_dot_v1_dot_latens__pb2.TraverseRequest.SerializeToString,
+                response_deserializer=latens_dot_v1_dot_latens__pb2.TraverseResponse.FromString,
+                _registered_method=True)
+        self.Inpaint = channel.unary_unary(
+                '/latens.v1.LatentService/Inpaint',
+                request_serializer=latens_dot_v1_dot_latens__pb2.InpaintRequest.SerializeToString,
+                response_deserializer=latens_dot_v1_dot_latens__pb2.InpaintResponse.FromString,
+                _registered_method=True)
+        self.Score = channel.unary_unary(
+                '/latens.v1.LatentService/Score',
+                request_serializer=latens_dot_v1_dot_latens__pb2.ScoreRequest.SerializeToString,
+                response_deserializer=latens_dot_v1_dot_latens__pb2.ScoreResponse.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/latens.v1.LatentService/GetModel',
                 request_serializer=latens_dot_v1_dot_latens__pb2.GetModelRequest.SerializeToString,
@@ -105,6 +125,36 @@ class LatentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reconstruct(self, request, context):
+        """Encodes images and decodes the latents again, and says what was lost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Traverse(self, request, context):
+        """Decodes lines of latents through a base point, each along one coordinate or attribute.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Inpaint(self, request, context):
+        """Fills the missing pixels of images by the Markov chain of Rezende, Mohamed and Wierstra (2014),
+        appendix F: encode, draw, decode, keep the known pixels, repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Score(self, request, context):
+        """Estimates how probable the model finds images: the importance-weighted lower bound of log p(x)
+        (Burda, Grosse and Salakhutdinov 2016).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
         """Describes one model: shapes, value ranges, provenance, limits.
         """
@@ -141,6 +191,26 @@ def add_LatentServiceServicer_to_server(servicer, server):
                     servicer.Interpolate,
                     request_deserializer=latens_dot_v1_dot_latens__pb2.InterpolateRequest.FromString,
                     response_serializer=latens_dot_v1_dot_latens__pb2.InterpolateResponse.SerializeToString,
+            ),
+            'Reconstruct': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reconstruct,
+                    request_deserializer=latens_dot_v1_dot_latens__pb2.ReconstructRequest.FromString,
+                    response_serializer=latens_dot_v1_dot_latens__pb2.ReconstructResponse.SerializeToString,
+            ),
+            'Traverse': grpc.unary_unary_rpc_method_handler(
+                    servicer.Traverse,
+                    request_deserializer=latens_dot_v1_dot_latens__pb2.TraverseRequest.FromString,
+                    response_serializer=latens_dot_v1_dot_latens__pb2.TraverseResponse.SerializeToString,
+            ),
+            'Inpaint': grpc.unary_unary_rpc_method_handler(
+                    servicer.Inpaint,
+                    request_deserializer=latens_dot_v1_dot_latens__pb2.InpaintRequest.FromString,
+                    response_serializer=latens_dot_v1_dot_latens__pb2.InpaintResponse.SerializeToString,
+            ),
+            'Score': grpc.unary_unary_rpc_method_handler(
+                    servicer.Score,
+                    request_deserializer=latens_dot_v1_dot_latens__pb2.ScoreRequest.FromString,
+                    response_serializer=latens_dot_v1_dot_latens__pb2.ScoreResponse.SerializeToString,
             ),
             'GetModel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModel,
@@ -262,6 +332,114 @@ class LatentService(object):
             '/latens.v1.LatentService/Interpolate',
             latens_dot_v1_dot_latens__pb2.InterpolateRequest.SerializeToString,
             latens_dot_v1_dot_latens__pb2.InterpolateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reconstruct(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/latens.v1.LatentService/Reconstruct',
+            latens_dot_v1_dot_latens__pb2.ReconstructRequest.SerializeToString,
+            latens_dot_v1_dot_latens__pb2.ReconstructResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Traverse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/latens.v1.LatentService/Traverse',
+            latens_dot_v1_dot_latens__pb2.TraverseRequest.SerializeToString,
+            latens_dot_v1_dot_latens__pb2.TraverseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Inpaint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/latens.v1.LatentService/Inpaint',
+            latens_dot_v1_dot_latens__pb2.InpaintRequest.SerializeToString,
+            latens_dot_v1_dot_latens__pb2.InpaintResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Score(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/latens.v1.LatentService/Score',
+            latens_dot_v1_dot_latens__pb2.ScoreRequest.SerializeToString,
+            latens_dot_v1_dot_latens__pb2.ScoreResponse.FromString,
             options,
             channel_credentials,
             insecure,
