@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 from export import parity
+from export.atlas import make_atlas
 from export.graphs import decoder_graph, encoder_graph
+from serving.atlas import ATLAS_FILE
 from serving.bundle import (
     PROBE_FILE,
     BundleManifest,
@@ -60,12 +62,19 @@ class Bundle:
             encoder=records[ENCODER_FILE],
             decoder=records[DECODER_FILE],
             probe=records[PROBE_FILE],
+            atlas=records.get(ATLAS_FILE),
             provenance=self.provenance,
         )
 
 
 def make_bundle(
-    checkpoint: Checkpoint, images: Tensor, tolerance: float, step: Callable[[str], None]
+    checkpoint: Checkpoint,
+    images: Tensor,
+    tolerance: float,
+    step: Callable[[str], None],
+    *,
+    labels: Tensor | None = None,
+    atlas_images: int = 0,
 ) -> Bundle:
     """Makes a checkpoint's bundle, and proves that its graphs are its network.
 
@@ -74,6 +83,8 @@ def make_bundle(
         images: real test images, uint8 [n, c, h, w].
         tolerance: the largest difference from torch that is accepted, and then promised.
         step: told what begins, in a few words.
+        labels: the images' labels, int64 [n], for the atlas.
+        atlas_images: how many of the images the atlas holds; 0 leaves it out.
 
     Raises:
         GraphError: the network cannot be written as graphs.
@@ -92,6 +103,9 @@ def make_bundle(
         DECODER_FILE: decoder,
         PROBE_FILE: probe_bytes(_probe(model, images)),
     }
+    if atlas_images:
+        step("placing test images on the atlas")
+        files[ATLAS_FILE] = make_atlas(model, images, labels, atlas_images)
     return Bundle(_contract(checkpoint, tolerance), _provenance(checkpoint), files, measured)
 
 

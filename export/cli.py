@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from torch import Tensor
-
     from export.bundling import Bundle
     from training.checkpoint import Checkpoint
+    from training.datasets import Split
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -73,15 +72,22 @@ def _export(settings: ExportSettings) -> tuple[Path, Bundle]:
 
     _step(f"reading {settings.run}")
     trained = checkpoint.load(settings.run)
-    images = _test_images(trained, settings)
+    test = _test_split(trained, settings)
     with staging(settings.repository) as staged:
-        bundle = make_bundle(trained, images, settings.tolerance, _step)
+        bundle = make_bundle(
+            trained,
+            test.images,
+            settings.tolerance,
+            _step,
+            labels=test.labels,
+            atlas_images=settings.atlas_images,
+        )
         name = settings.model_name
         path = publish(staged, name, bundle.files, lambda version: bundle.manifest(name, version))
     return path, bundle
 
 
-def _test_images(trained: Checkpoint, settings: ExportSettings) -> Tensor:
+def _test_split(trained: Checkpoint, settings: ExportSettings) -> Split:
     from training import datasets
 
     source = trained.config.data
@@ -91,7 +97,7 @@ def _test_images(trained: Checkpoint, settings: ExportSettings) -> Tensor:
             f"the images of {dataset.name} are {dataset.image_shape}, "
             f"the model's {trained.model.image_shape} (channels, height, width)"
         )
-    return dataset.test.images
+    return dataset.test
 
 
 def _summary(path: Path, settings: ExportSettings, bundle: Bundle) -> dict[str, Any]:

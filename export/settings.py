@@ -52,6 +52,15 @@ class ExportSettings(BaseSettings):
         Path | None,
         Field(description="folder with the files of the named data set, for the test images"),
     ] = None
+    atlas_images: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=10_000,
+            description="how many test images go into the bundle for the explorer's map; 0 for "
+            "none, as where the images are nobody else's business",
+        ),
+    ] = 2000
     json_output: Annotated[bool, Field(alias="json", description="print the result as JSON")] = (
         False
     )

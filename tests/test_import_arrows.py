@@ -34,7 +34,7 @@ PURE_MAY = {"numpy", "pydantic"}
 DOORS = {
     ("serving", "latens"): ("latens.v1", "latens.oip", "latens.tensors"),
     ("export", "training"): ("training.checkpoint", "training.models"),
-    ("export", "serving"): ("serving.bundle",),
+    ("export", "serving"): ("serving.atlas", "serving.bundle"),
 }
 
 
