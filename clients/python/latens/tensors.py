@@ -15,6 +15,7 @@ from latens.v1 import latens_pb2 as pb
 _CODES: dict[np.dtype[Any], pb.DataType] = {
     np.dtype("<f4"): pb.DATA_TYPE_FLOAT32,
     np.dtype("u1"): pb.DATA_TYPE_UINT8,
+    np.dtype("<f2"): pb.DATA_TYPE_FLOAT16,
 }
 DTYPES: dict[int, np.dtype[Any]] = {code: dtype for dtype, code in _CODES.items()}
 
@@ -45,7 +46,7 @@ class TensorError(ValueError):
 
 
 def to_message(array: NDArray[Any]) -> pb.Tensor:
-    """The `Tensor` of an array of any shape; float32 or uint8.
+    """The `Tensor` of an array of any shape; float32, float16 or uint8.
 
     Raises:
         TypeError: the array is of another element type.
@@ -63,7 +64,7 @@ def code_of(dtype: np.dtype[Any]) -> pb.DataType:
     """
     code = _CODES.get(dtype.newbyteorder("<"))
     if code is None:
-        raise TypeError(f"tensors are float32 or uint8, not {dtype}")
+        raise TypeError(f"tensors are float32, float16 or uint8, not {dtype}")
     return code
 
 
@@ -79,7 +80,8 @@ def to_array(message: TensorFields) -> NDArray[Any]:
     """
     dtype = DTYPES.get(message.dtype)
     if dtype is None:
-        raise TensorError("dtype", f"expected FLOAT32 or UINT8, got {_dtype_name(message.dtype)}")
+        known = "FLOAT32, FLOAT16 or UINT8"
+        raise TensorError("dtype", f"expected {known}, got {_dtype_name(message.dtype)}")
     shape = tuple(message.shape)
     if len(shape) > MAX_RANK:
         raise TensorError("shape", f"expected at most {MAX_RANK} axes, got {len(shape)}")
