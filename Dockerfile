@@ -18,7 +18,7 @@ ENV PIP_CONSTRAINT=/build/requirements/train.txt \
 RUN --mount=type=cache,target=/root/.cache/pip \
     PIP_CONSTRAINT='' /opt/latens/bin/pip install -r "requirements/serve-${DEVICE}.txt"
 COPY pyproject.toml README.md LICENSE ./
-COPY clients/python/ clients/python/
+COPY clients/ clients/
 COPY serving/ serving/
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/latens/bin/pip install --no-deps ./clients/python . \
@@ -51,5 +51,5 @@ WORKDIR /tmp
 EXPOSE 50051 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["/opt/latens/bin/latens-serve", "health"]
+    CMD ["/opt/latens/bin/latens-healthcheck"]
 ENTRYPOINT ["/opt/latens/bin/latens-serve"]

@@ -58,7 +58,7 @@ $(TEST_READY): requirements/dev.txt $(SOURCES_OF_ENVIRONMENT) | $(BIN)/python
 # --- the line: train, export, serve ----------------------------------------------------------------
 
 run: $(RUN_READY) ## Train on MNIST if need be, export, serve; Ctrl-C stops
-	@BIN="$(BIN)" RUNS="$(RUNS)" REPOSITORY="$(REPOSITORY)" EPOCHS="$(EPOCHS)" SEED="$(SEED)" \
+	@exec env BIN="$(BIN)" RUNS="$(RUNS)" REPOSITORY="$(REPOSITORY)" EPOCHS="$(EPOCHS)" SEED="$(SEED)" \
 	  HOST="$(HOST)" PORT="$(PORT)" HTTP_PORT="$(HTTP_PORT)" DEVICE="$(DEVICE)" scripts/run
 
 train: $(RUN_READY) ## Train one model: NAME= MODEL= DATASET= LATENT_SIZE= BETA= EPOCHS= SEED=
