@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,6 +33,26 @@ class _NamesModel(Protocol):
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """What Encode answers, as arrays `[n, *latent_shape]`."""
+
+    version: str
+    mean: NDArray[np.float32]
+    log_var: NDArray[np.float32] | None
+    latents: NDArray[np.float32] | None = None
+    """Drawn, if the request asked for it; then `seed` is the draw's."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedRows:
+    """What Decode answers: images float32 or uint8 `[n, *image_shape]`."""
+
+    version: str
+    images: NDArray[Any]
+
+
 class LatentService:
     """`latens.v1.LatentService` over the models of a repository."""
 
@@ -40,28 +61,45 @@ class LatentService:
         self._door = door
 
     async def encode(self, request: pb.EncodeRequest, call: CallContext) -> pb.EncodeResponse:
+        rows = await self.encode_rows(request, request.images, call)
+        response = pb.EncodeResponse(mean=to_message(rows.mean), version=rows.version)
+        if rows.log_var is not None:
+            response.log_var.CopyFrom(to_message(rows.log_var))
+        if rows.latents is not None:
+            response.latents.CopyFrom(to_message(rows.latents))
+            response.seed = rows.seed
+        return response
+
+    async def encode_rows(
+        self, request: pb.EncodeRequest, images: validation.Given, call: CallContext
+    ) -> EncodedRows:
+        """Encode without messages around its arrays; `request.images` is not looked at."""
         with self._model(request, call) as model:
-            images = validation.images_of(request.images, "images", model)
-            call.rows = len(images)
-            rows = await model.encode(images, call.deadline)
-            response = pb.EncodeResponse(mean=to_message(rows.mean), version=model.version)
-            if rows.log_var is not None:
-                response.log_var.CopyFrom(to_message(rows.log_var))
-            if request.HasField("draw"):
-                response.seed = _seed(request.draw)
-                drawn = latent_math.draw_posterior(
-                    rows.mean, rows.log_var, seed=response.seed, first_row=request.draw.first_row
-                )
-                response.latents.CopyFrom(to_message(drawn))
-            return response
+            checked = validation.images_of(images, "images", model)
+            call.rows = len(checked)
+            rows = await model.encode(checked, call.deadline)
+            if not request.HasField("draw"):
+                return EncodedRows(model.version, rows.mean, rows.log_var)
+            seed = _seed(request.draw)
+            drawn = latent_math.draw_posterior(
+                rows.mean, rows.log_var, seed=seed, first_row=request.draw.first_row
+            )
+            return EncodedRows(model.version, rows.mean, rows.log_var, drawn, seed)
 
     async def decode(self, request: pb.DecodeRequest, call: CallContext) -> pb.DecodeResponse:
+        rows = await self.decode_rows(request, request.latents, call)
+        return pb.DecodeResponse(images=to_message(rows.images), version=rows.version)
+
+    async def decode_rows(
+        self, request: pb.DecodeRequest, latents: validation.Given, call: CallContext
+    ) -> DecodedRows:
+        """Decode without messages around its arrays; `request.latents` is not looked at."""
         with self._model(request, call) as model:
             dtype = validation.image_dtype_of(request.image_dtype)
-            latents = validation.latents_of(request.latents, "latents", model)
-            call.rows = len(latents)
-            images = await model.decode(latents, call.deadline)
-            return pb.DecodeResponse(images=_pixels(images, dtype), version=model.version)
+            checked = validation.latents_of(latents, "latents", model)
+            call.rows = len(checked)
+            images = await model.decode(checked, call.deadline)
+            return DecodedRows(model.version, _as_pixels(images, dtype))
 
     async def sample(self, request: pb.SampleRequest, call: CallContext) -> pb.SampleResponse:
         with self._model(request, call) as model:
@@ -155,6 +193,10 @@ def _seed(request: pb.SampleRequest | pb.PosteriorDraw) -> int:
 
 
 def _pixels(images: NDArray[Any], dtype: int) -> pb.Tensor:
+    return to_message(_as_pixels(images, dtype))
+
+
+def _as_pixels(images: NDArray[Any], dtype: int) -> NDArray[Any]:
     if dtype == pb.DATA_TYPE_UINT8:
-        images = (images * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-    return to_message(images)
+        return (images * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return images

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from latens.tensors import TensorError, TensorFields, to_array
@@ -14,18 +14,27 @@ from serving.model import LoadedModel
 
 MAX_TEMPERATURE = 100.0
 
+# A tensor as the contract has it, or an array that a front end read from one.
+Given: TypeAlias = TensorFields | NDArray[Any]
 
-def images_of(message: TensorFields, field: str, model: LoadedModel) -> NDArray[np.float32]:
+_ONE = np.float32(1).view(np.uint32)
+
+
+def images_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float32]:
     """Images float32 `[n, *image_shape]` in [0, 1] from FLOAT32 or UINT8 ones.
 
     Raises:
         InvalidInputError: of another shape or type, no rows, or values that are no pixels.
         TooLargeError: more rows than a call may carry.
     """
-    array = _rows_of(message, field, "images", model.contract.image_shape, model)
+    array = _rows_of(given, field, "images", model.contract.image_shape, model)
     if array.dtype == np.uint8:
         pixels: NDArray[np.float32] = np.divide(array, np.float32(255), dtype=np.float32)
         return pixels
+    # One look at the bits does for nearly all: those of 0 to 1 are in the numbers' own order, and
+    # NaN, infinity and whatever has a sign come after them.
+    if array.view(np.uint32).max() <= _ONE:
+        return array
     low, high = float(array.min()), float(array.max())
     if not (low >= 0 and high <= 1):  # also when either is NaN
         got = _non_finite(array) or f"{low:g} to {high:g}"
@@ -33,9 +42,9 @@ def images_of(message: TensorFields, field: str, model: LoadedModel) -> NDArray[
     return array
 
 
-def latents_of(message: TensorFields, field: str, model: LoadedModel) -> NDArray[np.float32]:
+def latents_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float32]:
     """Latents float32 `[n, *latent_shape]`, finite; raises as `images_of` does."""
-    array = _rows_of(message, field, "latents", model.contract.latent_shape, model)
+    array = _rows_of(given, field, "latents", model.contract.latent_shape, model)
     if array.dtype != np.float32:
         raise InvalidInputError.at(f"{field}.dtype", "expected FLOAT32 for latents, got UINT8")
     if got := _non_finite(array):
@@ -93,14 +102,9 @@ def check_rows(rows: int, field: str, model: LoadedModel) -> None:
 
 
 def _rows_of(
-    message: TensorFields, field: str, what: str, row_shape: tuple[int, ...], model: LoadedModel
+    given: Given, field: str, what: str, row_shape: tuple[int, ...], model: LoadedModel
 ) -> NDArray[Any]:
-    if not (message.shape or message.data or message.dtype):
-        raise InvalidInputError.at(field, f"expected {what}, none given")
-    try:
-        array = to_array(message)
-    except TensorError as error:
-        raise InvalidInputError.at(f"{field}.{error.field}", str(error)) from error
+    array = given if isinstance(given, np.ndarray) else _read(given, field, what)
     if array.shape[1:] != row_shape or array.ndim == 0:
         expected = ", ".join(["n", *map(str, row_shape)])
         raise InvalidInputError.at(
@@ -110,7 +114,16 @@ def _rows_of(
     if len(array) == 0:
         raise InvalidInputError.at(f"{field}.shape", "expected at least 1 row, got 0")
     check_rows(len(array), f"{field}.shape", model)
-    return array
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def _read(message: TensorFields, field: str, what: str) -> NDArray[Any]:
+    if not (message.shape or message.data or message.dtype):
+        raise InvalidInputError.at(field, f"expected {what}, none given")
+    try:
+        return to_array(message)
+    except TensorError as error:
+        raise InvalidInputError.at(f"{field}.{error.field}", str(error)) from error
 
 
 def _non_finite(array: NDArray[Any]) -> str:
