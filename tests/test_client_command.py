@@ -1,0 +1,323 @@
+"""The command `latens`: useful without a word of Python, and clear when it cannot help."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from latens import Client
+from latens.cli import app
+from PIL import Image
+from server_process import Server
+
+GREY = Image.new("L", (28, 28), 128)
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> Run:
+    """Runs the command in this process, in an empty folder, with the server in the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LATENS_ADDRESS", server.address)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["latens", *map(str, arguments)])
+        before = signal.getsignal(signal.SIGTERM)
+        capfd.readouterr()
+        try:
+            app.run()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        out, err = capfd.readouterr()
+        assert "Traceback" not in out + err
+        return Outcome(code, out, err)
+
+    return call
+
+
+def ok(outcome: Outcome) -> Outcome:
+    assert outcome.code == 0, outcome
+    return outcome
+
+
+def test_one_short_command_makes_a_sheet_of_sampled_digits(run: Run) -> None:
+    outcome = ok(run("sample", "-o", "digits.png"))
+    assert "wrote digits.png" in outcome.err
+    assert "seed" in outcome.err
+    with Image.open("digits.png") as sheet:
+        assert sheet.size == (462, 462)
+        assert sheet.getextrema()[1] > 128
+
+
+def test_the_same_seed_writes_the_same_file_and_the_seed_is_told(run: Run) -> None:
+    facts = json.loads(ok(run("sample", "-n", 4, "-o", "a.npy", "--json")).out)
+    ok(run("sample", "-n", 4, "-o", "b.npy", "--seed", facts["seed"]))
+    assert Path("a.npy").read_bytes() == Path("b.npy").read_bytes()
+    assert facts["output"] == "a.npy"
+    assert np.load("a.npy").shape == (4, 1, 28, 28)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_address_may_stand_before_or_after_the_verb(
+    run: Run, server: Server, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    monkeypatch.setenv("LATENS_ADDRESS", "127.0.0.1:1")
+    there = ("--address", server.address)
+    outcome = ok(run(*there, "health") if before else run("health", *there))
+    assert outcome.out == "SERVING\n"
+
+
+def test_models_are_listed_and_described(run: Run) -> None:
+    listed = ok(run("models")).out
+    assert "mnist-2d *" in listed
+    assert "ae-mlp" in listed
+    described = ok(run("models", "mnist-2d/1")).out
+    assert "1 x 28 x 28" in described
+    assert "philox" in described
+    facts = json.loads(ok(run("models", "--json")).out)
+    assert facts["default"] == "mnist-2d"
+    assert {model["name"] for model in facts["models"]} == {"mnist-2d", "point"}
+
+
+def test_a_folder_of_pictures_is_encoded_and_decoded_again(run: Run) -> None:
+    ok(run("sample", "-n", 3, "-o", "digits/", "--seed", 1))
+    assert sorted(path.name for path in Path("digits").iterdir()) == ["0.png", "1.png", "2.png"]
+    table = ok(run("encode", "digits")).out
+    assert "digits/2.png" in table
+    ok(run("encode", "digits", "-o", "codes.npz", "--draw"))
+    with np.load("codes.npz") as codes:
+        assert {name: codes[name].shape for name in codes.files} == {
+            "mean": (3, 2),
+            "log_var": (3, 2),
+            "latents": (3, 2),
+        }
+    ok(run("encode", "digits", "-o", "means.npy"))
+    ok(run("decode", "means.npy", "-o", "again.npz"))
+    ok(run("reconstruct", "digits", "-o", "pairs.npz"))
+    with np.load("again.npz") as again, np.load("pairs.npz") as pairs:
+        np.testing.assert_allclose(again["images"], pairs["images"], atol=1e-5)
+    ok(run("reconstruct", "digits", "-o", "pairs.png"))
+    with Image.open("pairs.png") as sheet:
+        assert sheet.size == (2 * (3 * 29 - 1), 2 * (2 * 29 - 1))
+
+
+def test_what_is_encoded_is_what_the_client_encodes(run: Run, server: Server) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1, 1, 28, 28), np.uint8)
+    Image.fromarray(image[0, 0]).save("one.png")
+    np.save("one.npy", image)
+    with Client(server.address) as client:
+        expected = client.encode(image).mean
+    for name in ("one.png", "one.npy"):
+        facts = json.loads(ok(run("encode", name, "--json")).out)
+        np.testing.assert_allclose(facts["mean"], expected, atol=1e-6)
+
+
+def test_coordinates_can_be_given_as_numbers(run: Run) -> None:
+    ok(run("decode", "--at=-1,0.5", "--at", "0,0", "-o", "pair.npy"))
+    assert np.load("pair.npy").shape == (2, 1, 28, 28)
+    ok(run("interpolate", "--steps", 5, "-o", "strip.png", "--", "-1,0", "1,0"))
+    with Image.open("strip.png") as strip:
+        assert strip.size == (2 * (5 * 29 - 1), 2 * 28)
+
+
+def test_an_interpolation_is_an_animation_there_and_back(run: Run) -> None:
+    ok(run("interpolate", "-o", "morph.gif", "--steps", 6, "-n", 4, "--seed", 3))
+    with Image.open("morph.gif") as animation:
+        assert animation.n_frames == 10
+        assert animation.info["loop"] == 0
+
+
+def test_an_interpolation_goes_from_one_picture_to_the_other(run: Run) -> None:
+    ok(run("sample", "-n", 2, "-o", "ends/", "--seed", 5))
+    ok(run("interpolate", "ends/0.png", "ends/1.png", "-o", "path.npz", "--mode", "spherical"))
+    ok(run("encode", "ends", "-o", "means.npy"))
+    with np.load("path.npz") as path:
+        assert path["images"].shape == (1, 12, 1, 28, 28)
+        np.testing.assert_allclose(path["latents"][0, [0, -1]], np.load("means.npy"), atol=1e-5)
+
+
+def test_a_grid_is_the_plane_seen_from_above(run: Run) -> None:
+    ok(run("grid", "-o", "map.png"))
+    with Image.open("map.png") as sheet:
+        assert sheet.size == (21 * 28, 21 * 28)
+    ok(run("grid", "--size", 3, "--range", 2, "-o", "map.npz"))
+    with np.load("map.npz") as grid:
+        corners = grid["latents"][[0, 2, 4, 6, 8]]
+    assert corners.tolist() == [[-2, 2], [2, 2], [0, 0], [-2, -2], [2, -2]]
+
+
+def test_a_traversal_scans_one_coordinate_a_line(run: Run) -> None:
+    ok(run("traverse", "-m", "point", "--steps", 3, "--coordinates", "2,0", "-o", "lines.npz"))
+    with np.load("lines.npz") as lines:
+        assert lines["latents"].reshape(2, 3, 3)[0, :, 2].tolist() == [-3, 0, 3]
+        assert lines["latents"].reshape(2, 3, 3)[1, :, 0].tolist() == [-3, 0, 3]
+        assert np.count_nonzero(lines["latents"]) == 4
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "I;16"])
+def test_a_picture_of_any_size_and_kind_is_made_to_fit_and_it_says_so(run: Run, mode: str) -> None:
+    picture = GREY.resize((90, 60)) if mode != "I;16" else Image.new("I;16", (90, 60), 30_000)
+    (picture.convert(mode) if mode != "I;16" else picture).save("large.png")
+    outcome = ok(run("encode", "large.png", "--json"))
+    assert "large.png made to fit the model: 28 x 28, grey" in outcome.err
+    assert len(json.loads(outcome.out)["mean"]) == 1
+
+
+def test_dark_ink_on_white_paper_can_be_inverted(run: Run) -> None:
+    digit = np.zeros((28, 28), np.uint8)
+    digit[5:20, 12:15] = 255
+    Image.fromarray(digit).save("light.png")
+    Image.fromarray(255 - digit).save("dark.png")
+    light = json.loads(ok(run("encode", "light.png", "--json")).out)
+    dark = json.loads(ok(run("encode", "dark.png", "--invert", "--json")).out)
+    assert light["mean"] == dark["mean"]
+
+
+REFUSED = {
+    "another kind of file": (2, ["sample", "-o", "x.jpeg"], "expected .png"),
+    "no such folder": (2, ["sample", "-o", "none/x.png"], "no folder"),
+    "a folder for a file": (2, ["grid", "-o", "folder.png"], "is a folder"),
+    "no output": (2, ["sample"], "--output"),
+    "an unknown verb": (2, ["dream"], "dream"),
+    "a count of none": (2, ["sample", "-n", "0", "-o", "x.png"], "count"),
+    "an address that is none": (2, ["health", "-a", "nowhere:port"], "expected host:port"),
+    "one end": (2, ["interpolate", "0,0", "-o", "x.png"], "both START and END"),
+    "both a file and points": (2, ["decode", "a.npy", "--at", "0,0", "-o", "x.png"], "either"),
+    "a key without certificate": (2, ["--key-file", "bad.png", "health"], "certificate"),
+    "a picture that is not there": (3, ["encode", "none.png"], "no such file"),
+    "an unknown model": (3, ["sample", "-m", "nobody", "-o", "x.png"], "mnist-2d"),
+    "an unknown service": (3, ["health", "--service", "nobody"], "nobody"),
+    "no server": (4, ["sample", "-a", "127.0.0.1:1", "-o", "x.png"], "no server answers"),
+    "a picture that is none": (5, ["encode", "bad.png"], "no readable picture"),
+    "an array that is none": (5, ["encode", "bad.npy"], "no readable array"),
+    "a pickled array": (5, ["decode", "pickled.npy", "-o", "x.png"], "no readable array"),
+    "images of another shape": (5, ["encode", "wide.npy"], "expected images [n, 1, 28, 28]"),
+    "latents of another shape": (5, ["decode", "wide.npy", "-o", "x.png"], "latents"),
+    "pixels out of range": (5, ["encode", "bright.npy"], "[0, 1]"),
+    "a folder without pictures": (5, ["encode", "empty"], "no pictures"),
+    "too few coordinates": (5, ["decode", "--at", "1", "-o", "x.png"], "2 coordinates"),
+    "a coordinate too far": (5, ["traverse", "--coordinates", "9", "-o", "x.png"], "0 to 1"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_done_is_said_in_a_line_with_its_exit_code(run: Run, what: str) -> None:
+    Path("folder.png").mkdir()
+    Path("empty").mkdir()
+    Path("bad.png").write_bytes(b"no picture")
+    Path("bad.npy").write_bytes(b"no array")
+    np.save("pickled.npy", np.array([{}], object), allow_pickle=True)
+    np.save("wide.npy", np.zeros((2, 1, 28, 29), np.float32))
+    np.save("bright.npy", np.full((1, 1, 28, 28), 255, np.float32))
+    before = sorted(Path().iterdir())
+
+    code, arguments, said = REFUSED[what]
+    outcome = run(*arguments)
+    assert (outcome.code, outcome.out) == (code, "")
+    assert said in outcome.err
+    assert sorted(Path().iterdir()) == before
+
+
+def test_a_nonsense_output_is_refused_before_the_server_is_asked(run: Run) -> None:
+    outcome = run("sample", "-a", "127.0.0.1:1", "-o", "none/x.png")
+    assert outcome.code == 2
+
+
+def test_a_write_that_fails_leaves_the_old_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ok(run("sample", "-n", 1, "-o", "kept.png"))
+    kept = Path("kept.png").read_bytes()
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full)
+        outcome = run("sample", "-n", 1, "-o", "kept.png")
+    assert outcome.code == 1
+    assert "No space left" in outcome.err
+    assert Path("kept.png").read_bytes() == kept
+    assert [path.name for path in Path().iterdir()] == ["kept.png"]
+
+
+@pytest.mark.parametrize(
+    "verb",
+    ["", "models", "health", "encode", "decode", "sample", "interpolate", "reconstruct", "grid"],
+)
+def test_help_shows_examples(run: Run, verb: str) -> None:
+    out = ok(run(*filter(None, [verb, "--help"]))).out
+    assert "Examples" in out
+    assert f"latens {verb}".strip() in out
+
+
+def test_help_has_the_exit_codes(run: Run) -> None:
+    out = " ".join(ok(run("--help")).out.split())
+    for code in ("2 usage", "3 not found", "4 unavailable", "5 bad data", "130 interrupted"):
+        assert code in out
+
+
+def test_a_terminal_sees_progress_on_stderr_alone(run: Run, monkeypatch: Any) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", shown)
+        patched.setenv("TERM", "xterm")
+        outcome = ok(run("sample", "-n", 3000, "-o", "many.npy", "--json"))
+    assert "sample" in shown.getvalue()
+    assert json.loads(outcome.out)["count"] == 3000
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_with_its_code_and_without_a_trace(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """The address is a port that accepts and never answers, so the command is sure to wait."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = "{}:{}".format(*silent.getsockname())
+        command = [sys.executable, "-m", "latens", "-a", address, "sample", "-o", "x.png"]
+        with subprocess.Popen(
+            command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        ) as process:
+            silent.settimeout(60)
+            connection, _ = silent.accept()  # it has begun to connect
+            with connection:
+                process.send_signal(number)
+                _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_extra_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['typer'] = None\nfrom latens.cli import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "pip install 'latens[cli]'" in done.stderr
+    assert "Traceback" not in done.stderr
