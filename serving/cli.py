@@ -16,9 +16,20 @@ from serving.frontends import FrontEndMissingError
 from serving.lifecycle import Latens, NothingToServeError
 from serving.repository import State
 from serving.settings import Settings, unknown_variables
+from serving.tls import CertificateError
+from serving.tokens import TokenFileError
 from serving.welcome import welcome
 
 _OK, _FAILURE, _USAGE, _NOT_FOUND, _BAD_DATA = 0, 1, 2, 3, 5
+
+# What a person can put right, and is told in one line.
+_REFUSALS = (
+    DeviceUnavailableError,
+    FrontEndMissingError,
+    CertificateError,
+    TokenFileError,
+    OSError,
+)
 
 
 class CommandLine(Settings):
@@ -59,7 +70,7 @@ def _serve(settings: Settings) -> int:
             return runner.run(_live(settings))
     except NothingToServeError as error:
         return _complain(str(error), _BAD_DATA if error.refused else _NOT_FOUND)
-    except (DeviceUnavailableError, FrontEndMissingError, OSError) as error:
+    except _REFUSALS as error:
         return _complain(str(error), _FAILURE)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 
 from serving.settings import Settings
+from serving.tls import server_credentials, ssl_context
 
 # Subscripted in the type stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -64,7 +65,8 @@ def make_front_end(
             f"--frontend fast needs {error.name}: pip install 'latens-server[fast]'"
         ) from error
     limits = Limits(message_bytes=settings.max_message_bytes)
-    return FastServer(limits, interceptors=interceptors)
+    tls = None if settings.tls is None else ssl_context(settings.tls)
+    return FastServer(limits, interceptors=interceptors, tls=tls)
 
 
 class GrpcioFrontEnd:
@@ -73,6 +75,7 @@ class GrpcioFrontEnd:
     def __init__(
         self, settings: Settings, interceptors: Sequence[grpc.aio.ServerInterceptor]
     ) -> None:
+        self._tls = settings.tls
         self._server: Any = grpc.aio.server(
             interceptors=interceptors, options=channel_options(settings)
         )
@@ -89,8 +92,12 @@ class GrpcioFrontEnd:
 
     def bind(self, host: str, port: int) -> int:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        credentials = None if self._tls is None else server_credentials(self._tls)
         try:
-            bound: int = self._server.add_insecure_port(address)
+            if credentials is None:
+                bound: int = self._server.add_insecure_port(address)
+            else:
+                bound = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: is another server there?") from error
         return bound

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextvars import ContextVar
 from typing import Any, TypeAlias, cast
 
@@ -20,10 +20,12 @@ from serving.account import MethodAccount
 from serving.calls import CallContext
 from serving.errors import LatensError
 from serving.metrics import Metrics
+from serving.tokens import Scope, Tokens
 
 CALL: ContextVar[CallContext] = ContextVar("call")
 
 _DETAILS_KEY = "grpc-status-details-bin"
+_AUTHORIZATION_KEY = "authorization"
 _REQUEST_ID_KEY = "x-request-id"
 _LONGEST_REQUEST_ID = 64
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -37,8 +39,30 @@ Behavior: TypeAlias = "Callable[[Any, Context], Awaitable[Any]]"
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Surrounds the handlers of all services."""
 
-    def __init__(self, metrics: Metrics, *, max_deadline: float, log_calls: str) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        tokens: Tokens,
+        *,
+        scope: Scope,
+        open_services: Collection[str] = (),
+        max_deadline: float,
+        log_calls: str,
+    ) -> None:
+        """Makes one for a server.
+
+        Args:
+            metrics: where calls are counted.
+            tokens: who may call.
+            scope: what a token must allow for the services of this server.
+            open_services: full names of the services that ask for no token.
+            max_deadline: seconds that a call may take.
+            log_calls: which calls get a log line: `all`, `failures` or `none`.
+        """
         self._metrics = metrics
+        self._tokens = tokens
+        self._scope: Scope = scope
+        self._open_services = open_services
         self._max_deadline = max_deadline
         self._log_calls = log_calls
         self._wrapped: dict[str, Handler] = {}
@@ -78,7 +102,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         }
         kind, behavior, make = kinds[handler.request_streaming, handler.response_streaming]
         account = MethodAccount(method, kind, self._metrics, self._log_calls)
-        surrounded = _Surrounded(behavior, account, self._max_deadline, is_stream=kind != "unary")
+        is_open = method.split("/")[1] in self._open_services
+        surrounded = _Surrounded(
+            behavior,
+            account,
+            lambda header: None if is_open else self._tokens.authorize(header, self._scope),
+            self._max_deadline,
+            is_stream=kind != "unary",
+        )
         return make(surrounded.handle, handler.request_deserializer, handler.response_serializer)
 
 
@@ -86,10 +117,17 @@ class _Surrounded:
     """One method's handler, with what surrounds it."""
 
     def __init__(
-        self, behavior: Behavior, account: MethodAccount, max_deadline: float, *, is_stream: bool
+        self,
+        behavior: Behavior,
+        account: MethodAccount,
+        authorize: Callable[[str], None],
+        max_deadline: float,
+        *,
+        is_stream: bool,
     ) -> None:
         self._behavior = behavior
         self._account = account
+        self._authorize = authorize
         self._max_deadline = max_deadline
         self._is_stream = is_stream
 
@@ -99,6 +137,7 @@ class _Surrounded:
         code, reason = grpc.StatusCode.OK, ""
         begun = self._account.begin()
         try:
+            self._authorize(_header(context, _AUTHORIZATION_KEY))
             return await self._behavior(request, context)
         except LatensError as error:
             code, reason = status.code_of(error), error.reason
@@ -125,7 +164,7 @@ class _Surrounded:
         else:
             seconds = min(remaining or self._max_deadline, self._max_deadline)
         deadline = None if seconds is None else time.monotonic() + seconds
-        return CallContext(deadline, _request_id(context))
+        return CallContext(deadline, _header(context, _REQUEST_ID_KEY)[:_LONGEST_REQUEST_ID])
 
 
 def _writing(behavior: Any) -> Behavior:
@@ -149,8 +188,8 @@ async def _abort(
     await context.abort(_CODES[rich.code], rich.message, (details, *trailers))
 
 
-def _request_id(context: Context) -> str:
+def _header(context: Context, wanted: str) -> str:
     for key, value in context.invocation_metadata() or ():
-        if key == _REQUEST_ID_KEY and isinstance(value, str):
-            return value[:_LONGEST_REQUEST_ID]
+        if key == wanted and isinstance(value, str):
+            return value
     return ""

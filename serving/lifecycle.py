@@ -8,9 +8,11 @@ import logging
 import os
 import signal
 
+from serving.admin import AdminServicer
 from serving.batcher import BatchReport
 from serving.door import Door
 from serving.errors import DrainingError
+from serving.frontends import FrontEnd
 from serving.health import Health
 from serving.http.app import application
 from serving.http.listener import WebServer
@@ -18,9 +20,10 @@ from serving.loading import load
 from serving.metrics import Metrics
 from serving.oip.service import OpenInferenceService
 from serving.repository import Repository, State
-from serving.server import make_server
+from serving.server import make_admin_server, make_server
 from serving.service import LatentService
 from serving.settings import Settings
+from serving.tokens import Tokens
 from serving.watch import Watcher
 
 log = logging.getLogger(__name__)
@@ -48,6 +51,7 @@ class Latens:
         self.settings = settings
         self.metrics = Metrics()
         self.failed: BaseException | None = None
+        self.admin_port: int | None = None
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._patient = True
@@ -63,9 +67,13 @@ class Latens:
         self.door = Door(self.models)
         self.service = LatentService(self.models, self.door)
         open_inference = OpenInferenceService(self.models, self.door)
-        self._grpc = make_server(settings, self.service, open_inference, self.health, self.metrics)
+        tokens = Tokens(settings.tokens)
+        self._grpc = make_server(
+            settings, self.service, open_inference, self.health, self.metrics, tokens
+        )
         self.port = self._grpc.bind(settings.host, settings.port)
-        web = application(settings, self.service, self.models, self.health, self.metrics)
+        self._admin = self._admin_server(tokens)
+        web = application(settings, self.service, self.models, self.health, self.metrics, tokens)
         self._web = WebServer(web, settings.host, settings.http_port)
         self.http_port = self._web.port
 
@@ -79,6 +87,8 @@ class Latens:
         await self.health.set_serving(False)
         self._web.start()
         await self._grpc.start()
+        if self._admin is not None:
+            await self._admin.start()
         await self.models.refresh()
         self._check_models()
         await self.health.set_serving(True)
@@ -88,6 +98,8 @@ class Latens:
             "http_address": f"{self.settings.host}:{self.http_port}",
             "default_model": self.models.default_name,
         }
+        if self.admin_port is not None:
+            facts["admin_address"] = f"{self.settings.admin_host}:{self.admin_port}"
         log.info("serving", extra={"facts": facts})
 
     async def run_until_stopped(self) -> None:
@@ -105,6 +117,8 @@ class Latens:
         await self.door.wait_idle(self.settings.grace)
         await self._watcher.stop()
         await self._grpc.stop(_LAST_ANSWERS_SECONDS)
+        if self._admin is not None:
+            await self._admin.stop(_LAST_ANSWERS_SECONDS)
         self.models.close()
         await self._web.stop()
         log.info("stopped")
@@ -112,8 +126,19 @@ class Latens:
     async def abandon(self) -> None:
         """Ends at once: it never came to serve."""
         await self._grpc.stop(None)
+        if self._admin is not None:
+            await self._admin.stop(None)
         self.models.close()
         await self._web.stop()
+
+    def _admin_server(self, tokens: Tokens) -> FrontEnd | None:
+        settings = self.settings
+        if settings.admin_port is None:
+            return None
+        servicer = AdminServicer(self.models, self.door, self._stop.set)
+        server = make_admin_server(settings, servicer, self.health, self.metrics, tokens)
+        self.admin_port = server.bind(settings.admin_host, settings.admin_port)
+        return server
 
     def ran(self, model: str, graph: str, provider: str, report: BatchReport) -> None:
         """Told of each run of an engine."""

@@ -6,10 +6,14 @@ from typing import Any, TypeAlias
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
+from latens.admin.v1 import admin_pb2_grpc
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 
-from serving.frontends import FrontEnd, make_front_end
+from serving.account import MethodAccount
+from serving.admin import SERVICE_NAME as ADMIN
+from serving.admin import AdminServicer
+from serving.frontends import FrontEnd, GrpcioFrontEnd, make_front_end
 from serving.health import SERVICE_NAME, Health
 from serving.interceptors import CALL, CallInterceptor
 from serving.metrics import Metrics
@@ -19,6 +23,7 @@ from serving.oip.servicer import add_open_inference
 from serving.reflection import add_reflection
 from serving.service import LatentService
 from serving.settings import Settings
+from serving.tokens import Scope, Tokens
 
 _HEALTH_SERVICE = "grpc.health.v1.Health"
 
@@ -61,20 +66,67 @@ def make_server(
     open_inference: OpenInferenceService,
     health: Health,
     metrics: Metrics,
+    tokens: Tokens,
 ) -> FrontEnd:
     """A server with all services added, not yet bound or started.
 
     Raises:
         FrontEndMissingError: the front end that was asked for is not installed.
     """
-    interceptor = CallInterceptor(
-        metrics, max_deadline=settings.max_deadline, log_calls=settings.log_calls
-    )
-    server = make_front_end(settings, [interceptor])
+    server = make_front_end(settings, [_interceptor(settings, metrics, tokens, "infer")])
+    if settings.frontend == "fast":
+        _take_hot_paths(server, settings, service, metrics, tokens)
     add_service: Any = latens_pb2_grpc.add_LatentServiceServicer_to_server  # generated, untyped
     add_service(LatentServicer(service), server)
     add_open_inference(server, open_inference)
-    add_health: Any = health_pb2_grpc.add_HealthServicer_to_server
-    add_health(health.servicer, server)
-    add_reflection(server, (SERVICE_NAME, OPEN_INFERENCE, _HEALTH_SERVICE))
+    _add_health(server, health)
+    if settings.reflection:
+        add_reflection(server, (SERVICE_NAME, OPEN_INFERENCE, _HEALTH_SERVICE))
     return server
+
+
+def make_admin_server(
+    settings: Settings, servicer: AdminServicer, health: Health, metrics: Metrics, tokens: Tokens
+) -> FrontEnd:
+    """The server of the admin address, not yet bound or started."""
+    server = GrpcioFrontEnd(settings, [_interceptor(settings, metrics, tokens, "admin")])
+    add_admin: Any = admin_pb2_grpc.add_AdminServiceServicer_to_server  # generated, untyped
+    add_admin(servicer, server)
+    _add_health(server, health)
+    if settings.reflection:
+        add_reflection(server, (ADMIN, _HEALTH_SERVICE))
+    return server
+
+
+def _take_hot_paths(
+    server: Any, settings: Settings, service: LatentService, metrics: Metrics, tokens: Tokens
+) -> None:
+    from serving.fast.hot import Terms, add_hot_routes  # of an extra
+
+    terms = Terms(
+        authorize=lambda header: tokens.authorize(header, "infer"),
+        max_deadline=settings.max_deadline,
+        message_bytes=settings.max_message_bytes,
+    )
+    log_calls = settings.log_calls
+    add_hot_routes(
+        server, service, lambda path: MethodAccount(path, "unary", metrics, log_calls), terms
+    )
+
+
+def _interceptor(
+    settings: Settings, metrics: Metrics, tokens: Tokens, scope: Scope
+) -> CallInterceptor:
+    return CallInterceptor(
+        metrics,
+        tokens,
+        scope=scope,
+        open_services=(_HEALTH_SERVICE,),
+        max_deadline=settings.max_deadline,
+        log_calls=settings.log_calls,
+    )
+
+
+def _add_health(server: FrontEnd, health: Health) -> None:
+    add: Any = health_pb2_grpc.add_HealthServicer_to_server
+    add(health.servicer, server)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serving.engine import Device, EngineSettings
 from serving.loading import LoadOptions
+from serving.tls import TlsFiles
 
 ENV_PREFIX = "LATENS_SERVE_"
 
@@ -62,6 +63,23 @@ class Settings(BaseSettings):
     """What speaks gRPC: grpcio has everything; fast costs a fraction of its CPU time a call, and
     leaves out reflection. It needs the extra `fast`."""
 
+    admin_host: str = "127.0.0.1"
+    """The address of the admin service (load, unload, reload, drain)."""
+    admin_port: Port | None = None
+    """The admin service's port, 0 for any free one; by default there is none."""
+
+    tls_certificate: Path | None = None
+    """PEM file of the gRPC ports' certificate chain; read again when it changes."""
+    tls_key: Path | None = None
+    """PEM file of its key."""
+    tls_client_ca: Path | None = None
+    """PEM file of the authority whose certificates clients must show (mutual TLS)."""
+    tokens: Path | None = None
+    """File of bearer tokens, a line each: <infer|admin|infer,admin> <token|sha256:digest>; read
+    again when it changes. Without it everyone may call. Health and probes never ask for one."""
+    reflection: bool = True
+    """Whether clients may ask for the descriptors; they need a token if others do."""
+
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the graphs run: cuda never falls back to the CPU, auto says so when it does."""
     device_id: Annotated[int, Field(ge=0)] = 0
@@ -99,6 +117,21 @@ class Settings(BaseSettings):
     """The least severe line to log."""
     log_calls: Literal["all", "failures", "none"] = "failures"
     """Which calls get a log line of their own."""
+
+    @model_validator(mode="after")
+    def _doors_fit(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("--tls-certificate and --tls-key go together")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("--tls-client-ca needs --tls-certificate and --tls-key")
+        return self
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """Where the certificates are; None for plain text."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        return TlsFiles(self.tls_certificate, self.tls_key, self.tls_client_ca)
 
     def load_options(self) -> LoadOptions:
         """What loading a model needs of this."""

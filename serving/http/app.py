@@ -17,6 +17,7 @@ from serving.metrics import Metrics
 from serving.repository import Repository
 from serving.service import LatentService
 from serving.settings import Settings
+from serving.tokens import Tokens
 
 _METRICS_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 
@@ -27,9 +28,10 @@ def application(
     models: Repository,
     health: Health,
     metrics: Metrics,
+    tokens: Tokens,
 ) -> ASGIApp:
     """The whole HTTP side as one ASGI application."""
-    rpc = RpcApplication(service, settings, metrics)
+    rpc = RpcApplication(service, settings, metrics, tokens)
     routes = [
         *_operations(metrics, health),
         Route("/atlas/{model}/{version}/{array}.npy", AtlasArrays(models).respond),

@@ -35,6 +35,7 @@ from serving.errors import LatensError, TooLargeError
 from serving.metrics import Metrics
 from serving.service import LatentService
 from serving.settings import Settings
+from serving.tokens import Tokens
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["LatentService"]
 
@@ -56,10 +57,14 @@ Handler: TypeAlias = Callable[[Any, CallContext], Awaitable[Message]]
 class RpcApplication(ConnectASGIApplication[LatentService]):
     """The ASGI application that answers `POST /latens.v1.LatentService/<Method>`."""
 
-    def __init__(self, service: LatentService, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, service: LatentService, settings: Settings, metrics: Metrics, tokens: Tokens
+    ) -> None:
         def endpoints(implementation: LatentService) -> Mapping[str, Any]:
             return {
-                f"/{SERVICE.full_name}/{method.name}": _endpoint(method, handler, settings, metrics)
+                f"/{SERVICE.full_name}/{method.name}": _endpoint(
+                    method, handler, settings, metrics, tokens
+                )
                 for method in SERVICE.methods
                 if (handler := getattr(implementation, snake_case(method.name), None))
             }
@@ -85,7 +90,11 @@ def snake_case(name: str) -> str:
 
 
 def _endpoint(
-    method: MethodDescriptor, handler: Handler, settings: Settings, metrics: Metrics
+    method: MethodDescriptor,
+    handler: Handler,
+    settings: Settings,
+    metrics: Metrics,
+    tokens: Tokens,
 ) -> Any:
     account = MethodAccount(
         f"/{SERVICE.full_name}/{method.name}", "unary", metrics, settings.log_calls
@@ -98,22 +107,26 @@ def _endpoint(
         idempotency_level=IdempotencyLevel.UNKNOWN,  # POST only: no page of another site may call
         stream_type=StreamType.UNARY,
     )
-    return Endpoint.unary(info, _Surrounded(handler, account, settings))
+    return Endpoint.unary(info, _Surrounded(handler, account, settings, tokens))
 
 
 class _Surrounded:
     """One method's handler, with what surrounds each call; see `serving.interceptors`."""
 
-    def __init__(self, handler: Handler, account: MethodAccount, settings: Settings) -> None:
+    def __init__(
+        self, handler: Handler, account: MethodAccount, settings: Settings, tokens: Tokens
+    ) -> None:
         self._handler = handler
         self._account = account
         self._settings = settings
+        self._tokens = tokens
 
     async def __call__(self, request: Message, context: Context) -> Message:
         call = self._call_of(context)
         code, reason = grpc.StatusCode.OK, ""
         begun = self._account.begin()
         try:
+            self._tokens.authorize(context.request_headers.get("authorization", ""), "infer")
             return self._bounded(await self._handler(request, call))
         except LatensError as error:
             code, reason = status.code_of(error), error.reason

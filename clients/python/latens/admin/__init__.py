@@ -1,0 +1,1 @@
+"""What an operator may do to a running server: `latens.admin.v1`."""

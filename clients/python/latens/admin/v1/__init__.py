@@ -1,0 +1,1 @@
+"""Messages and stubs of `latens.admin.v1`, generated from `proto/` by `make proto`."""

@@ -1,0 +1,126 @@
+"""TLS for the gRPC ports: certificates that are read again when they change."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import grpc
+
+log = logging.getLogger(__name__)
+
+
+class CertificateError(Exception):
+    """A certificate, key or authority that cannot be read; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Where the PEM files are. With `client_ca`, clients must show a certificate it signed."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    def read(self) -> tuple[bytes, bytes, bytes | None]:
+        """The certificate chain, the key, and the clients' authority.
+
+        Raises:
+            CertificateError: one of them cannot be read, or is no PEM.
+        """
+        authority = None if self.client_ca is None else _pem(self.client_ca, b"CERTIFICATE")
+        return _pem(self.certificate, b"CERTIFICATE"), _pem(self.key, b"PRIVATE KEY"), authority
+
+
+def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    """Credentials that follow the files: each new handshake uses what lies there then.
+
+    Raises:
+        CertificateError: as things stand, they cannot be used.
+    """
+    source = _Source(files)
+    return grpc.dynamic_ssl_server_credentials(
+        source.first,
+        # None means: as before. The type stubs do not know it.
+        cast("Callable[[], grpc.ServerCertificateConfiguration]", source.newer),
+        require_client_authentication=files.client_ca is not None,
+    )
+
+
+def ssl_context(files: TlsFiles) -> ssl.SSLContext:
+    """The same for a server that speaks through Python's ssl module, HTTP/2 alone.
+
+    Raises:
+        CertificateError: as things stand, they cannot be used.
+    """
+    content = files.read()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["h2"])
+    _load_chain(context, files)
+    if files.client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(files.client_ca)
+
+    def at_handshake(*_: object) -> None:
+        nonlocal content
+        try:
+            newer = files.read()
+            if newer != content:
+                _load_chain(context, files)
+                content = newer
+                log.info("certificate read again")
+        except CertificateError as error:
+            log.error("certificate not read again", extra={"facts": {"reason": str(error)}})  # noqa: TRY400
+
+    context.sni_callback = at_handshake
+    return context
+
+
+def _load_chain(context: ssl.SSLContext, files: TlsFiles) -> None:
+    try:
+        context.load_cert_chain(files.certificate, files.key)
+    except (OSError, ssl.SSLError) as error:
+        raise CertificateError(f"{files.certificate}: {error}") from error
+
+
+class _Source:
+    """Tells the C core of certificates; asked at each handshake, from a thread of the core's."""
+
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
+        self._content = files.read()
+        self.first = _configuration(self._content)
+
+    def newer(self) -> grpc.ServerCertificateConfiguration | None:
+        # Nothing may be raised here: the core would fail the handshake. What was good stays.
+        try:
+            content = self._files.read()
+        except CertificateError as error:
+            log.error("certificate not read again", extra={"facts": {"reason": str(error)}})  # noqa: TRY400
+            return None
+        if content == self._content:
+            return None
+        log.info("certificate read again")
+        self._content = content
+        return _configuration(content)
+
+
+def _configuration(
+    content: tuple[bytes, bytes, bytes | None],
+) -> grpc.ServerCertificateConfiguration:
+    certificate, key, authority = content
+    return grpc.ssl_server_certificate_configuration([(key, certificate)], authority)
+
+
+def _pem(path: Path, kind: bytes) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CertificateError(f"{path}: {error.strerror or error}") from error
+    if b"-----BEGIN" not in content or kind not in content:
+        raise CertificateError(f"{path}: holds no PEM {kind.decode().lower()}")
+    return content
