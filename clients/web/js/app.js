@@ -1,7 +1,7 @@
 // What the parts of the page share, and which model it is all about.
 
 import { Atlas } from "./atlas.js";
-import { CallError } from "./connect.js";
+import { CallError, pulse } from "./connect.js";
 import { latest } from "./latest.js";
 import { Latents } from "./latents.js";
 import { Plane } from "./plane.js";
@@ -37,9 +37,11 @@ export class App {
     this.decodeHere = latest(async (/** @type {number[]} */ z) => {
       const { space } = this;
       if (!space || z.length !== space.model.latentSize) return;
+      const began = performance.now();
       const pixels = await space.latents.decode(z);
       if (space !== this.space) return;
       this.here = pixels;
+      pulse.dispatchEvent(new CustomEvent("hand", { detail: { ms: performance.now() - began } }));
       for (const watcher of this.hereWatchers) watcher();
     }, this.trouble);
   }
@@ -58,14 +60,17 @@ export class App {
     const same = state.model === model.name && state.z.length === model.latentSize;
     const kept = same ? {} : { z: origin, pins: [], image: "", mask: "", view: null, hidden: [], t: 0 };
     const latents = new Latents(model);
-    this.space = { model, latents, plane: Plane.of(model, null), atlas: null };
+    const space = { model, latents, plane: Plane.of(model, null), atlas: /** @type {Atlas | null} */ (null) };
+    this.space = space;
     this.store.set({ ...kept, model: model.name, version: model.version }, false);
     this.store.begin();
     this.announce();
     this.decodeHere(this.store.state.z);
     const atlas = await Atlas.load(model).catch(() => null);
-    if (this.space.model !== model || !atlas) return;
-    this.space = { model, latents, plane: Plane.of(model, atlas.means), atlas };
+    if (this.space !== space || !atlas) return;
+    space.atlas = atlas;
+    space.plane = Plane.of(model, atlas.means);
+    if (!model.units.length) model.units = atlas.units();
     this.announce();
     await atlas.loadImages().catch(this.trouble);
   }

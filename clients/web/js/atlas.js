@@ -35,6 +35,19 @@ export class Atlas {
     this.images = (await array(`${this.path}/images.npy`))?.data ?? null;
   }
 
+  /** Mean and spread of each coordinate, for bundles that do not say; the KL is not known. */
+  units() {
+    return Array.from({ length: this.size }, (_, i) => {
+      let sum = 0, squares = 0;
+      for (let at = i; at < this.means.length; at += this.size) {
+        sum += this.means[at];
+        squares += this.means[at] ** 2;
+      }
+      const mean = sum / this.count;
+      return { kl: NaN, mean, std: Math.sqrt(Math.max(0, squares / this.count - mean ** 2)) };
+    });
+  }
+
   /** @param {number} item */
   label(item) {
     return this.labels ? this.labels[item] : -1;

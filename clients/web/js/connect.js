@@ -12,7 +12,7 @@ export class CallError extends Error {
   }
 }
 
-/** Emits "answer" ({method, ms}) and "failure" ({method, error}) for whoever watches the server. */
+/** Emits "answer" ({method, ms}), "failure" ({method, error}) and "hand" ({ms}: point to picture). */
 export const pulse = new EventTarget();
 
 /** @param {string} token bearer token, kept for this tab only; empty to forget it */

@@ -20,10 +20,11 @@ export class Filling {
   }
 
   follow() {
-    const lacking = this.app.missing.has("Inpaint");
+    const point = this.app.space?.model.spread === false, lacking = point || this.app.missing.has("Inpaint");
     this.tools.hidden = lacking;
     this.button.disabled = !this.easel.masked || this.easel.empty;
-    this.word.textContent = lacking ? "This server does not offer inpainting."
+    this.word.textContent = point ? "Inpainting needs a posterior to draw from; this model's is a point."
+      : lacking ? "This server does not offer inpainting."
       : this.button.disabled ? "Paint with Mask over what should be filled in anew."
         : "The rest of the image stays; what is masked is drawn by the model.";
     if (!this.easel.masked) this.fills.replaceChildren();

@@ -3,25 +3,27 @@
 import { call } from "./connect.js";
 import { byteTensor, bytes, floatTensor, floats } from "./tensor.js";
 
+const SCORE_SAMPLES = 500;
+
 /**
  * @typedef {object} LatentUnit
  * @property {number} kl @property {number} mean @property {number} std
  */
+/** @typedef {{name: string, direction: number[]}} Attribute */
 /**
  * @typedef {object} Model what GetModel says, numbers as numbers
  * @property {string} name @property {string} version @property {number[]} imageShape
  * @property {number[]} latentShape @property {number} latentSize @property {number} maxRows
- * @property {LatentUnit[]} units @property {{name: string, vector: number[]}[]} attributes
+ * @property {number} maxPasses rows times iterations of one call
+ * @property {LatentUnit[]} units @property {Attribute[]} attributes
  * @property {string} architecture @property {number} beta @property {string} dataset
  * @property {Record<string, number>} metrics @property {boolean} spread whether q(z|x) has a variance
  * @property {string} state @property {string} stateReason
  */
 
-/** @param {any} json */
-const readAttribute = (json) => ({ name: json.name, vector: json.vector ? Array.from(floats(json.vector)) : [] });
-
 /** @param {any} json @returns {Model} */
 export function readModel(json) {
+  /** @type {number[]} */
   const latentShape = (json.latentShape ?? []).map(Number);
   const unit = (/** @type {any} */ u) => ({ kl: u.kl ?? 0, mean: u.mean ?? 0, std: u.std ?? 0 });
   return {
@@ -29,8 +31,9 @@ export function readModel(json) {
     imageShape: (json.imageShape ?? []).map(Number),
     latentSize: latentShape.reduce((a, b) => a * b, 1),
     maxRows: Number(json.limits?.maxRows ?? 256),
+    maxPasses: Number(json.limits?.maxRowPasses || 10_000),
     units: (json.latentUnits ?? []).map(unit),
-    attributes: (json.attributes ?? []).map(readAttribute),
+    attributes: (json.attributes ?? []).map((/** @type {any} */ a) => ({ name: a.name, direction: a.direction.map(Number) })),
     architecture: json.architecture ?? "", beta: json.beta ?? 0, dataset: json.dataset ?? "",
     metrics: json.metrics ?? {}, spread: json.posterior !== "POSTERIOR_POINT",
     state: json.state ?? "MODEL_STATE_UNSPECIFIED", stateReason: json.stateReason ?? "",
@@ -102,5 +105,32 @@ export class Latents {
       mode: spherical ? "INTERPOLATION_MODE_SPHERICAL" : "INTERPOLATION_MODE_LINEAR",
     });
     return { images: bytes(answer.images), latents: floats(answer.latents) };
+  }
+
+  /** @param {Uint8Array} pixels one image @returns {Promise<{reconstruction: number, kl: number | null}>} nats */
+  async reconstruct(pixels) {
+    const answer = await call("Reconstruct", { ...this.named, images: this.imageTensor(pixels), imageDtype: "DATA_TYPE_UINT8" });
+    return { reconstruction: floats(answer.reconstruction)[0], kl: answer.kl ? floats(answer.kl)[0] : null };
+  }
+
+  /** @param {Uint8Array} pixels one image @param {number} seed @returns {Promise<{bound: number, error: number}>} nats */
+  async score(pixels, seed) {
+    const samples = Math.min(SCORE_SAMPLES, this.model.maxPasses);
+    const answer = await call("Score", { ...this.named, images: this.imageTensor(pixels), samples, seed });
+    return { bound: floats(answer.bound)[0], error: answer.standardError ? floats(answer.standardError)[0] : NaN };
+  }
+
+  /**
+   * @param {Uint8Array} pixels n images @param {Uint8Array} masks n masks, one byte a pixel
+   * @param {number} rounds @param {number} seed @returns {Promise<Uint8Array>} images
+   */
+  async inpaint(pixels, masks, rounds, seed) {
+    const images = this.imageTensor(pixels), [, height, width] = this.model.imageShape;
+    const iterations = Math.max(1, Math.min(rounds, Math.floor(this.model.maxPasses / Number(images.shape[0]))));
+    const answer = await call("Inpaint", {
+      ...this.named, images, iterations, seed, imageDtype: "DATA_TYPE_UINT8",
+      masks: byteTensor(masks, [images.shape[0], 1, height, width].map(Number)),
+    });
+    return bytes(answer.images);
   }
 }

@@ -20,6 +20,7 @@ export class LatentMap {
     /** @type {{u: Float32Array, v: Float32Array} | null} */ this.dots = null;
     this.hover = -1;
     this.dragging = false;
+    this.offset = ""; // what of the point the map does not show
     this.pending = 0;
     /** @type {Record<string, string>} */ this.colours = {};
     new ResizeObserver(() => this.invalidate()).observe(canvas);

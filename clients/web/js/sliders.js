@@ -15,9 +15,9 @@ const AT_FIRST = 8;
 /** @param {App} app @param {number} index @returns {Dial} */
 function unitDial(app, index) {
   const units = /** @type {any} */ (app.space).model.units;
-  const unit = units[index], most = Math.max(0.1, ...units.map((/** @type {any} */ u) => u.kl));
+  const unit = units[index], most = Math.max(0.1, ...units.map((/** @type {any} */ u) => u.kl || 0));
   const live = unit && unit.std > 0.05;
-  const note = unit ? make("span.kl", { title: "KL(q(z|x) ‖ p(z)) of this coordinate, mean over the data" },
+  const note = unit?.kl >= 0 ? make("span.kl", { title: "KL(q(z|x) ‖ p(z)) of this coordinate, mean over the data" },
     make("meter", { min: 0, max: most, value: unit.kl }), `${unit.kl.toFixed(2)} nats`) : null;
   return {
     title: coordinate(index), note, middle: live ? unit.mean : 0, step: live ? unit.std : 1,
@@ -26,13 +26,13 @@ function unitDial(app, index) {
   };
 }
 
-/** @param {{name: string, vector: number[]}} attribute @returns {Dial} */
-function attributeDial({ name, vector }) {
-  const square = vector.reduce((sum, x) => sum + x * x, 0) || 1;
-  const read = (/** @type {number[]} */ z) => z.reduce((sum, x, i) => sum + x * vector[i], 0) / square;
+/** @param {import("./latents.js").Attribute} attribute @returns {Dial} */
+function attributeDial({ name, direction }) {
+  const square = direction.reduce((sum, x) => sum + x * x, 0) || 1;
+  const read = (/** @type {number[]} */ z) => z.reduce((sum, x, i) => sum + x * direction[i], 0) / square;
   return {
     title: name, note: make("span.kl", {}, "attribute"), middle: 0, step: 1, read,
-    move: (z, value) => { const by = value - read(z); return z.map((x, i) => x + by * vector[i]); },
+    move: (z, value) => { const by = value - read(z); return z.map((x, i) => x + by * direction[i]); },
   };
 }
 
@@ -42,7 +42,7 @@ export class Sliders {
     this.panel = panel;
     this.app = app;
     this.all = false;
-    /** @type {{dial: Dial, input: HTMLInputElement, output: HTMLElement, frames: HTMLCanvasElement[]}[]} */
+    /** @type {{dial: Dial, input: HTMLInputElement, output: HTMLElement, frames: HTMLCanvasElement[], element: HTMLElement}[]} */
     this.rows = [];
     this.refilm = latest((/** @type {number[]} */ z) => this.film(z), app.trouble);
   }
@@ -52,7 +52,8 @@ export class Sliders {
     if (!space) return;
     const { units, latentSize } = space.model;
     const order = Array.from({ length: latentSize }, (_, i) => i);
-    if (units.length) order.sort((a, b) => units[b].kl - units[a].kl);
+    const activity = (/** @type {number} */ i) => (units[i].kl >= 0 ? units[i].kl : units[i].std);
+    if (units.length) order.sort((a, b) => activity(b) - activity(a));
     const shown = this.all ? order.slice(0, 64) : order.slice(0, AT_FIRST);
     const dials = [...space.model.attributes.map(attributeDial), ...shown.map((i) => unitDial(this.app, i))];
     this.rows = dials.map((dial) => this.row(dial));

@@ -149,10 +149,12 @@ export class Studio {
     const { app } = this, { space } = app;
     if (!space) return [];
     const parts = await app.offered("Reconstruct", () => space.latents.reconstruct(pixels));
-    const bound = await app.offered("Score", () => space.latents.score(pixels, app.store.state.seed));
+    const bound = space.model.spread && await app.offered("Score", () => space.latents.score(pixels, app.store.state.seed));
     return [
-      ...(parts ? [["reconstruction", `${parts.reconstruction.toFixed(1)} nats`], ["KL", `${parts.kl.toFixed(1)} nats`]] : []),
-      bound ? ["log p(x) ≥", `${bound.score.toFixed(1)} ± ${bound.error.toFixed(1)} nats`] : ["score", "this server does not offer it"],
+      ...(parts ? [["reconstruction", `${parts.reconstruction.toFixed(1)} nats`]] : []),
+      ...(parts && parts.kl !== null ? [["KL", `${parts.kl.toFixed(1)} nats`]] : []),
+      ...(bound ? [["log p(x) ≥", `${bound.bound.toFixed(1)} ± ${bound.error.toFixed(1)} nats`]]
+        : space.model.spread ? [["score", "this server does not offer it"]] : []),
     ];
   }
 }

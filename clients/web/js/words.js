@@ -70,10 +70,12 @@ export function sayEmpty(models) {
 export function watchPulse(revived) {
   const chip = byId("pulse"), text = byId("latency");
   let dead = false, smooth = 0;
-  pulse.addEventListener("answer", (event) => {
+  pulse.addEventListener("hand", (event) => {
     const { ms } = /** @type {CustomEvent} */ (event).detail;
-    smooth = smooth ? smooth * 0.7 + ms * 0.3 : ms;
+    smooth = smooth && smooth < 8 * ms ? smooth * 0.7 + ms * 0.3 : ms;
     text.textContent = `${smooth < 10 ? smooth.toFixed(1) : Math.round(smooth)} ms`;
+  });
+  pulse.addEventListener("answer", () => {
     chip.dataset.mood = "";
     if (dead) { dead = false; hush(); revived(); }
   });
