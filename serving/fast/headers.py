@@ -22,6 +22,7 @@ INTERNAL = 13
 UNAVAILABLE = 14
 
 _KNOWN_BLOCKS = 64
+_LONGEST_REQUEST_ID = 64
 _PSEUDO = (b":method", b":scheme", b":path", b":authority")
 _OURS = frozenset(b"te content-type content-length host".split()) | frozenset(
     b"grpc-timeout grpc-encoding grpc-accept-encoding grpc-message-type".split()
@@ -49,7 +50,17 @@ class Refusal(Exception):  # noqa: N818 - an answer, not an error of ours
 class Head:
     """What a header block asks for. Shared by all calls that sent the same block."""
 
-    __slots__ = ("encoding", "length", "metadata", "path", "refusal", "route", "timeout")
+    __slots__ = (
+        "authorization",
+        "encoding",
+        "length",
+        "metadata",
+        "path",
+        "refusal",
+        "request_id",
+        "route",
+        "timeout",
+    )
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -59,6 +70,8 @@ class Head:
         """Bytes of the body, where the client says so."""
         self.encoding = b"identity"
         self.metadata: Metadata = ()
+        self.authorization = ""
+        self.request_id = ""
         self.refusal: Refusal | None = None
         self.route: Any = None
         """For the listener: what serves the path."""
@@ -111,6 +124,8 @@ def _head(stream: int, fields: Fields) -> Head:
         head.timeout = _seconds(ordinary.get(b"grpc-timeout"))
         head.length = _content_length(stream, ordinary.get(b"content-length"))
         head.metadata = _metadata(fields)
+        head.authorization = ordinary.get(b"authorization", b"").decode("latin-1")
+        head.request_id = ordinary.get(b"x-request-id", b"")[:_LONGEST_REQUEST_ID].decode("latin-1")
     except Refusal as refusal:
         head.refusal = refusal
     return head

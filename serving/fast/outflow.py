@@ -129,7 +129,7 @@ class Outflow:
         self._queue(stream, [PREFIX.pack(0, size), *parts])
 
     def _queue(self, stream: Stream, parts: Sequence[Part]) -> None:
-        views = [memoryview(part) for part in parts]
+        views = [memoryview(part).cast("B") for part in parts]
         if stream.parts is None:
             stream.parts = deque()
         stream.parts += views

@@ -24,6 +24,7 @@ from latens.v1 import latens_pb2 as pb
 MessageT = TypeVar("MessageT", bound=Message)
 Arrays = dict[str, NDArray[Any]]
 Part = bytes | memoryview
+Payload = bytes | memoryview
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
@@ -85,7 +86,7 @@ def tensor_parts(array: NDArray[Any]) -> list[Part]:
     return [head + b"\x1a" + varint(plain.nbytes), plain.reshape(-1).view(np.uint8).data]
 
 
-def parse(kind: type[MessageT], payload: bytes) -> Parsed:
+def parse(kind: type[MessageT], payload: Payload) -> Parsed:
     """The message in `payload`, its tensors as read-only views over it.
 
     Raises:
@@ -100,8 +101,8 @@ def parse(kind: type[MessageT], payload: bytes) -> Parsed:
     return Parsed(kind.FromString(rest), arrays)
 
 
-def _parse_plainly(kind: type[MessageT], payload: bytes) -> Parsed:
-    message = kind.FromString(payload)
+def _parse_plainly(kind: type[MessageT], payload: Payload) -> Parsed:
+    message = kind.FromString(bytes(payload))
     arrays: Arrays = {}
     for name in _tensor_fields(kind).values():
         if message.HasField(name):
@@ -133,9 +134,9 @@ def _tensor_fields(kind: type[Message]) -> dict[int, str]:
     return _TENSOR_FIELDS[name]
 
 
-def _split(payload: bytes, wanted: Mapping[int, str]) -> tuple[bytes, dict[str, tuple[int, int]]]:
+def _split(payload: Payload, wanted: Mapping[int, str]) -> tuple[bytes, dict[str, tuple[int, int]]]:
     """The fields that are not wanted, as bytes, and where each wanted one begins and ends."""
-    rest: list[bytes] = []
+    rest: list[Payload] = []
     bodies: dict[str, tuple[int, int]] = {}
     position = 0
     while position < len(payload):
@@ -152,7 +153,7 @@ def _split(payload: bytes, wanted: Mapping[int, str]) -> tuple[bytes, dict[str, 
     return b"".join(rest), bodies
 
 
-def _skip(payload: bytes, position: int, wire_type: int) -> tuple[int, int]:
+def _skip(payload: Payload, position: int, wire_type: int) -> tuple[int, int]:
     """Where the content of a field begins and ends."""
     if wire_type == _LENGTH_DELIMITED:
         length, position = read_varint(payload, position)
@@ -168,7 +169,7 @@ def _skip(payload: bytes, position: int, wire_type: int) -> tuple[int, int]:
     return position, end
 
 
-def _tensor(payload: bytes, position: int, end: int) -> NDArray[Any]:
+def _tensor(payload: Payload, position: int, end: int) -> NDArray[Any]:
     """The array of a tensor in the form that serializers write; everything else is unusual."""
     code = count = data = -1
     shape: list[int] = []
@@ -195,7 +196,7 @@ def _tensor(payload: bytes, position: int, end: int) -> NDArray[Any]:
 
 
 def _view(
-    payload: bytes, span: tuple[int, int, int], whole: bool, code: int, shape: tuple[int, ...]
+    payload: Payload, span: tuple[int, int, int], whole: bool, code: int, shape: tuple[int, ...]
 ) -> NDArray[Any]:
     data, count, _ = span
     dtype = tensors.DTYPES.get(code)
@@ -224,7 +225,7 @@ def varint(value: int) -> bytes:
     return bytes(groups)
 
 
-def read_varint(payload: bytes, position: int) -> tuple[int, int]:
+def read_varint(payload: Payload, position: int) -> tuple[int, int]:
     """The integer at `position`, and where it ends."""
     value = shift = 0
     while True:

@@ -1,0 +1,131 @@
+"""Messages with a tensor, read and written on the hot path.
+
+Calls of one client differ in their tensor's data and in nothing else. So what surrounds the data
+is remembered: a message with the same bytes around as many bytes of data means the same, and is
+read by comparing those; an answer of the same shape is written around the arrays' memory. Whatever
+is new goes through `latens.wire`, and through protobuf itself where that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+from google.protobuf.message import Message
+from latens import wire
+from numpy.typing import NDArray
+
+MessageT = TypeVar("MessageT", bound=Message)
+Payload = bytes | memoryview
+Part = bytes | memoryview
+
+_KNOWN = 64
+_LONGEST_SURROUNDINGS = 512
+
+
+class _Form(NamedTuple):
+    """A request that came before, but for the data of its tensor."""
+
+    before: bytes
+    after: bytes
+    message: Any
+    dtype: np.dtype[Any]
+    size: int
+    shape: tuple[int, ...]
+
+
+class RequestReader(Generic[MessageT]):
+    """Reads requests of one type, which have one tensor that matters."""
+
+    def __init__(self, kind: type[MessageT], field: str) -> None:
+        """Makes a reader; `field` names the tensor."""
+        self._kind = kind
+        self._field = field
+        self._forms: dict[int, _Form] = {}
+
+    def read(self, payload: Payload) -> tuple[MessageT, Any]:
+        """The message without its tensor, not to be changed, and the tensor.
+
+        The tensor is a read-only array over `payload`, or an empty `Tensor` when there is none.
+
+        Raises:
+            DecodeError: the bytes are no such message.
+            tensors.TensorError: the tensor contradicts itself.
+        """
+        form = self._forms.get(len(payload))
+        if form is not None:
+            before, after, message, dtype, size, shape = form
+            start = len(before)
+            if payload[:start] == before and payload[len(payload) - len(after) :] == after:
+                return message, np.frombuffer(payload, dtype, size, start).reshape(shape)
+        return self._read_anew(payload)
+
+    def _read_anew(self, payload: Payload) -> tuple[MessageT, Any]:
+        message, arrays = wire.parse(self._kind, payload)
+        array = arrays.get(self._field)
+        if array is None:
+            return message, getattr(message, self._field)
+        self._remember(payload, message, array)
+        return message, array
+
+    def _remember(self, payload: Payload, message: MessageT, array: NDArray[Any]) -> None:
+        whole = np.frombuffer(payload, np.uint8)
+        start = array.ctypes.data - whole.ctypes.data
+        end = start + array.nbytes
+        if not (array.nbytes and start >= 0 and end <= len(payload)):
+            return  # protobuf parsed it, into memory of its own
+        around = len(payload) - array.nbytes
+        if around > _LONGEST_SURROUNDINGS:
+            return
+        if len(self._forms) >= _KNOWN and len(payload) not in self._forms:
+            self._forms.clear()
+        before, after = bytes(payload[:start]), bytes(payload[end:])
+        self._forms[len(payload)] = _Form(
+            before, after, message, array.dtype, array.size, array.shape
+        )
+
+
+class AnswerWriter:
+    """Writes answers of one type: small fields, and arrays as tensors."""
+
+    def __init__(self, kind: type[Message], fields: Sequence[str]) -> None:
+        """Makes a writer; `fields` names the tensors, in the order of `write`."""
+        numbers = [kind.DESCRIPTOR.fields_by_name[name].number for name in fields]
+        self._tags = [wire.varint(number << 3 | 2) for number in numbers]
+        self._known: dict[tuple[Any, ...], tuple[tuple[bytes, ...], int]] = {}
+
+    def write(self, small: bytes, arrays: Sequence[NDArray[Any] | None]) -> tuple[list[Part], int]:
+        """The parts of a message, in the order of their bytes, and their size.
+
+        Args:
+            small: the other fields, serialized.
+            arrays: C-contiguous; None for a field that is absent.
+        """
+        key = (small, *((a.shape, a.dtype) if a is not None else None for a in arrays))
+        known = self._known.get(key)
+        if known is None:
+            known = self._compose(small, arrays)
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            self._known[key] = known
+        heads, size = known
+        parts: list[Part] = []
+        for head, array in zip(heads, (a for a in arrays if a is not None), strict=False):
+            parts += (head, array.data)
+        parts.append(heads[-1])
+        return parts, size
+
+    def _compose(
+        self, small: bytes, arrays: Sequence[NDArray[Any] | None]
+    ) -> tuple[tuple[bytes, ...], int]:
+        heads: list[bytes] = []
+        size = len(small)
+        for tag, array in zip(self._tags, arrays, strict=True):
+            if array is None:
+                continue
+            head = bytes(wire.tensor_parts(array)[0])
+            head = tag + wire.varint(len(head) + array.nbytes) + head
+            heads.append(head)
+            size += len(head) + array.nbytes
+        return (*heads, small), size
