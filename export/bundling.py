@@ -132,6 +132,7 @@ def _contract(checkpoint: Checkpoint, tolerance: float) -> LatentContract:
         beta=config.loss.beta,
         dataset=config.data.dataset,
         likelihood=Likelihood(config.loss.likelihood),
+        sigma=config.loss.sigma,
         posterior=Posterior(model.posterior),
         tolerance=tolerance,
         parameter_count=sum(parameter.numel() for parameter in model.parameters()),

@@ -93,6 +93,8 @@ class LatentContract(_Strict):
     beta: Annotated[float, Field(ge=0)]
     dataset: str
     likelihood: Likelihood
+    sigma: Annotated[float, Field(gt=0)] = 0.5**0.5
+    """Standard deviation of a pixel given the latent, for a Gaussian likelihood."""
     posterior: Posterior
     precision: str = "float32"
     tolerance: Annotated[float, Field(gt=0)]

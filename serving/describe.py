@@ -63,7 +63,9 @@ def _fill_contract(message: pb.Model, model: LoadedModel) -> None:
             decoder_sha256=manifest.decoder.sha256,
             parameter_count=contract.parameter_count,
             limits=pb.ModelLimits(
-                max_rows=model.limits.max_rows, max_message_bytes=model.limits.max_message_bytes
+                max_rows=model.limits.max_rows,
+                max_message_bytes=model.limits.max_message_bytes,
+                max_row_passes=model.limits.max_row_passes,
             ),
             noise_generator=NOISE_GENERATOR,
             provider=model.provider,
@@ -72,6 +74,11 @@ def _fill_contract(message: pb.Model, model: LoadedModel) -> None:
                 for unit in contract.latent_units
             ],
             metrics=manifest.provenance.metrics,
+            attributes=[
+                pb.Attribute(name=name, direction=direction)
+                for name, direction in sorted(contract.attributes.items())
+            ],
+            sigma=contract.sigma if contract.likelihood is bundle.Likelihood.GAUSSIAN else 0,
         )
     )
 

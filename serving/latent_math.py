@@ -25,7 +25,9 @@ def draw_prior(
     return (np.float32(temperature) * noise).reshape(rows, *latent_shape)
 
 
-def draw_posterior(mean: Latents, log_var: Latents | None, *, seed: int, first_row: int) -> Latents:
+def draw_posterior(
+    mean: Latents, log_var: Latents | None, *, seed: int, first_row: int, step: int = 0
+) -> Latents:
     """Draws z = mean + exp(log_var / 2) * noise (Kingma and Welling 2014, section 2.4).
 
     Args:
@@ -34,11 +36,12 @@ def draw_posterior(mean: Latents, log_var: Latents | None, *, seed: int, first_r
             point, whose only draw is the mean.
         seed: of the noise.
         first_row: the row number of the first item.
+        step: of a chain, which draws more than once.
     """
     if log_var is None:
         return mean
     rows, *latent_shape = mean.shape
-    noise = standard_normal(seed, Stream.POSTERIOR, first_row, rows, math.prod(latent_shape))
+    noise = standard_normal(seed, Stream.POSTERIOR, first_row, rows, math.prod(latent_shape), step)
     drawn: Latents = mean + np.exp(np.float32(0.5) * log_var) * noise.reshape(mean.shape)
     return drawn
 

@@ -59,6 +59,7 @@ class LoadOptions:
 
     engine: EngineSettings = field(default_factory=EngineSettings)
     max_rows: int = 16384
+    max_row_passes: int = 1_000_000
     max_message_bytes: int = 64 << 20
     max_batch_rows: int = 8192
     queue_rows: int = 65536
@@ -86,7 +87,9 @@ def _load(directory: Path, options: LoadOptions, observer: ModelObserver) -> Loa
     decoder = OnnxEngine(verified_bytes(directory, manifest.decoder), options.engine)
     _check_signature(manifest, encoder, decoder)
     check_probe(probe, encoder, decoder, manifest.contract.tolerance)
-    limits = CallLimits.for_contract(manifest.contract, options.max_rows, options.max_message_bytes)
+    limits = CallLimits.for_contract(
+        manifest.contract, options.max_rows, options.max_message_bytes, options.max_row_passes
+    )
 
     def close() -> None:
         encoder.close()

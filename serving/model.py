@@ -28,13 +28,17 @@ class CallLimits:
 
     max_rows: int
     max_message_bytes: int
+    max_row_passes: int
+    """Rows that a call may send through the graphs over and over."""
 
     @classmethod
-    def for_contract(cls, contract: LatentContract, rows: int, message_bytes: int) -> CallLimits:
+    def for_contract(
+        cls, contract: LatentContract, rows: int, message_bytes: int, row_passes: int
+    ) -> CallLimits:
         """Lowers the row limit until float32 images with their latents fit into a message."""
         row_bytes = 4 * (math.prod(contract.image_shape) + 2 * math.prod(contract.latent_shape))
         fitting = (message_bytes - _MESSAGE_OVERHEAD) // row_bytes
-        return cls(max(1, min(rows, fitting)), message_bytes)
+        return cls(max(1, min(rows, fitting)), message_bytes, row_passes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """Standard normal noise that depends on (seed, stream, row) and on nothing else.
 
 The generator is counter-based (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"):
-Philox 4x64 with 10 rounds maps (key, counter) to four 64-bit words. The key's low word is the seed
-and its high word the stream. A row of `size` values owns `blocks = ceil(size / 4)` consecutive
-counters, those of row r being r * blocks + 1 to (r + 1) * blocks. So any run of rows is one
-contiguous piece of the sequence, made in one call, and where it starts costs nothing.
+Philox 4x64 with 10 rounds maps (key, counter) to four 64-bit words. The key's low word is the seed,
+and its high word the stream and, above it, the step of a chain. A row of `size` values owns
+`blocks = ceil(size / 4)` consecutive counters, those of row r being r * blocks + 1 to
+(r + 1) * blocks. So any run of rows is one contiguous piece of the sequence, made in one call, and
+where it starts costs nothing.
 
 Each word gives a uniform number of 53 bits; each pair of them gives two normal ones (Box and Muller
 1958), which, unlike rejection methods, always takes the same number of words. The largest value
@@ -28,10 +29,11 @@ class Stream(IntEnum):
 
     PRIOR = 0
     POSTERIOR = 1
+    SCORE = 2
 
 
 def standard_normal(
-    seed: int, stream: Stream, first_row: int, rows: int, size: int
+    seed: int, stream: Stream, first_row: int, rows: int, size: int, step: int = 0
 ) -> NDArray[np.float32]:
     """Draws `rows` rows of N(0, I), the first of them being row number `first_row`.
 
@@ -41,12 +43,15 @@ def standard_normal(
         first_row: 0 to 2^64 - 1.
         rows: how many.
         size: values a row.
+        step: of a chain, 0 to 2^32 - 1; each has numbers of its own.
 
     Returns:
         float32 `[rows, size]`.
     """
     blocks = -(-size // _WORDS)
-    generator = np.random.Philox(key=seed | (int(stream) << 64), counter=first_row * blocks)
+    generator = np.random.Philox(
+        key=seed | (int(stream) << 64) | (step << 96), counter=first_row * blocks
+    )
     words = generator.random_raw(rows * blocks * _WORDS).reshape(-1, 2)
     uniform = (words >> np.uint64(11)) * 2.0**-53  # in [0, 1)
     radius = np.sqrt(-2.0 * np.log1p(-uniform[:, 0]))

@@ -51,6 +51,22 @@ class LatentServicer(latens_pb2_grpc.LatentServiceServicer):
     ) -> pb.InterpolateResponse:
         return await self._service.interpolate(request, CALL.get())
 
+    async def Reconstruct(  # noqa: N802
+        self, request: pb.ReconstructRequest, _: Context
+    ) -> pb.ReconstructResponse:
+        return await self._service.reconstruct(request, CALL.get())
+
+    async def Traverse(  # noqa: N802
+        self, request: pb.TraverseRequest, _: Context
+    ) -> pb.TraverseResponse:
+        return await self._service.traverse(request, CALL.get())
+
+    async def Inpaint(self, request: pb.InpaintRequest, _: Context) -> pb.InpaintResponse:  # noqa: N802
+        return await self._service.inpaint(request, CALL.get())
+
+    async def Score(self, request: pb.ScoreRequest, _: Context) -> pb.ScoreResponse:  # noqa: N802
+        return await self._service.score(request, CALL.get())
+
     async def GetModel(self, request: pb.GetModelRequest, _: Context) -> pb.GetModelResponse:  # noqa: N802
         return await self._service.get_model(request, CALL.get())
 

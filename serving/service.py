@@ -6,7 +6,6 @@ caller's to know. The same object stands behind every front end.
 
 from __future__ import annotations
 
-import secrets
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,10 +21,13 @@ from serving.describe import description, page_of
 from serving.door import Door
 from serving.errors import InvalidInputError
 from serving.model import LoadedModel
+from serving.pixels import as_pixels
 from serving.repository import Repository
-
-# Seeds that the server chooses are exact in a double, so that no JSON reader rounds them.
-_SEED_BITS = 53
+from serving.rpcs.arguments import attribute_shift, end_rows, seed_of
+from serving.rpcs.inpaint import inpaint
+from serving.rpcs.reconstruct import reconstruct
+from serving.rpcs.score import score
+from serving.rpcs.traverse import traverse
 
 
 class _NamesModel(Protocol):
@@ -47,10 +49,12 @@ class EncodedRows:
 
 @dataclass(frozen=True, slots=True)
 class DecodedRows:
-    """What Decode answers: images float32 or uint8 `[n, *image_shape]`."""
+    """What Decode answers: images `[n, *image_shape]` of the element type that was asked for."""
 
     version: str
     images: NDArray[Any]
+    latents: NDArray[np.float32] | None = None
+    """What was decoded `[n, *latent_shape]`, if attributes were added."""
 
 
 class LatentService:
@@ -80,7 +84,7 @@ class LatentService:
             rows = await model.encode(checked, call.deadline)
             if not request.HasField("draw"):
                 return EncodedRows(model.version, rows.mean, rows.log_var)
-            seed = _seed(request.draw)
+            seed = seed_of(request.draw)
             drawn = latent_math.draw_posterior(
                 rows.mean, rows.log_var, seed=seed, first_row=request.draw.first_row
             )
@@ -88,7 +92,10 @@ class LatentService:
 
     async def decode(self, request: pb.DecodeRequest, call: CallContext) -> pb.DecodeResponse:
         rows = await self.decode_rows(request, request.latents, call)
-        return pb.DecodeResponse(images=to_message(rows.images), version=rows.version)
+        response = pb.DecodeResponse(images=to_message(rows.images), version=rows.version)
+        if rows.latents is not None:
+            response.latents.CopyFrom(to_message(rows.latents))
+        return response
 
     async def decode_rows(
         self, request: pb.DecodeRequest, latents: validation.Given, call: CallContext
@@ -97,16 +104,19 @@ class LatentService:
         with self._model(request, call) as model:
             dtype = validation.image_dtype_of(request.image_dtype)
             checked = validation.latents_of(latents, "latents", model)
+            shift = attribute_shift(request.attributes, model)
             call.rows = len(checked)
-            images = await model.decode(checked, call.deadline)
-            return DecodedRows(model.version, _as_pixels(images, dtype))
+            points = checked if shift is None else checked + shift
+            images = await model.decode(points, call.deadline)
+            shifted = None if shift is None else points
+            return DecodedRows(model.version, as_pixels(images, dtype), shifted)
 
     async def sample(self, request: pb.SampleRequest, call: CallContext) -> pb.SampleResponse:
         with self._model(request, call) as model:
             dtype = validation.image_dtype_of(request.image_dtype)
             temperature = validation.temperature_of(request)
             call.rows = validation.count_of(request.count, model)
-            response = pb.SampleResponse(seed=_seed(request), version=model.version)
+            response = pb.SampleResponse(seed=seed_of(request), version=model.version)
             latents = latent_math.draw_prior(
                 model.contract.latent_shape,
                 seed=response.seed,
@@ -138,6 +148,24 @@ class LatentService:
                 version=model.version,
             )
 
+    async def reconstruct(
+        self, request: pb.ReconstructRequest, call: CallContext
+    ) -> pb.ReconstructResponse:
+        with self._model(request, call) as model:
+            return await reconstruct(request, model, call)
+
+    async def traverse(self, request: pb.TraverseRequest, call: CallContext) -> pb.TraverseResponse:
+        with self._model(request, call) as model:
+            return await traverse(request, model, call)
+
+    async def inpaint(self, request: pb.InpaintRequest, call: CallContext) -> pb.InpaintResponse:
+        with self._model(request, call) as model:
+            return await inpaint(request, model, call)
+
+    async def score(self, request: pb.ScoreRequest, call: CallContext) -> pb.ScoreResponse:
+        with self._model(request, call) as model:
+            return await score(request, model, call)
+
     async def get_model(
         self, request: pb.GetModelRequest, call: CallContext
     ) -> pb.GetModelResponse:
@@ -165,7 +193,7 @@ class LatentService:
         self, request: pb.InterpolateRequest, steps: int, model: LoadedModel, call: CallContext
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The latents at both ends; all is checked before anything is encoded."""
-        given = [_end_rows(getattr(request, side), side, model) for side in ("starts", "ends")]
+        given = [end_rows(getattr(request, side), side, model) for side in ("starts", "ends")]
         (starts, _), (ends, _) = given
         if len(starts) != len(ends):
             expected = f"expected as many rows as starts has, {len(starts)}"
@@ -178,25 +206,5 @@ class LatentService:
         return latents[0], latents[1]
 
 
-def _end_rows(end: pb.Endpoints, side: str, model: LoadedModel) -> tuple[NDArray[np.float32], bool]:
-    """The rows of one end, and whether they are images."""
-    match end.WhichOneof("source"):
-        case "latents":
-            return validation.latents_of(end.latents, f"{side}.latents", model), False
-        case "images":
-            return validation.images_of(end.images, f"{side}.images", model), True
-    raise InvalidInputError.at(side, "expected latents or images, got neither")
-
-
-def _seed(request: pb.SampleRequest | pb.PosteriorDraw) -> int:
-    return request.seed if request.HasField("seed") else secrets.randbits(_SEED_BITS)
-
-
 def _pixels(images: NDArray[Any], dtype: int) -> pb.Tensor:
-    return to_message(_as_pixels(images, dtype))
-
-
-def _as_pixels(images: NDArray[Any], dtype: int) -> NDArray[Any]:
-    if dtype == pb.DATA_TYPE_UINT8:
-        return (images * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-    return images
+    return to_message(as_pixels(images, dtype))

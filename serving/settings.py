@@ -93,6 +93,8 @@ class Settings(BaseSettings):
 
     max_rows: Count = 16384
     """The most rows of one call."""
+    max_row_passes: Count = 1_000_000
+    """The most rows times iterations of an Inpaint call, or times samples of a Score call."""
     max_message_bytes: Bytes = 64 << 20
     """The most bytes of one message, either way."""
     max_batch_rows: Count = 8192
@@ -144,6 +146,7 @@ class Settings(BaseSettings):
                 tf32=self.tf32,
             ),
             max_rows=self.max_rows,
+            max_row_passes=self.max_row_passes,
             max_message_bytes=self.max_message_bytes,
             max_batch_rows=self.max_batch_rows,
             queue_rows=self.queue_rows,

@@ -21,7 +21,7 @@ _ONE = np.float32(1).view(np.uint32)
 
 
 def images_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float32]:
-    """Images float32 `[n, *image_shape]` in [0, 1] from FLOAT32 or UINT8 ones.
+    """Images float32 `[n, *image_shape]` in [0, 1] from FLOAT32, FLOAT16 or UINT8 ones.
 
     Raises:
         InvalidInputError: of another shape or type, no rows, or values that are no pixels.
@@ -31,6 +31,8 @@ def images_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float3
     if array.dtype == np.uint8:
         pixels: NDArray[np.float32] = np.divide(array, np.float32(255), dtype=np.float32)
         return pixels
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)
     # One look at the bits does for nearly all: those of 0 to 1 are in the numbers' own order, and
     # NaN, infinity and whatever has a sign come after them.
     if array.view(np.uint32).max() <= _ONE:
@@ -45,8 +47,10 @@ def images_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float3
 def latents_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float32]:
     """Latents float32 `[n, *latent_shape]`, finite; raises as `images_of` does."""
     array = _rows_of(given, field, "latents", model.contract.latent_shape, model)
-    if array.dtype != np.float32:
-        raise InvalidInputError.at(f"{field}.dtype", "expected FLOAT32 for latents, got UINT8")
+    if array.dtype == np.uint8:
+        expected = "expected FLOAT32 or FLOAT16 for latents"
+        raise InvalidInputError.at(f"{field}.dtype", f"{expected}, got UINT8")
+    array = array.astype(np.float32, copy=False)
     if got := _non_finite(array):
         raise InvalidInputError.at(f"{field}.data", f"expected finite values, got {got}")
     return array
@@ -56,8 +60,8 @@ def image_dtype_of(code: int) -> int:
     """The element type in which the caller wants images; FLOAT32 unless said."""
     if code == pb.DATA_TYPE_UNSPECIFIED:
         return pb.DATA_TYPE_FLOAT32
-    if code not in (pb.DATA_TYPE_FLOAT32, pb.DATA_TYPE_UINT8):
-        raise InvalidInputError.at("image_dtype", f"expected FLOAT32 or UINT8, got {code}")
+    if code not in pb.DataType.values():
+        raise InvalidInputError.at("image_dtype", f"expected FLOAT32, FLOAT16 or UINT8, got {code}")
     return code
 
 
@@ -78,7 +82,7 @@ def temperature_of(request: pb.SampleRequest) -> float:
     return temperature
 
 
-def steps_of(request: pb.InterpolateRequest) -> int:
+def steps_of(request: pb.InterpolateRequest | pb.TraverseRequest) -> int:
     """The points of a path, both ends included."""
     if request.steps < 2:
         raise InvalidInputError.at("steps", f"expected at least 2, got {request.steps}")
