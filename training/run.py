@@ -12,14 +12,20 @@ import torch
 
 from training import binarization, checkpoint, datasets
 from training.atomic_files import make_directory, remove_leftovers, write_whole
-from training.checkpoint import HISTORY_FILE, Checkpoint, Description
+from training.checkpoint import (
+    HISTORY_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    Checkpoint,
+    Description,
+)
 from training.devices import Placement, describe_environment
 from training.errors import DataError, TrainingError
 from training.evaluation import evaluate, importance_bound, latent_units
 from training.interrupts import Interrupted, StopWish
 from training.loop import Trainer
 from training.models import build
-from training.resume import SavedState, restore, save_state
+from training.resume import STATE_FILE, SavedState, restore, save_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,9 +91,7 @@ def train(run: Run, reporter: Reporter, wish: StopWish) -> Checkpoint:
         TrainingError: the loss is no number, or the run cannot be saved.
     """
     if run.placement.is_first:
-        make_directory(run.directory)
-        remove_leftovers(run.directory)
-        checkpoint.save_config(run.directory, _description(run))
+        _open_directory(run)
     while run.trainer.progress.epoch < run.config.train.epochs:
         record = _epoch(run, reporter, wish)
         run.history.append(record)
@@ -95,6 +99,17 @@ def train(run: Run, reporter: Reporter, wish: StopWish) -> Checkpoint:
             _save(run, _metrics_of(record))
         reporter.end_epoch(record)
     return _finish(run)
+
+
+def _open_directory(run: Run) -> None:
+    """Makes the directory ready; a new run leaves nothing there of one before it."""
+    make_directory(run.directory)
+    remove_leftovers(run.directory)
+    progress = run.trainer.progress
+    if progress.epoch == 0 and progress.step == 0:
+        for name in (MODEL_FILE, STATE_FILE, METRICS_FILE, HISTORY_FILE):
+            (run.directory / name).unlink(missing_ok=True)
+        checkpoint.save_config(run.directory, _description(run))
 
 
 def _epoch(run: Run, reporter: Reporter, wish: StopWish) -> dict[str, Any]:
