@@ -23,6 +23,7 @@ from serving.repository import Repository, State
 from serving.server import make_admin_server, make_server
 from serving.service import LatentService
 from serving.settings import Settings
+from serving.tls import ssl_context
 from serving.tokens import Tokens
 from serving.watch import Watcher
 
@@ -74,7 +75,10 @@ class Latens:
         self.port = self._grpc.bind(settings.host, settings.port)
         self._admin = self._admin_server(tokens)
         web = application(settings, self.service, self.models, self.health, self.metrics, tokens)
-        self._web = WebServer(web, settings.host, settings.http_port)
+        context = (
+            ssl_context(settings.tls, "http/1.1") if settings.tls and settings.http_tls else None
+        )
+        self._web = WebServer(web, settings.host, settings.http_port, context)
         self.http_port = self._web.port
 
     async def start(self) -> None:

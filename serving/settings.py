@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     """PEM file of the gRPC ports' certificate chain; read again when it changes."""
     tls_key: Path | None = None
     """PEM file of its key."""
+    http_tls: bool = False
+    """Serve the HTTP port by TLS too, with the same certificate and authority; without it, a server
+    with TLS answers metrics and probes alone there."""
     tls_client_ca: Path | None = None
     """PEM file of the authority whose certificates clients must show (mutual TLS)."""
     tokens: Path | None = None
@@ -126,6 +129,8 @@ class Settings(BaseSettings):
             raise ValueError("--tls-certificate and --tls-key go together")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("--tls-client-ca needs --tls-certificate and --tls-key")
+        if self.http_tls and self.tls_certificate is None:
+            raise ValueError("--http-tls needs --tls-certificate and --tls-key")
         return self
 
     @property

@@ -51,40 +51,41 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     )
 
 
-def ssl_context(files: TlsFiles) -> ssl.SSLContext:
-    """The same for a server that speaks through Python's ssl module, HTTP/2 alone.
+def ssl_context(files: TlsFiles, protocol: str = "h2") -> ssl.SSLContext:
+    """The same for a server that speaks one protocol through Python's ssl module.
 
     Raises:
         CertificateError: as things stand, they cannot be used.
     """
     content = files.read()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["h2"])
-    _load_chain(context, files)
-    if files.client_ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(files.client_ca)
+    newest = _context(files, protocol)
 
-    def at_handshake(*_: object) -> None:
-        nonlocal content
+    def at_handshake(handshake: ssl.SSLObject | ssl.SSLSocket, *_: object) -> None:
+        nonlocal content, newest
         try:
-            newer = files.read()
-            if newer != content:
-                _load_chain(context, files)
-                content = newer
+            if (newer := files.read()) != content:
+                newest, content = _context(files, protocol), newer
                 log.info("certificate read again")
         except CertificateError as error:
             log.error("certificate not read again", extra={"facts": {"reason": str(error)}})  # noqa: TRY400
+        handshake.context = newest
 
-    context.sni_callback = at_handshake
-    return context
+    listening = _context(files, protocol)
+    listening.sni_callback = at_handshake
+    return listening
 
 
-def _load_chain(context: ssl.SSLContext, files: TlsFiles) -> None:
+def _context(files: TlsFiles, protocol: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols([protocol])
     try:
         context.load_cert_chain(files.certificate, files.key)
+        if files.client_ca is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(files.client_ca)
     except (OSError, ssl.SSLError) as error:
         raise CertificateError(f"{files.certificate}: {error}") from error
+    return context
 
 
 class _Source:

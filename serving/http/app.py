@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
 from serving.health import Health
@@ -31,14 +31,15 @@ def application(
     tokens: Tokens,
 ) -> ASGIApp:
     """The whole HTTP side as one ASGI application."""
-    rpc = RpcApplication(service, settings, metrics, tokens)
-    routes = [
-        *_operations(metrics, health),
-        Route("/atlas/{model}/{version}/{array}.npy", AtlasArrays(models).respond),
-        Mount(rpc.path, cross_origin(rpc, settings.cors_origins)),
-    ]
-    if settings.explorer:
-        routes.append(Route("/{path:path}", Page().respond))
+    routes: list[BaseRoute] = [*_operations(metrics, health)]
+    # Where the gRPC port has TLS, no call and no token is to come by plain HTTP.
+    if settings.tls is None or settings.http_tls:
+        rpc = RpcApplication(service, settings, metrics, tokens)
+        arrays = AtlasArrays(models, tokens)
+        routes.append(Mount(rpc.path, cross_origin(rpc, settings.cors_origins)))
+        routes.append(Route("/atlas/{model}/{version}/{array}.npy", arrays.respond))
+        if settings.explorer:
+            routes.append(Route("/{path:path}", Page().respond))
     return SecurityHeaders(TimeLimit(Starlette(routes=routes), settings.max_deadline))
 
 

@@ -4,35 +4,43 @@ from __future__ import annotations
 
 import gzip
 import io
+from typing import Final
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from serving.errors import LatensError
+from serving.errors import LatensError, PermissionDeniedError, UnauthenticatedError
 from serving.model import LoadedModel
 from serving.repository import Repository
+from serving.tokens import Tokens
 
 NAMES = ("images", "means", "labels")
 _LEVEL = 6
 _MOST_KEPT = 24
+_STATUSES: Final[dict[type[LatensError], int]] = {
+    UnauthenticatedError: 401,
+    PermissionDeniedError: 403,
+}
 
 
 class AtlasArrays:
     """`/atlas/<model>/<version>/<array>.npy`, packed when first asked for."""
 
-    def __init__(self, models: Repository) -> None:
+    def __init__(self, models: Repository, tokens: Tokens) -> None:
         self._models = models
+        self._tokens = tokens
         self._packed: dict[tuple[str, str], bytes] = {}
 
     async def respond(self, request: Request) -> Response:
         """The array, gzip-packed, or 404 where the model has none."""
         part = request.path_params
         try:
+            self._tokens.authorize(request.headers.get("authorization", ""), "infer")
             model = self._models.pick(part["model"], part["version"])
         except LatensError as error:
-            return PlainTextResponse(f"{error}\n", 404)
+            return PlainTextResponse(f"{error}\n", _STATUSES.get(type(error), 404))
         array = getattr(model.atlas, part["array"], None) if part["array"] in NAMES else None
         if array is None or model.manifest.atlas is None:
             return PlainTextResponse("this model's bundle does not have it\n", 404)

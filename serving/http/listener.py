@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
@@ -21,7 +22,9 @@ _LAST_ANSWERS_SECONDS: Final = 1
 class WebServer:
     """Runs an ASGI application in this event loop."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
+    def __init__(
+        self, app: ASGIApp, host: str, port: int, tls: ssl.SSLContext | None = None
+    ) -> None:
         """Binds at once, so that a port that is taken is known before anything else is done.
 
         Raises:
@@ -43,6 +46,8 @@ class WebServer:
             timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
             limit_concurrency=_MOST_CONNECTIONS,
         )
+        config.load()
+        config.ssl = tls
         self._server = _QuietServer(config)
         self._task: asyncio.Task[None] | None = None
 
