@@ -21,21 +21,30 @@ _DRIVER_LIBRARY = {"win32": "nvcuda.dll"}.get(sys.platform, "libcuda.so.1")
 _CUDA_SUCCESS = 0
 
 
+def driver() -> ctypes.CDLL:
+    """The NVIDIA driver's library.
+
+    Raises:
+        OSError: there is none.
+    """
+    try:
+        return ctypes.CDLL(_DRIVER_LIBRARY)
+    except OSError as error:
+        raise OSError(f"no NVIDIA driver here ({_DRIVER_LIBRARY} cannot be loaded)") from error
+
+
 def device_count() -> int:
     """The number of CUDA devices that the driver shows to this process.
 
     Raises:
         OSError: there is no NVIDIA driver, or it does not start; the text says which.
     """
-    try:
-        driver = ctypes.CDLL(_DRIVER_LIBRARY)
-    except OSError as error:
-        raise OSError(f"no NVIDIA driver here ({_DRIVER_LIBRARY} cannot be loaded)") from error
-    status = driver.cuInit(0)
+    library = driver()
+    status = library.cuInit(0)
     if status != _CUDA_SUCCESS:
         raise OSError(f"the NVIDIA driver does not start (cuInit gave {status})")
     count = ctypes.c_int(0)
-    status = driver.cuDeviceGetCount(ctypes.byref(count))
+    status = library.cuDeviceGetCount(ctypes.byref(count))
     if status != _CUDA_SUCCESS:
         raise OSError(f"the NVIDIA driver cannot count its devices (error {status})")
     return count.value

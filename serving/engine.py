@@ -61,6 +61,10 @@ class EngineSettings:
     """Bytes that an engine's arena may hold on the GPU; 0 for no limit."""
     tf32: bool = False
     """Whether GPU matrix products may round their inputs to 10 bits of mantissa."""
+    gpu_batch_rows: int = 4096
+    """The most rows of one run on a GPU. A longer batch becomes several, whose copies overlap."""
+    cuda_graphs: bool = False
+    """Whether each batch size is captured as a CUDA graph on the GPU, and replayed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,8 +131,8 @@ class OnnxEngine:
         self._session: ort.InferenceSession | None
         self._session, self.device_fallback = open_session(graph, settings)
         self.provider: str = self._session.get_providers()[0]
-        self.input = _single(_specs(self._session.get_inputs()))
-        self.outputs = _specs(self._session.get_outputs())
+        self.input = input_spec(self._session)
+        self.outputs = output_specs(self._session)
         self._output_names = [spec.name for spec in self.outputs]
 
     def run(self, inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
@@ -151,7 +155,7 @@ def open_session(graph: bytes, settings: EngineSettings) -> tuple[ort.InferenceS
     reason = cuda.why_unavailable(settings.device_id)
     if reason is None:
         try:
-            return _cuda_session(graph, settings), False
+            return open_cuda_session(graph, settings), False
         except DeviceUnavailableError as error:
             reason = str(error)
     if settings.device is Device.CUDA:
@@ -190,12 +194,20 @@ def _cpu_session(graph: bytes, settings: EngineSettings) -> ort.InferenceSession
     return _session(graph, _session_options(settings.threads), [CPU_PROVIDER])
 
 
-def _cuda_session(graph: bytes, settings: EngineSettings) -> ort.InferenceSession:
+def open_cuda_session(
+    graph: bytes, settings: EngineSettings, stream: int | None = None
+) -> ort.InferenceSession:
+    """Opens a session all of whose nodes run on the GPU; in the given stream, if there is one.
+
+    Raises:
+        DeviceUnavailableError: the graph cannot run there, all of it.
+        DeviceMemoryError: the device has no room for the weights.
+    """
     options = _session_options(threads=1)
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     hint = cuda.load_libraries()
     try:
-        session = _session(graph, options, [(cuda.PROVIDER, _cuda_options(settings))])
+        session = _session(graph, options, [(cuda.PROVIDER, _cuda_options(settings, stream))])
     except (DeviceMemoryError, DeviceLostError):
         raise
     except EngineError as error:
@@ -206,7 +218,7 @@ def _cuda_session(graph: bytes, settings: EngineSettings) -> ort.InferenceSessio
     return session
 
 
-def _cuda_options(settings: EngineSettings) -> dict[str, str]:
+def _cuda_options(settings: EngineSettings, stream: int | None) -> dict[str, str]:
     options = {
         "device_id": str(settings.device_id),
         "arena_extend_strategy": "kSameAsRequested",
@@ -217,6 +229,9 @@ def _cuda_options(settings: EngineSettings) -> dict[str, str]:
     }
     if settings.gpu_memory_limit:
         options["gpu_mem_limit"] = str(settings.gpu_memory_limit)
+    if stream is not None:
+        options["user_compute_stream"] = str(stream)
+        options["enable_cuda_graph"] = str(int(settings.cuda_graphs))
     return options
 
 
@@ -246,8 +261,26 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 
-def _specs(nodes: list[Any]) -> tuple[TensorSpec, ...]:
-    return tuple(_spec(node) for node in nodes)
+def input_spec(session: ort.InferenceSession) -> TensorSpec:
+    """The one input of a session's graph.
+
+    Raises:
+        EngineError: it has several, or axis 0 is not its batch.
+    """
+    specs = [_spec(node) for node in session.get_inputs()]
+    if len(specs) != 1:
+        names = ", ".join(spec.name for spec in specs) or "none"
+        raise EngineError(f"a graph must have one input; this one has {len(specs)}: {names}")
+    return specs[0]
+
+
+def output_specs(session: ort.InferenceSession) -> tuple[TensorSpec, ...]:
+    """The outputs of a session's graph.
+
+    Raises:
+        EngineError: axis 0 of one is not its batch.
+    """
+    return tuple(_spec(node) for node in session.get_outputs())
 
 
 def _spec(node: Any) -> TensorSpec:
@@ -257,10 +290,3 @@ def _spec(node: Any) -> TensorSpec:
     if isinstance(batch, int) or not all(isinstance(length, int) for length in row_shape):
         raise EngineError(f"{node.name}: shape {node.shape}: axis 0, and it alone, must be free")
     return TensorSpec(node.name, _DTYPES[node.type], tuple(row_shape))
-
-
-def _single(specs: tuple[TensorSpec, ...]) -> TensorSpec:
-    if len(specs) != 1:
-        names = ", ".join(spec.name for spec in specs) or "none"
-        raise EngineError(f"a graph must have one input; this one has {len(specs)}: {names}")
-    return specs[0]
