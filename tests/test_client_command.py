@@ -186,6 +186,15 @@ def test_a_picture_of_any_size_and_kind_is_made_to_fit_and_it_says_so(run: Run, 
     assert len(json.loads(outcome.out)["mean"]) == 1
 
 
+def test_sixteen_bits_a_pixel_are_scaled_and_not_clipped(run: Run) -> None:
+    Image.new("I;16", (28, 28), 257 * 100).save("deep.png")
+    Image.new("L", (28, 28), 100).save("flat.png")
+    deep, flat = (
+        json.loads(ok(run("encode", f"{name}.png", "--json")).out) for name in ("deep", "flat")
+    )
+    assert deep["mean"] == flat["mean"]
+
+
 def test_dark_ink_on_white_paper_can_be_inverted(run: Run) -> None:
     digit = np.zeros((28, 28), np.uint8)
     digit[5:20, 12:15] = 255

@@ -121,6 +121,8 @@ def fitted(picture: Image.Image, mode: str, size: tuple[int, int]) -> Image.Imag
 
     The padding takes the colour of the picture's corner, so that a drawing keeps its paper.
     """
+    if picture.mode.startswith("I"):  # 16 bits a pixel, which convert would clip and not scale
+        picture = picture.convert("I").point(lambda value: value * (1 / 257))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         paper = Image.new("RGBA", picture.size, "black")
