@@ -30,29 +30,28 @@ class MethodAccount:
         """
         _, service, self._name = method.rsplit("/", 2)
         self.method = method
-        self._labels = (kind, service, self._name)
         self._metrics = metrics
         self._log_calls = log_calls
-        self._started = metrics.started.labels(*self._labels)
-        self._handling = metrics.handling.labels(*self._labels)
+        self._tally = metrics.calls.of(kind, service, self._name)
 
     def begin(self) -> float:
         """A call begins; returns when, for `end`."""
-        self._started.inc()
-        self._metrics.in_flight.inc()
+        self._tally.started += 1
+        self._tally.in_flight += 1
         return time.monotonic()
 
     def end(self, call: CallContext, begun: float, code: grpc.StatusCode, reason: str) -> None:
         """A call ends; `reason` is the error's, empty if there was none."""
-        self._metrics.in_flight.dec()
+        tally = self._tally
+        tally.in_flight -= 1
         seconds = time.monotonic() - begun
-        self._metrics.handled.labels(*self._labels, code.name).inc()
-        self._handling.observe(seconds)
+        tally.count_handled(code.name)
+        tally.duration.add(seconds)
         ok = code is grpc.StatusCode.OK
         if reason:
             self._metrics.refused.labels(reason).inc()
         elif call.rows and ok:
-            self._metrics.rows.labels(call.model, self._name).inc(call.rows)
+            tally.count_rows(call.model, call.rows)
         if self._log_calls == "all" or (self._log_calls == "failures" and not ok):
             facts = {
                 "method": self.method,

@@ -35,7 +35,7 @@ class BatchReport:
 class Rider:
     """Rows that wait for the engine, and who waits for them."""
 
-    __slots__ = ("arrived", "count", "deadline", "future", "rows")
+    __slots__ = ("_timer", "arrived", "count", "deadline", "future", "rows")
 
     def __init__(self, rows: Rows, deadline: float | None, future: asyncio.Future[Outputs]) -> None:
         self.rows = rows
@@ -43,6 +43,7 @@ class Rider:
         self.deadline = deadline
         self.future = future
         self.arrived = time.monotonic()
+        self._timer: asyncio.TimerHandle | None = None
 
     def is_awaited(self, now: float) -> bool:
         return not self.future.done() and (self.deadline is None or now < self.deadline)
@@ -54,9 +55,16 @@ class Rider:
         if not self.future.done():
             self.future.set_exception(error)
 
-    def forget_rows(self) -> None:
+    def expire_in_time(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Fails the call at its deadline, wherever it then is."""
+        if self.deadline is not None and not self.future.done():
+            self._timer = loop.call_at(loop.time() + self.deadline - time.monotonic(), self.expire)
+
+    def leave(self) -> None:
         """Lets go of the memory: who leaves early stays in the queue until it is cut."""
         self.rows = _NO_ROWS
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 @dataclass(frozen=True, slots=True)

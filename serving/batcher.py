@@ -79,6 +79,7 @@ class Batcher:
         self._name = name
         self._queue: deque[Rider] = deque()
         self._rows_queued = 0
+        self._untimed: list[Rider] = []  # with a deadline, and no timer for it yet
         self._in_engine: deque[list[Rider]] = deque()
         self._wakeup_due = False
         self._closed: Failure | None = None
@@ -141,17 +142,14 @@ class Batcher:
         loop = asyncio.get_running_loop()
         rider = Rider(rows, deadline, loop.create_future())
         self._queue.append(rider)
+        if deadline is not None:
+            self._untimed.append(rider)
         self._rows_queued += rider.count
         self._wake(loop)
-        timer = None
-        if deadline is not None:
-            timer = loop.call_later(max(deadline - rider.arrived, 0), rider.expire)
         try:
             return await rider.future
         finally:
-            rider.forget_rows()
-            if timer is not None:
-                timer.cancel()
+            rider.leave()
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         # In the loop's next turn, so that all that arrived in this one is in the batch.
@@ -161,6 +159,13 @@ class Batcher:
 
     def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
         self._wakeup_due = False
+        self._take_batch(loop)
+        # Only now: most calls have been answered, and a timer costs more than their queueing did.
+        for rider in self._untimed:
+            rider.expire_in_time(loop)
+        self._untimed.clear()
+
+    def _take_batch(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._in_engine and not self._may_prefetch():
             return  # the end of the run wakes us
         riders = self._cut()

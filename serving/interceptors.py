@@ -77,7 +77,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if wrapped is None:
             handler = await continuation(handler_call_details)
             if handler is None:  # the library answers UNIMPLEMENTED
-                self._metrics.handled.labels("unary", "unknown", "unknown", "UNIMPLEMENTED").inc()
+                unknown = self._metrics.calls.of("unary", "unknown", "unknown")
+                unknown.count_handled("UNIMPLEMENTED")
                 return None
             wrapped = self._wrapped[method] = self._wrap(method, handler)
         return wrapped

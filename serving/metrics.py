@@ -20,11 +20,11 @@ from prometheus_client import (
 from serving.batcher import BatchReport
 from serving.model_metrics import ModelCollector
 from serving.repository import Entry, Repository, State
+from serving.tally import CallTallies, GraphWaits
 
 # The time at which each series began doubles their number and tells what process_start_time tells.
 disable_created_metrics()
 
-_CALL_LABELS = ("grpc_type", "grpc_service", "grpc_method")
 _GRAPH_LABELS = ("model", "graph")
 _FAST = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _POWERS_OF_TWO = tuple(2**power for power in range(14))
@@ -43,25 +43,7 @@ class Metrics:
         self._make_model_metrics()
 
     def _make_call_metrics(self) -> None:
-        self.started = self._counter(
-            "grpc_server_started", "RPCs started on the server.", _CALL_LABELS
-        )
-        self.handled = self._counter(
-            "grpc_server_handled", "RPCs completed on the server.", (*_CALL_LABELS, "grpc_code")
-        )
-        self.handling = Histogram(
-            "grpc_server_handling_seconds",
-            "Time from the start of an RPC's handler to its end.",
-            _CALL_LABELS,
-            buckets=_FAST,
-            registry=self.registry,
-        )
-        self.in_flight = self._gauge(
-            "latens_calls_in_flight", "Calls that were accepted and not yet answered."
-        )
-        self.rows = self._counter(
-            "latens_rows", "Rows answered, by model and method.", ("model", "grpc_method")
-        )
+        self.calls = CallTallies(self.registry, _FAST)
         self.refused = self._counter(
             "latens_refused_calls", "Calls that ended in an error, by its reason.", ("reason",)
         )
@@ -74,13 +56,7 @@ class Metrics:
             buckets=_POWERS_OF_TWO,
             registry=self.registry,
         )
-        self.queue_wait = Histogram(
-            "latens_queue_wait_seconds",
-            "Time that a call waited for the engine.",
-            _GRAPH_LABELS,
-            buckets=_FAST,
-            registry=self.registry,
-        )
+        self.queue_wait = GraphWaits(self.registry, _FAST)
         self.inference = Histogram(
             "latens_inference_seconds",
             "Time of one run of an engine.",
@@ -110,9 +86,7 @@ class Metrics:
         """Records one run of an engine."""
         self.batch_rows.labels(model, graph).observe(report.rows)
         self.inference.labels(model, graph, provider).observe(report.run_seconds)
-        wait = self.queue_wait.labels(model, graph)
-        for seconds in report.wait_seconds:
-            wait.observe(seconds)
+        self.queue_wait.add(model, graph, report.wait_seconds)
         if report.failed:
             self.failed_runs.labels(model, graph).inc()
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +65,8 @@ class LoadedModel:
         close: Callable[[], None],
     ) -> None:
         self.manifest = manifest
+        self.name = manifest.name
+        self.version = str(manifest.version)
         self.contract = manifest.contract
         self.encoder = encoder
         self.decoder = decoder
@@ -79,14 +80,6 @@ class LoadedModel:
         self._leases = 0
         self._retiring = False
 
-    @property
-    def name(self) -> str:
-        return self.manifest.name
-
-    @property
-    def version(self) -> str:
-        return str(self.manifest.version)
-
     async def encode(self, images: Floats, deadline: float | None) -> PosteriorRows:
         """Images `[n, *image_shape]` in [0, 1] to the parameters of their posteriors."""
         outputs = await self.encoder.submit(images, deadline)
@@ -99,15 +92,14 @@ class LoadedModel:
         _refuse_overflow(outputs, "latents", "the decoder")
         return outputs[0]
 
-    @contextmanager
-    def lease(self) -> Iterator[None]:
+    def hold(self) -> None:
         """Holds the model open for a call: a retiring model closes when its last call ends."""
         self._leases += 1
-        try:
-            yield
-        finally:
-            self._leases -= 1
-            self._close_if_idle()
+
+    def release(self) -> None:
+        """Ends what `hold` began."""
+        self._leases -= 1
+        self._close_if_idle()
 
     def retire(self) -> None:
         """Takes leave: calls that hold a lease are finished, then the engines are closed."""
@@ -127,6 +119,7 @@ class LoadedModel:
 
 def _refuse_overflow(outputs: tuple[Floats, ...], field: str, graph: str) -> None:
     for array in outputs:
-        # The sum is not finite when an element is not, and costs less than looking at each.
-        if not math.isfinite(float(array.sum(dtype=np.float64))):
+        # The sum of squares is not finite when an element is not, and BLAS has it at once. It may
+        # also overflow by itself; then each element is looked at.
+        if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
             raise InvalidInputError.at(field, f"{graph} overflows float32 at these values")

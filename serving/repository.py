@@ -78,6 +78,7 @@ class Repository:
         self._unwanted: set[Key] = set()
         self._settled = False
         self._refreshing = asyncio.Lock()
+        self._picked: dict[tuple[str, str], LoadedModel] = {}  # what names meant, till a change
         self._listeners: list[Callable[[Entry], None]] = []
 
     def on_change(self, listener: Callable[[Entry], None]) -> None:
@@ -102,9 +103,12 @@ class Repository:
             ModelNotFoundError: no such model or version.
             NotReadyError: it exists and cannot answer (yet).
         """
-        model = self.entry(name, version).model
+        model = self._picked.get((name, version))
         if model is None:
-            raise NotReadyError(f"model {name or 'default'!r} is not ready", retry_after=1.0)
+            model = self.entry(name, version).model
+            if model is None:
+                raise NotReadyError(f"model {name or 'default'!r} is not ready", retry_after=1.0)
+            self._picked[name, version] = model
         return model
 
     def entry(self, name: str, version: str) -> Entry:
@@ -222,6 +226,7 @@ class Repository:
         self._tell(entry)
 
     def _tell(self, entry: Entry) -> None:
+        self._picked.clear()
         for listener in self._listeners:
             listener(entry)
 
