@@ -40,6 +40,8 @@ class BatchLimits:
     """Rows of all calls that were admitted and not yet answered."""
     queue_bytes: int = 256 << 20
     """Bytes of the same."""
+    stuck_seconds: float = 120.0
+    """A run in the engine's thread that takes longer will not end."""
 
 
 class Batcher:
@@ -66,7 +68,7 @@ class Batcher:
             limits: how much it takes.
             runs_inline: whether a run of so many rows is short enough for the event loop.
             report: told of each run, in the event loop.
-            died: told, in the event loop, when the engine's thread has ended by an exception.
+            died: told, in the event loop, when the engine's thread ended or does not come back.
             name: of the engine's thread.
         """
         self.limits = limits
@@ -84,6 +86,7 @@ class Batcher:
         self._wakeup_due = False
         self._closed: Failure | None = None
         self._thread: EngineThread | None = None
+        self._guarded: list[Rider] | None = None
         self._seconds_a_row = 0.0
 
     async def submit(self, rows: Rows, deadline: float | None = None) -> Outputs:
@@ -204,6 +207,22 @@ class Batcher:
                 self._name, died=lambda error: in_loop(self._on_death, error)
             )
         self._thread.post(lambda: in_loop(self._settle, loop, execute(self._run, riders)))
+        self._guard(loop)
+
+    def _guard(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Looks, once it is due, whether the batch that runs now is still the one that runs."""
+        if self._guarded is None:
+            self._guarded = self._in_engine[0]
+            loop.call_later(self.limits.stuck_seconds, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        guarded, self._guarded = self._guarded, None
+        if not self._in_engine:
+            return
+        if self._in_engine[0] is guarded:
+            self._on_death(TimeoutError("a run of the engine does not end"))
+        else:
+            self._guard(loop)
 
     def _settle(self, loop: asyncio.AbstractEventLoop, outcome: Outcome) -> None:
         self._in_engine.popleft()
@@ -218,7 +237,7 @@ class Batcher:
 
     def _on_death(self, error: BaseException) -> None:
         def failure() -> LatensError:
-            return EngineFailedError("the engine's thread died")
+            return EngineFailedError("the engine's thread is lost")
 
         self.close(failure)
         for riders in self._in_engine:

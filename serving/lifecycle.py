@@ -10,6 +10,7 @@ import signal
 
 from serving.admin import AdminServicer
 from serving.batcher import BatchReport
+from serving.canary import Canary
 from serving.door import Door
 from serving.errors import DrainingError
 from serving.frontends import FrontEnd
@@ -64,6 +65,7 @@ class Latens:
         )
         self.metrics.watch(self.models)
         self._watcher = Watcher(self.models, settings.watch_seconds)
+        self._canary = Canary(self.models, settings.canary_seconds, self.lost)
         self.health = Health(self.metrics, self.models)
         self.door = Door(self.models)
         self.service = LatentService(self.models, self.door)
@@ -97,6 +99,7 @@ class Latens:
         self._check_models()
         await self.health.set_serving(True)
         self._watcher.start()
+        self._canary.start()
         facts = {
             "address": f"{self.settings.host}:{self.port}",
             "http_address": f"{self.settings.host}:{self.http_port}",
@@ -120,6 +123,7 @@ class Latens:
         self.door.refuse(functools.partial(DrainingError, "the server is shutting down"))
         await self.door.wait_idle(self.settings.grace)
         await self._watcher.stop()
+        await self._canary.stop()
         await self._grpc.stop(_LAST_ANSWERS_SECONDS)
         if self._admin is not None:
             await self._admin.stop(_LAST_ANSWERS_SECONDS)

@@ -66,6 +66,8 @@ class LoadOptions:
     queue_bytes: int = 256 << 20
     inline_seconds: float = 0.001
     """Runs shorter than this stay in the event loop: a thread's hand-over costs more."""
+    stuck_seconds: float = 120.0
+    """A run that takes longer will not end; the engine is given up."""
 
 
 def load(directory: Path, options: LoadOptions, observer: ModelObserver) -> LoadedModel:
@@ -106,6 +108,7 @@ def _load(directory: Path, options: LoadOptions, observer: ModelObserver) -> Loa
         provider=encoder.provider,
         device_fallback=encoder.device_fallback,
         atlas=_atlas(directory, manifest),
+        probe=probe,
         close=close,
     )
 
@@ -190,7 +193,10 @@ def _batcher(
     return Batcher(
         _translated(engine, lost),
         BatchLimits(
-            cost.batch_rows(engine, options.max_batch_rows), options.queue_rows, options.queue_bytes
+            cost.batch_rows(engine, options.max_batch_rows),
+            options.queue_rows,
+            options.queue_bytes,
+            options.stuck_seconds,
         ),
         runs_inline=lambda rows: cost.seconds(rows) < options.inline_seconds,
         report=lambda report: observer.ran(name, graph, engine.provider, report),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from serving.atlas import Atlas
 from serving.batcher import Batcher
-from serving.bundle import BundleManifest, LatentContract
+from serving.bundle import BundleManifest, LatentContract, Probe
 from serving.errors import DrainingError, InvalidInputError
 from serving.statistics import GraphStatistics
 
@@ -62,6 +62,7 @@ class LoadedModel:
         provider: str,
         device_fallback: bool,
         atlas: Atlas | None = None,
+        probe: Probe | None = None,
         close: Callable[[], None],
     ) -> None:
         self.manifest = manifest
@@ -76,6 +77,7 @@ class LoadedModel:
         self.provider = provider
         self.device_fallback = device_fallback
         self.atlas = atlas
+        self.probe = probe
         self._close = close
         self._leases = 0
         self._retiring = False

@@ -111,6 +111,11 @@ class Settings(BaseSettings):
     max_deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     """Seconds that a call may take; also the deadline of a call that has none."""
 
+    canary_seconds: Seconds = 30.0
+    """Seconds between rows sent through models that no one calls, to find a dead device; 0 for
+    none."""
+    stuck_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
+    """A run of an engine that takes longer is given up, and the process with it."""
     drain_delay: Seconds = 2.0
     """Seconds between saying NOT_SERVING and refusing calls, once SIGTERM has come."""
     grace: Seconds = 30.0
@@ -157,6 +162,7 @@ class Settings(BaseSettings):
             queue_rows=self.queue_rows,
             queue_bytes=self.queue_bytes,
             inline_seconds=self.inline_seconds,
+            stuck_seconds=self.stuck_seconds,
         )
 
 

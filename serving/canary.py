@@ -1,0 +1,88 @@
+"""A row now and then through every model that no one calls: a device that died is found idle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from serving.batcher import Batcher
+from serving.errors import DrainingError, LatensError, QueueFullError
+from serving.model import Floats, LoadedModel
+from serving.repository import Repository, State
+
+_ANSWER_SECONDS = 30.0
+
+
+class Canary:
+    """Asks each idle model for the first row of its probe, and compares with what it must be."""
+
+    def __init__(
+        self, models: Repository, interval: float, lost: Callable[[str, str, BaseException], None]
+    ) -> None:
+        """Makes one at rest.
+
+        Args:
+            models: whose models to ask.
+            interval: seconds between rounds; 0 for none at all.
+            lost: told of a model (name, graph, why) that does not answer as it must.
+        """
+        self._models = models
+        self._interval = interval
+        self._lost = lost
+        self._runs: dict[tuple[str, str], int] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        if self._interval:
+            self._task = asyncio.create_task(self._rounds())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _rounds(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            for entry in self._models.entries():
+                if entry.state is State.READY and entry.model is not None:
+                    await self._ask_if_idle(entry.model)
+
+    async def _ask_if_idle(self, model: LoadedModel) -> None:
+        key = (model.name, model.version)
+        runs = sum(statistics.runs for statistics in model.statistics.values())
+        if self._runs.get(key) == runs and model.is_idle:
+            await self.ask(model)
+        self._runs[key] = sum(statistics.runs for statistics in model.statistics.values())
+
+    async def ask(self, model: LoadedModel) -> None:
+        """Sends the row through both graphs; what fails or differs is told as lost."""
+        probe = model.probe
+        if probe is None:
+            return
+        model.hold()
+        try:
+            await self._ask(model, "encoder", model.encoder, probe.images, probe.mean)
+            await self._ask(model, "decoder", model.decoder, probe.latents, probe.decoded)
+        finally:
+            model.release()
+
+    async def _ask(
+        self, model: LoadedModel, graph: str, batcher: Batcher, given: Floats, wanted: Floats
+    ) -> None:
+        try:
+            (answer, *_) = await batcher.submit(given[:1], time.monotonic() + _ANSWER_SECONDS)
+        except (QueueFullError, DrainingError):
+            return  # it is anything but idle, or on its way out
+        except LatensError as error:
+            self._lost(model.name, graph, error)
+            return
+        difference = float(np.abs(answer - wanted[:1]).max())
+        if not difference <= model.contract.tolerance:  # also when it is NaN
+            told = ValueError(f"the probe's answer is off by {difference:.3g}")
+            self._lost(model.name, graph, told)
