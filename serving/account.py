@@ -45,9 +45,12 @@ class MethodAccount:
         tally = self._tally
         tally.in_flight -= 1
         seconds = time.monotonic() - begun
-        tally.count_handled(code.name)
         tally.duration.add(seconds)
         ok = code is grpc.StatusCode.OK
+        if ok:
+            tally.handled_well += 1
+        else:
+            tally.count_handled(code.name)
         if reason:
             self._metrics.refused.labels(reason).inc()
         elif call.rows and ok:

@@ -109,7 +109,7 @@ def _answer_each(riders: Iterable[Rider], outputs: Outputs) -> None:
     for rider in riders:
         end = start + rider.count
         if not rider.future.done():
-            rider.future.set_result(tuple(output[start:end] for output in outputs))
+            rider.future.set_result(tuple([output[start:end] for output in outputs]))
         start = end
 
 

@@ -46,13 +46,14 @@ class Durations:
 class MethodTally:
     """The calls of one RPC method."""
 
-    __slots__ = ("duration", "handled", "in_flight", "rows", "started")
+    __slots__ = ("duration", "handled", "handled_well", "in_flight", "rows", "started")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.started = 0
         self.in_flight = 0
+        self.handled_well = 0
         self.handled: dict[str, int] = {}
-        """By the name of the status code."""
+        """What did not end well, by the name of the status code."""
         self.rows: dict[str, int] = {}
         """Rows answered, by model."""
         self.duration = Durations(bounds)
@@ -104,8 +105,9 @@ class CallTallies(Collector):
         )
         for names, tally in methods:
             started.add_metric(names, tally.started)
-            for code, count in tally.handled.items():
-                handled.add_metric((*names, code), count)
+            for code, count in {"OK": tally.handled_well, **tally.handled}.items():
+                if count:
+                    handled.add_metric((*names, code), count)
             tally.duration.add_to(duration, names)
         for model, method, count in _rows_by_method(methods):
             rows.add_metric((model, method), count)

@@ -8,7 +8,7 @@ is new goes through `latens.wire`, and through protobuf itself where that says s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -93,39 +93,47 @@ class AnswerWriter:
         """Makes a writer; `fields` names the tensors, in the order of `write`."""
         numbers = [kind.DESCRIPTOR.fields_by_name[name].number for name in fields]
         self._tags = [wire.varint(number << 3 | 2) for number in numbers]
-        self._known: dict[tuple[Any, ...], tuple[tuple[bytes, ...], int]] = {}
+        self._known: dict[Hashable, tuple[list[Part], int]] = {}
 
-    def write(self, small: bytes, arrays: Sequence[NDArray[Any] | None]) -> tuple[list[Part], int]:
+    def write(
+        self, key: Hashable, small: Callable[[], Message], arrays: Sequence[NDArray[Any] | None]
+    ) -> tuple[list[Part], int]:
         """The parts of a message, in the order of their bytes, and their size.
 
         Args:
-            small: the other fields, serialized.
+            key: stands for all but the arrays' elements: their shapes and types, which of them are
+                absent, and the small fields. None if that is not worth remembering.
+            small: makes the other fields; asked when the key is new.
             arrays: C-contiguous; None for a field that is absent.
         """
-        key = (small, *((a.shape, a.dtype) if a is not None else None for a in arrays))
         known = self._known.get(key)
         if known is None:
-            known = self._compose(small, arrays)
+            known = self._compose(small(), arrays)
             if len(self._known) >= _KNOWN:
                 self._known.clear()
-            self._known[key] = known
+            if key is not None:
+                self._known[key] = known
         heads, size = known
-        parts: list[Part] = []
-        for head, array in zip(heads, (a for a in arrays if a is not None), strict=False):
-            parts += (head, array.data)
-        parts.append(heads[-1])
+        parts = heads.copy()
+        place = 1
+        for array in arrays:
+            if array is not None:
+                parts[place] = array.data
+                place += 2
         return parts, size
 
     def _compose(
-        self, small: bytes, arrays: Sequence[NDArray[Any] | None]
-    ) -> tuple[tuple[bytes, ...], int]:
-        heads: list[bytes] = []
-        size = len(small)
+        self, small: Message, arrays: Sequence[NDArray[Any] | None]
+    ) -> tuple[list[Part], int]:
+        """Heads, each before an empty place for the data, and the small fields at the end."""
+        parts: list[Part] = []
+        size = 0
         for tag, array in zip(self._tags, arrays, strict=True):
             if array is None:
                 continue
             head = bytes(wire.tensor_parts(array)[0])
             head = tag + wire.varint(len(head) + array.nbytes) + head
-            heads.append(head)
+            parts += (head, b"")
             size += len(head) + array.nbytes
-        return (*heads, small), size
+        parts.append(small.SerializeToString())
+        return parts, size + len(parts[-1])

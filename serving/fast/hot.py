@@ -23,6 +23,7 @@ from serving.fast.codec import AnswerWriter, Part, RequestReader
 from serving.fast.inflow import Message, Stream
 from serving.fast.server import FastServer
 from serving.fast.session import Session
+from serving.fast.steps import Steps
 from serving.service import DecodedRows, EncodedRows, LatentService
 
 _DETAILS_KEY = "grpc-status-details-bin"
@@ -72,11 +73,10 @@ class HotRoute:
         self._authorize = terms.authorize
         self._max_deadline = terms.max_deadline
         self._message_bytes = terms.message_bytes
-        self._loop = asyncio.get_running_loop()
 
     def start(self, session: Session, stream: Stream, message: Message) -> None:
         """Begins a call."""
-        stream.call = self._loop.create_task(self._run(session, stream, message))
+        Steps(self._run(session, stream, message)).begin(stream)
 
     async def _run(self, session: Session, stream: Stream, message: Message) -> None:
         call = self._call_of(stream)
@@ -93,6 +93,8 @@ class HotRoute:
                 _end(session, stream, code, text)
             else:
                 session.out.answer(stream, parts, size)
+                if not session.streams:  # no other answer is to come that could share the write
+                    session.out.flush()
         except asyncio.CancelledError:
             code = grpc.StatusCode.CANCELLED
             _end(session, stream, grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
@@ -132,17 +134,18 @@ def encode_route(service: LatentService, account: MethodAccount, terms: Terms) -
     """Encode."""
     reader = RequestReader(pb.EncodeRequest, "images")
     writer = AnswerWriter(pb.EncodeResponse, ("mean", "log_var", "latents"))
-    versions: dict[str, bytes] = {}
 
     def write(rows: EncodedRows) -> tuple[list[Part], int]:
-        if rows.latents is None:
-            small = versions.get(rows.version)
-            if small is None:
-                small = pb.EncodeResponse(version=rows.version).SerializeToString()
-                versions[rows.version] = small
-        else:
-            small = pb.EncodeResponse(version=rows.version, seed=rows.seed).SerializeToString()
-        return writer.write(small, (rows.mean, rows.log_var, rows.latents))
+        mean, log_var = rows.mean, rows.log_var
+        if rows.latents is not None:
+            arrays = (mean, log_var, rows.latents)
+            return writer.write(
+                None, lambda: pb.EncodeResponse(version=rows.version, seed=rows.seed), arrays
+            )
+        key = (rows.version, mean.shape, log_var is None)
+        return writer.write(
+            key, lambda: pb.EncodeResponse(version=rows.version), (mean, log_var, None)
+        )
 
     return HotRoute(reader.read, service.encode_rows, write, account, terms)
 
@@ -153,8 +156,9 @@ def decode_route(service: LatentService, account: MethodAccount, terms: Terms) -
     writer = AnswerWriter(pb.DecodeResponse, ("images",))
 
     def write(rows: DecodedRows) -> tuple[list[Part], int]:
-        small = pb.DecodeResponse(version=rows.version).SerializeToString()
-        return writer.write(small, (rows.images,))
+        images = rows.images
+        key = (rows.version, images.shape, images.dtype)
+        return writer.write(key, lambda: pb.DecodeResponse(version=rows.version), (images,))
 
     return HotRoute(reader.read, service.decode_rows, write, account, terms)
 
