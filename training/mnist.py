@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +96,8 @@ def _from_torchvision(name: str, class_name: str, root: Path, options: dict[str,
 
     source = getattr(datasets, class_name)
     try:
-        train, test = (source(root, train=part, download=True, **options) for part in (True, False))
+        with redirect_stdout(sys.stderr):  # torchvision reports its downloads there
+            train, test = (source(root, train=p, download=True, **options) for p in (True, False))
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
