@@ -13,7 +13,10 @@ from latens.async_client import AsyncClient
 from latens.client import Client
 from server_process import Server
 
-METHODS = ("models", "model", "encode", "decode", "sample", "interpolate", "health")
+METHODS = (
+    *("models", "model", "encode", "decode", "sample", "interpolate", "reconstruct", "traverse"),
+    *("inpaint", "score", "health"),
+)
 
 
 @pytest.fixture(scope="module")

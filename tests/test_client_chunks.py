@@ -69,7 +69,7 @@ class Decoder:
 
 
 def decode(plans: Plans, server: Decoder, latents: np.ndarray) -> latens.Decoding:
-    operation = operations.Decode(latents, np.float32)
+    operation = operations.Decode(latents, None, np.float32)
     found: latens.Decoding = drive(plans.run(operation, Address(), None), server)
     return found
 
@@ -131,7 +131,7 @@ def test_an_answer_that_has_fewer_rows_than_were_sent_is_an_error() -> None:
         images = np.zeros((3, 1, 2, 1), np.float32)
         return wire.serialize(pb.DecodeResponse(version="4"), {"images": images})
 
-    operation = operations.Decode(np.zeros((4, 2), np.float32), np.float32)
+    operation = operations.Decode(np.zeros((4, 2), np.float32), None, np.float32)
     with pytest.raises(errors.ResponseError, match="3 rows of 4"):
         drive(Plans(2**20, None).run(operation, Address(), None), answer)
 

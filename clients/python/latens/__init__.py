@@ -15,7 +15,17 @@ from latens.client import Client
 from latens.errors import LatensError
 from latens.health import Health
 from latens.models import LatentUnit, Limits, Model
-from latens.results import Decoding, Encoding, Models, Paths, Samples
+from latens.results import (
+    Decoding,
+    Encoding,
+    Inpainting,
+    Models,
+    Paths,
+    Reconstruction,
+    Samples,
+    Scores,
+    Traversal,
+)
 
 __version__ = "0.1.0"
 
@@ -25,12 +35,16 @@ __all__ = [
     "Decoding",
     "Encoding",
     "Health",
+    "Inpainting",
     "LatensError",
     "LatentUnit",
     "Limits",
     "Model",
     "Models",
     "Paths",
+    "Reconstruction",
     "Samples",
+    "Scores",
     "Tls",
+    "Traversal",
 ]

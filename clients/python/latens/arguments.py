@@ -22,6 +22,7 @@ MAX_SEED = 2**64 - 1
 _IMAGE_DTYPES: dict[np.dtype[Any], pb.DataType] = {
     np.dtype(np.float32): pb.DATA_TYPE_FLOAT32,
     np.dtype(np.uint8): pb.DATA_TYPE_UINT8,
+    np.dtype(np.float16): pb.DATA_TYPE_FLOAT16,
 }
 
 
@@ -32,7 +33,7 @@ def invalid(field: str, description: str) -> InvalidInputError:
 
 
 def images(field: str, value: ArrayLike) -> NDArray[Any]:
-    """A batch of images: uint8 as it is, any floating type as float32.
+    """A batch of images: uint8 and float16 as they are, any other floating type as float32.
 
     Raises:
         InvalidInputError: it is no array of either.
@@ -42,11 +43,11 @@ def images(field: str, value: ArrayLike) -> NDArray[Any]:
         return array
     if not np.issubdtype(array.dtype, np.floating):
         raise invalid(field, f"expected uint8 or floating-point pixels, got {array.dtype}")
-    return _batch(field, array.astype(np.float32, copy=False))
+    return _batch(field, _floats(array))
 
 
-def latents(field: str, value: ArrayLike) -> NDArray[np.float32]:
-    """A batch of latents: any real type as float32.
+def latents(field: str, value: ArrayLike) -> NDArray[Any]:
+    """A batch of latents: float16 as it is, any other real type as float32.
 
     Raises:
         InvalidInputError: it is no array of one.
@@ -54,10 +55,27 @@ def latents(field: str, value: ArrayLike) -> NDArray[np.float32]:
     array = np.asarray(value)
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
         raise invalid(field, f"expected real numbers, got {array.dtype}")
-    return _batch(field, array.astype(np.float32, copy=False))
+    return _batch(field, _floats(array))
 
 
-def _batch(field: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
+def masks(field: str, value: ArrayLike) -> NDArray[np.uint8]:
+    """Masks, true or not 0 where a pixel is missing: `[n, channels, height, width]` and the like.
+
+    Raises:
+        InvalidInputError: it is no array of truth values or whole numbers.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "bui" or array.ndim < 2:
+        raise invalid(field, f"expected booleans or uint8, got {array.dtype}, {array.ndim} axes")
+    missing: NDArray[np.uint8] = (array != 0).view(np.uint8)
+    return missing
+
+
+def _floats(array: NDArray[Any]) -> NDArray[Any]:
+    return array if array.dtype == np.float16 else array.astype(np.float32, copy=False)
+
+
+def _batch(field: str, array: NDArray[Any]) -> NDArray[Any]:
     if not array.ndim:
         raise invalid(field, "expected a batch with the item as its first axis, got one number")
     return array
@@ -90,7 +108,7 @@ def image_dtype(value: DTypeLike) -> tuple[np.dtype[Any], pb.DataType]:
     """An element type for the images returned, and its name in the contract."""
     dtype = np.dtype(value)
     if dtype not in _IMAGE_DTYPES:
-        raise invalid("image_dtype", f"expected float32 or uint8, got {dtype}")
+        raise invalid("image_dtype", f"expected float32, float16 or uint8, got {dtype}")
     return dtype, _IMAGE_DTYPES[dtype]
 
 

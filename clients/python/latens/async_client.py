@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
-import grpc
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from latens import health, operations
+from latens import operations
+from latens.async_transport import AsyncTransport
 from latens.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, MAX_MESSAGE_BYTES, Connection, Tls
 from latens.chunks import Address, Progress
-from latens.errors import LatensError, from_call
-from latens.exchange import METHODS, Exchange, Plan
 from latens.health import Health
 from latens.models import Model
-from latens.operations import Ends, Mode, Operation, Walk
+from latens.operations import Axis, Chain, Kind, Mode, Operation, Scan, Shifts, Walk
 from latens.plans import Plans
-from latens.results import Decoding, Encoding, Models, Paths, Samples
+from latens.results import (
+    Decoding,
+    Encoding,
+    Inpainting,
+    Models,
+    Paths,
+    Reconstruction,
+    Samples,
+    Scores,
+    Traversal,
+)
+from latens.transport import Manners
 
 T = TypeVar("T")
 
@@ -43,30 +51,26 @@ class AsyncClient:
         rows_per_call: int | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
-        self._connection = Connection(address, tls, token, max_message_bytes)
+        connection = Connection(address, tls, token, max_message_bytes)
         self._plans = Plans(max_message_bytes, rows_per_call)
-        self._timeout = timeout
-        self._max_in_flight = max_in_flight
-        self._connection.target()  # a wrong address is told here, not at the first call
-        self._channel: grpc.aio.Channel | None = None
-        self._methods: dict[str, Any] = {}
+        self._transport = AsyncTransport(connection, Manners(timeout, max_in_flight))
 
     async def models(self) -> Models:
         """See `Client.models`."""
-        return await self._drive(self._plans.list_models())
+        return await self._transport.run(self._plans.list_models())
 
     async def model(self, model: str = "", version: str = "") -> Model:
         """See `Client.model`."""
-        return await self._drive(self._plans.model(Address(model, version)))
+        return await self._transport.run(self._plans.model(Address(model, version)))
 
     async def encode(
         self,
         images: ArrayLike,
         *,
-        model: str = "",
-        version: str = "",
         draw: bool = False,
         seed: int | None = None,
+        model: str = "",
+        version: str = "",
         progress: Progress | None = None,
     ) -> Encoding:
         """See `Client.encode`."""
@@ -76,22 +80,24 @@ class AsyncClient:
         self,
         latents: ArrayLike,
         *,
+        attributes: Shifts | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
         progress: Progress | None = None,
     ) -> Decoding:
         """See `Client.decode`."""
-        return await self._run(operations.Decode(latents, image_dtype), model, version, progress)
+        decode = operations.Decode(latents, attributes, image_dtype)
+        return await self._run(decode, model, version, progress)
 
     async def sample(
         self,
         count: int,
         *,
-        model: str = "",
-        version: str = "",
         seed: int | None = None,
         temperature: float | None = None,
+        model: str = "",
+        version: str = "",
         image_dtype: DTypeLike = np.float32,
         progress: Progress | None = None,
     ) -> Samples:
@@ -106,43 +112,90 @@ class AsyncClient:
         steps: int,
         *,
         mode: Mode = "linear",
-        ends_are: Ends | None = None,
+        ends_are: Kind | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
         progress: Progress | None = None,
     ) -> Paths:
-        """Decodes a path of latents between each pair of ends.
-
-        Args:
-            starts: latents `[n, *latent_shape]`, or images, which stand for their posterior's mean.
-            ends: as many rows as `starts`.
-            steps: points on each path, both ends included: 2 or more.
-            mode: `linear` for a straight line, `spherical` for an arc of constant angular speed.
-            ends_are: `latents` or `images`; told by type and shape if None.
-            model: see `model`.
-            version: see `model`.
-            image_dtype: see `decode`.
-            progress: called with the paths done and those in all, after each call.
-        """
+        """See `Client.interpolate`."""
         walk = operations.Interpolate(starts, ends, Walk(steps, mode, ends_are), image_dtype)
         return await self._run(walk, model, version, progress)
 
+    async def reconstruct(
+        self,
+        images: ArrayLike,
+        *,
+        draw: bool = False,
+        seed: int | None = None,
+        attributes: Shifts | None = None,
+        model: str = "",
+        version: str = "",
+        image_dtype: DTypeLike = np.float32,
+        progress: Progress | None = None,
+    ) -> Reconstruction:
+        """See `Client.reconstruct`."""
+        reconstruct = operations.Reconstruct(images, draw, seed, attributes, image_dtype)
+        return await self._run(reconstruct, model, version, progress)
+
+    async def traverse(
+        self,
+        bases: ArrayLike | None = None,
+        *,
+        axes: Sequence[Axis] = (),
+        start: float = -3.0,
+        stop: float = 3.0,
+        steps: int = 11,
+        bases_are: Kind | None = None,
+        model: str = "",
+        version: str = "",
+        image_dtype: DTypeLike = np.float32,
+        progress: Progress | None = None,
+    ) -> Traversal:
+        """See `Client.traverse`."""
+        scan = Scan(axes, start, stop, steps, bases_are)
+        return await self._run(
+            operations.Traverse(bases, scan, image_dtype), model, version, progress
+        )
+
+    async def inpaint(
+        self,
+        images: ArrayLike,
+        masks: ArrayLike,
+        *,
+        iterations: int = 100,
+        average: int = 1,
+        seed: int | None = None,
+        model: str = "",
+        version: str = "",
+        image_dtype: DTypeLike = np.float32,
+        progress: Progress | None = None,
+    ) -> Inpainting:
+        """See `Client.inpaint`."""
+        chain = Chain(iterations, average, seed)
+        inpaint = operations.Inpaint(images, masks, chain, image_dtype)
+        return await self._run(inpaint, model, version, progress)
+
+    async def score(
+        self,
+        images: ArrayLike,
+        *,
+        samples: int = 64,
+        seed: int | None = None,
+        model: str = "",
+        version: str = "",
+        progress: Progress | None = None,
+    ) -> Scores:
+        """See `Client.score`."""
+        return await self._run(operations.Score(images, samples, seed), model, version, progress)
+
     async def health(self, service: str = "") -> Health:
         """See `Client.health`."""
-        async with self._open(health_checked=False) as channel:
-            check: Any = channel.unary_unary(health.CHECK_PATH)
-            try:
-                payload = await check(health.request(service), **self._call_options())
-            except grpc.RpcError as error:
-                raise health.failure(error, service) from None
-        return health.answer(payload)
+        return await self._transport.check(service)
 
     async def close(self) -> None:
         """See `Client.close`."""
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close()
+        await self._transport.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -155,61 +208,9 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def _method(self, path: str) -> Any:
-        """The callable of an RPC, on the channel of the running event loop."""
-        if self._channel is None:
-            self._channel = self._open(health_checked=True)
-            self._methods = {
-                method.path: self._channel.unary_unary(method.path) for method in METHODS
-            }
-        return self._methods[path]
-
-    def _open(self, *, health_checked: bool) -> grpc.aio.Channel:
-        target = self._connection.target()
-        options = self._connection.options(health_checked=health_checked)
-        if self._connection.tls is None:
-            return grpc.aio.insecure_channel(target, options)
-        return grpc.aio.secure_channel(target, self._connection.tls.credentials(), options)
-
-    def _call_options(self) -> dict[str, Any]:
-        return {"timeout": self._timeout, "metadata": self._connection.metadata()}
-
     async def _run(
         self, operation: Operation[T], model: str, version: str, progress: Progress | None
     ) -> T:
-        return await self._drive(self._plans.run(operation, Address(model, version), progress))
-
-    async def _drive(self, plan: Plan[T]) -> T:
-        """Performs a plan's exchanges, and throws what fails into it."""
-        try:
-            exchange = next(plan)
-            while True:
-                try:
-                    await self._perform(exchange)
-                except LatensError as error:
-                    exchange = plan.throw(error)
-                else:
-                    exchange = next(plan)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-    async def _perform(self, exchange: Exchange) -> None:
-        calls = iter(exchange.calls)
-        pending: deque[tuple[Any, Any]] = deque()
-        try:
-            while True:
-                while len(pending) < self._max_in_flight and (call := next(calls, None)):
-                    payload = call.payload(self._connection.max_message_bytes)
-                    start = self._method(call.method.path)
-                    pending.append((call, start(payload, **self._call_options())))
-                if not pending:
-                    return
-                call, handle = pending[0]
-                exchange.take(call.answer(await handle))
-                pending.popleft()
-        except grpc.RpcError as error:
-            raise from_call(error) from None
-        finally:
-            for _, handle in pending:
-                handle.cancel()
+        return await self._transport.run(
+            self._plans.run(operation, Address(model, version), progress)
+        )

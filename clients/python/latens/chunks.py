@@ -44,6 +44,8 @@ class Work:
     """The call to a model for the items from one number up to another."""
     rows: int = 1
     """The rows that an item counts for."""
+    passes: int = 0
+    """How often an item goes through the graphs; 0 where that is not counted."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,10 @@ class Pace:
                 f" {self.limits.max_message_bytes}"
             )
         rows = min(self.limits.max_rows, self.rows_per_call or self.limits.max_rows)
-        return max(1, min(rows // max(1, work.rows), room // max(1, work.item_bytes)))
+        bounds = [rows // max(1, work.rows), room // max(1, work.item_bytes)]
+        if work.passes and self.limits.max_row_passes:
+            bounds.append(self.limits.max_row_passes // work.passes)
+        return max(1, min(bounds))
 
 
 class Gathered:

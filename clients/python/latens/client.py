@@ -1,26 +1,35 @@
 """The client: numpy in, numpy out."""
+# The arguments that all methods share are described once, with the class:
+# ruff: noqa: D417
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
-import grpc
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from latens import health, operations
+from latens import operations
 from latens.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, MAX_MESSAGE_BYTES, Connection, Tls
 from latens.chunks import Address, Progress
-from latens.errors import CallCancelledError, LatensError, from_call
-from latens.exchange import METHODS, Exchange, Plan
 from latens.health import Health
 from latens.models import Model
-from latens.operations import Ends, Mode, Operation, Walk
+from latens.operations import Axis, Chain, Kind, Mode, Operation, Scan, Shifts, Walk
 from latens.plans import Plans
-from latens.results import Decoding, Encoding, Models, Paths, Samples
+from latens.results import (
+    Decoding,
+    Encoding,
+    Inpainting,
+    Models,
+    Paths,
+    Reconstruction,
+    Samples,
+    Scores,
+    Traversal,
+)
+from latens.transport import Manners, Transport
 
 T = TypeVar("T")
 
@@ -32,6 +41,13 @@ class Client:
     exceeds the server's limits goes in several calls, a bounded number of them at a time, and the
     answer is the same however it was split. Calls that fail for want of a server or of room in its
     queue are tried again (5 times in all, within the timeout), since no call changes anything.
+
+    All methods that take a batch share these arguments:
+
+    * `model` and `version`: empty for the server's default, and for the newest that is ready.
+    * `seed`: the same seed gives the same noise; one is chosen, and returned, if None.
+    * `image_dtype`: of the images returned: float32 or float16 in [0, 1], or uint8 in 0..255.
+    * `progress`: called after each call with the items done and those in all.
 
     Args:
         address: `host:port`, or several joined by commas to spread the calls over.
@@ -60,36 +76,26 @@ class Client:
         rows_per_call: int | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
-        self._connection = Connection(address, tls, token, max_message_bytes)
+        connection = Connection(address, tls, token, max_message_bytes)
         self._plans = Plans(max_message_bytes, rows_per_call)
-        self._timeout = timeout
-        self._max_in_flight = max_in_flight
-        self._channel = self._open(health_checked=True)
-        self._methods: dict[str, Any] = {
-            method.path: self._channel.unary_unary(method.path) for method in METHODS
-        }
+        self._transport = Transport(connection, Manners(timeout, max_in_flight))
 
     def models(self) -> Models:
         """The models that the server holds, those that it refused included."""
-        return self._drive(self._plans.list_models())
+        return self._transport.run(self._plans.list_models())
 
     def model(self, model: str = "", version: str = "") -> Model:
-        """Describes one model: shapes, value ranges, provenance, limits.
-
-        Args:
-            model: its name; empty for the server's default.
-            version: a decimal integer; empty for the newest that is ready.
-        """
-        return self._drive(self._plans.model(Address(model, version)))
+        """Describes one model: shapes, value ranges, provenance, limits."""
+        return self._transport.run(self._plans.model(Address(model, version)))
 
     def encode(
         self,
         images: ArrayLike,
         *,
-        model: str = "",
-        version: str = "",
         draw: bool = False,
         seed: int | None = None,
+        model: str = "",
+        version: str = "",
         progress: Progress | None = None,
     ) -> Encoding:
         """Encodes images to the mean and log-variance of their approximate posterior q(z|x).
@@ -97,11 +103,7 @@ class Client:
         Args:
             images: `[n, channels, height, width]`, uint8 in 0..255 or floating in [0, 1]; of a
                 model with one channel also `[n, height, width]`.
-            model: see `model`.
-            version: see `model`.
-            draw: also draw one latent an image from its posterior.
-            seed: the seed of the draw (giving one asks for it); chosen and returned if None.
-            progress: called with the images done and those in all, after each call.
+            draw: also draw one latent an image from its posterior. A seed asks for it, too.
         """
         return self._run(operations.Encode(images, draw, seed), model, version, progress)
 
@@ -109,30 +111,29 @@ class Client:
         self,
         latents: ArrayLike,
         *,
+        attributes: Shifts | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
         progress: Progress | None = None,
     ) -> Decoding:
-        """Decodes latents `[n, *latent_shape]` to images: the mean of p(x|z).
+        """Decodes latents to images: the mean of p(x|z).
 
         Args:
-            latents: finite numbers.
-            model: see `model`.
-            version: see `model`.
-            image_dtype: float32 for [0, 1], or uint8 for 0..255 in a quarter of the bytes.
-            progress: called with the latents done and those in all, after each call.
+            latents: `[n, *latent_shape]`, finite.
+            attributes: directions of the model to add first, by name, each with its strength.
         """
-        return self._run(operations.Decode(latents, image_dtype), model, version, progress)
+        decode = operations.Decode(latents, attributes, image_dtype)
+        return self._run(decode, model, version, progress)
 
     def sample(
         self,
         count: int,
         *,
-        model: str = "",
-        version: str = "",
         seed: int | None = None,
         temperature: float | None = None,
+        model: str = "",
+        version: str = "",
         image_dtype: DTypeLike = np.float32,
         progress: Progress | None = None,
     ) -> Samples:
@@ -140,12 +141,7 @@ class Client:
 
         Args:
             count: how many, 1 or more.
-            model: see `model`.
-            version: see `model`.
-            seed: the same seed gives the same samples; chosen and returned if None.
             temperature: the standard deviation of the latents drawn, 1 if None.
-            image_dtype: see `decode`.
-            progress: called with the samples done and those in all, after each call.
         """
         sample = operations.Sample(count, seed, temperature, image_dtype)
         return self._run(sample, model, version, progress)
@@ -157,7 +153,7 @@ class Client:
         steps: int,
         *,
         mode: Mode = "linear",
-        ends_are: Ends | None = None,
+        ends_are: Kind | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
@@ -171,30 +167,113 @@ class Client:
             steps: points on each path, both ends included: 2 or more.
             mode: `linear` for a straight line, `spherical` for an arc of constant angular speed.
             ends_are: `latents` or `images`; told by type and shape if None.
-            model: see `model`.
-            version: see `model`.
-            image_dtype: see `decode`.
-            progress: called with the paths done and those in all, after each call.
         """
         walk = operations.Interpolate(starts, ends, Walk(steps, mode, ends_are), image_dtype)
         return self._run(walk, model, version, progress)
+
+    def reconstruct(
+        self,
+        images: ArrayLike,
+        *,
+        draw: bool = False,
+        seed: int | None = None,
+        attributes: Shifts | None = None,
+        model: str = "",
+        version: str = "",
+        image_dtype: DTypeLike = np.float32,
+        progress: Progress | None = None,
+    ) -> Reconstruction:
+        """Encodes images and decodes them again, with the reconstruction error and KL of each.
+
+        Args:
+            images: as for `encode`.
+            draw: decode a draw from each posterior, and not its mean. A seed asks for it, too.
+            attributes: as for `decode`, to change something of the images.
+        """
+        reconstruct = operations.Reconstruct(images, draw, seed, attributes, image_dtype)
+        return self._run(reconstruct, model, version, progress)
+
+    def traverse(
+        self,
+        bases: ArrayLike | None = None,
+        *,
+        axes: Sequence[Axis] = (),
+        start: float = -3.0,
+        stop: float = 3.0,
+        steps: int = 11,
+        bases_are: Kind | None = None,
+        model: str = "",
+        version: str = "",
+        image_dtype: DTypeLike = np.float32,
+        progress: Progress | None = None,
+    ) -> Traversal:
+        """Decodes lines of latents through base points, each along one coordinate or attribute.
+
+        Args:
+            bases: latents `[n, *latent_shape]` or images; the prior's mean alone if None.
+            axes: coordinates by number, which take the values, and attributes by name, which are
+                added times the values; every coordinate if empty.
+            start: the first value on each line.
+            stop: the last one.
+            steps: values on each line, both ends included: 2 or more.
+            bases_are: `latents` or `images`; told by type and shape if None.
+        """
+        scan = Scan(axes, start, stop, steps, bases_are)
+        return self._run(operations.Traverse(bases, scan, image_dtype), model, version, progress)
+
+    def inpaint(
+        self,
+        images: ArrayLike,
+        masks: ArrayLike,
+        *,
+        iterations: int = 100,
+        average: int = 1,
+        seed: int | None = None,
+        model: str = "",
+        version: str = "",
+        image_dtype: DTypeLike = np.float32,
+        progress: Progress | None = None,
+    ) -> Inpainting:
+        """Fills the missing pixels of images by the Markov chain of Rezende et al. (2014).
+
+        Args:
+            images: as for `encode`; what the missing pixels hold is not looked at.
+            masks: true where a pixel is missing: like the images, or one `[height, width]` for all.
+            iterations: steps of the chain, all images together.
+            average: how many of the last iterations the missing pixels are averaged over.
+        """
+        chain = Chain(iterations, average, seed)
+        inpaint = operations.Inpaint(images, masks, chain, image_dtype)
+        return self._run(inpaint, model, version, progress)
+
+    def score(
+        self,
+        images: ArrayLike,
+        *,
+        samples: int = 64,
+        seed: int | None = None,
+        model: str = "",
+        version: str = "",
+        progress: Progress | None = None,
+    ) -> Scores:
+        """Estimates log p(x) of images by its importance-weighted lower bound (Burda et al. 2016).
+
+        Args:
+            images: as for `encode`.
+            samples: importance samples an image; more make the bound tighter.
+        """
+        return self._run(operations.Score(images, samples, seed), model, version, progress)
 
     def health(self, service: str = "") -> Health:
         """What the server says of itself, or of a service such as `latens.v1.LatentService`.
 
         Asked on a connection of its own, which a server that drains still answers.
         """
-        with self._open(health_checked=False) as channel:
-            check: Any = channel.unary_unary(health.CHECK_PATH)
-            try:
-                payload = check(health.request(service), **self._call_options())
-            except grpc.RpcError as error:
-                raise health.failure(error, service) from None
-        return health.answer(payload)
+        return self._transport.check(service)
 
     def close(self) -> None:
         """Closes the connection; calls under way fail with CallCancelledError."""
-        self._channel.close()
+        self._transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -207,54 +286,7 @@ class Client:
     ) -> None:
         self.close()
 
-    def _open(self, *, health_checked: bool) -> grpc.Channel:
-        target = self._connection.target()
-        options = self._connection.options(health_checked=health_checked)
-        if self._connection.tls is None:
-            return grpc.insecure_channel(target, options)
-        return grpc.secure_channel(target, self._connection.tls.credentials(), options)
-
-    def _call_options(self) -> dict[str, Any]:
-        return {"timeout": self._timeout, "metadata": self._connection.metadata()}
-
     def _run(
         self, operation: Operation[T], model: str, version: str, progress: Progress | None
     ) -> T:
-        return self._drive(self._plans.run(operation, Address(model, version), progress))
-
-    def _drive(self, plan: Plan[T]) -> T:
-        """Performs a plan's exchanges, and throws what fails into it."""
-        try:
-            exchange = next(plan)
-            while True:
-                try:
-                    self._perform(exchange)
-                except LatensError as error:
-                    exchange = plan.throw(error)
-                else:
-                    exchange = next(plan)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-    def _perform(self, exchange: Exchange) -> None:
-        calls = iter(exchange.calls)
-        pending: deque[tuple[Any, Any]] = deque()
-        try:
-            while True:
-                while len(pending) < self._max_in_flight and (call := next(calls, None)):
-                    payload = call.payload(self._connection.max_message_bytes)
-                    start = self._methods[call.method.path].future
-                    pending.append((call, start(payload, **self._call_options())))
-                if not pending:
-                    return
-                call, handle = pending[0]
-                exchange.take(call.answer(handle.result()))
-                pending.popleft()
-        except grpc.FutureCancelledError:
-            raise CallCancelledError("the client was closed during the call") from None
-        except grpc.RpcError as error:
-            raise from_call(error) from None
-        finally:
-            for _, handle in pending:
-                handle.cancel()
+        return self._transport.run(self._plans.run(operation, Address(model, version), progress))

@@ -40,7 +40,14 @@ SAMPLE = Method("Sample", pb.SampleResponse)
 INTERPOLATE = Method("Interpolate", pb.InterpolateResponse)
 GET_MODEL = Method("GetModel", pb.GetModelResponse)
 LIST_MODELS = Method("ListModels", pb.ListModelsResponse)
-METHODS = (ENCODE, DECODE, SAMPLE, INTERPOLATE, GET_MODEL, LIST_MODELS)
+RECONSTRUCT = Method("Reconstruct", pb.ReconstructResponse)
+TRAVERSE = Method("Traverse", pb.TraverseResponse)
+INPAINT = Method("Inpaint", pb.InpaintResponse)
+SCORE = Method("Score", pb.ScoreResponse)
+METHODS = (
+    *(ENCODE, DECODE, SAMPLE, INTERPOLATE, GET_MODEL, LIST_MODELS),
+    *(RECONSTRUCT, TRAVERSE, INPAINT, SCORE),
+)
 
 
 @dataclass(frozen=True)

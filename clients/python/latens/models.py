@@ -18,6 +18,8 @@ class Limits:
     """Rows (images or latents, in or out) a call. For Interpolate: paths times steps."""
     max_message_bytes: int
     """Bytes of one message, request or response."""
+    max_row_passes: int = 0
+    """Images times iterations of Inpaint, or times samples of Score; 0 when not stated."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class Model:
     """One a coordinate, in C order of the latent shape; empty when not known."""
     metrics: Mapping[str, float]
     """Test-set figures of the training run by name, nats an image."""
+    attributes: Mapping[str, tuple[float, ...]]
+    """Directions by name, one value a coordinate: added to a latent, the image gets more so."""
+    sigma: float
+    """Standard deviation of a pixel given the latent, for `GAUSSIAN`; 0 for another likelihood."""
 
     @property
     def latent_size(self) -> int:
@@ -99,13 +105,19 @@ def from_message(message: pb.Model) -> Model:
         encoder_sha256=message.encoder_sha256,
         decoder_sha256=message.decoder_sha256,
         parameter_count=message.parameter_count,
-        limits=Limits(message.limits.max_rows, message.limits.max_message_bytes),
+        limits=Limits(
+            message.limits.max_rows,
+            message.limits.max_message_bytes,
+            message.limits.max_row_passes,
+        ),
         noise_generator=message.noise_generator,
         provider=message.provider,
         latent_units=tuple(
             LatentUnit(unit.kl, unit.mean, unit.std) for unit in message.latent_units
         ),
         metrics=dict(message.metrics),
+        attributes={entry.name: tuple(entry.direction) for entry in message.attributes},
+        sigma=message.sigma,
     )
 
 

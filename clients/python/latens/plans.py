@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 from latens import exchange, models
 from latens.chunks import Address, Pace, Progress, send
 from latens.errors import ModelNotFoundError, ResponseError, TooLargeError
 from latens.exchange import Call, Plan, ask
-from latens.models import Limits, Model
-from latens.operations import Operation
+from latens.models import Model
+from latens.operations.operation import Operation
 from latens.results import Models
 from latens.v1 import latens_pb2 as pb
 
@@ -72,7 +73,7 @@ class Plans:
         progress: Progress | None,
     ) -> Plan[ResultT]:
         largest = min(model.limits.max_message_bytes, self._max_message_bytes)
-        limits = Limits(model.limits.max_rows, largest)
+        limits = replace(model.limits, max_message_bytes=largest)
         pace = Pace(limits, self._rows_per_call, progress)
         done = yield from send(operation.work(model), address, pace)
         return operation.result(done)

@@ -40,6 +40,66 @@ class Decoding:
     """The image of each latent: the mean of p(x|z)."""
 
     images: Images
+    latents: Floats | None
+    """What was decoded, `[n, *latent_shape]`, when attributes were added; else None."""
+    version: str
+    """The version of the model that answered."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """Images encoded and decoded again, and what was lost."""
+
+    images: Images
+    latents: Floats
+    """What was decoded, `[n, *latent_shape]`."""
+    reconstruction: Floats
+    """-log p(x|z) at the latent decoded, `[n]`, nats."""
+    kl: Floats | None
+    """KL(q(z|x) || p(z)), `[n]`, nats; None for a plain autoencoder."""
+    seed: int | None
+    """The seed of the draws; None when the means were decoded."""
+    version: str
+    """The version of the model that answered."""
+
+
+@dataclass(frozen=True, eq=False)
+class Traversal:
+    """The images along lines through base points, one line an axis."""
+
+    images: Images
+    """`[n, axes, steps, channels, height, width]`."""
+    latents: Floats
+    """`[n, axes, steps, *latent_shape]`."""
+    axes: tuple[int | str, ...]
+    """What was followed: coordinates by number, attributes by name."""
+    version: str
+    """The version of the model that answered."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inpainting:
+    """Images with their missing pixels filled."""
+
+    images: Images
+    latents: Floats
+    """The last latents of the chains, `[n, *latent_shape]`."""
+    seed: int
+    """The seed of the chains."""
+    version: str
+    """The version of the model that answered."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """How probable the model finds images; the lower, the stranger."""
+
+    bound: Floats
+    """The importance-weighted lower bound of log p(x), `[n]`, nats."""
+    standard_error: Floats | None
+    """The standard error of each bound, `[n]`, nats; None for one sample."""
+    seed: int
+    """The seed of the samples."""
     version: str
     """The version of the model that answered."""
 
