@@ -36,6 +36,7 @@ STATUS_CODES: Final[dict[type[errors.LatensError], grpc.StatusCode]] = {
     errors.EngineFailedError: grpc.StatusCode.INTERNAL,
 }
 
+# Bytes of UTF-8.
 _LONGEST_MESSAGE = 512
 _LONGEST_DESCRIPTION = 160
 _LONGEST_FIELD = 64
@@ -108,4 +109,8 @@ def _packed(detail: Message) -> any_pb2.Any:
 
 
 def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    """At most so many bytes of UTF-8, and a sign that there was more."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= longest:
+        return encoded.decode()
+    return encoded[: longest - 3].decode("utf-8", "ignore") + "…"
