@@ -134,6 +134,18 @@ def fitted(picture: Image.Image, mode: str, size: tuple[int, int]) -> Image.Imag
     return ImageOps.pad(picture, size, Image.Resampling.LANCZOS, color=tuple(corner))
 
 
+def read_mask(path: Path, model: Model) -> NDArray[np.bool_]:
+    """The mask in a picture, `[height, width]`: true where it is lighter than middle grey.
+
+    Raises:
+        CommandError: it cannot be read.
+    """
+    _, height, width = model.image_shape
+    picture = fitted(_open(path), "L", (width, height))
+    missing: NDArray[np.bool_] = np.asarray(picture) > 127
+    return missing
+
+
 def _note_fitting(paths: Sequence[Path], model: Model) -> None:
     channels, height, width = model.image_shape
     changed = [

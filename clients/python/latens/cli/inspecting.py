@@ -75,6 +75,8 @@ def _describe(model: Model) -> None:
         "encoder": f"sha256 {model.encoder_sha256}",
         "decoder": f"sha256 {model.decoder_sha256}",
     }
+    if model.attributes:
+        shown["attributes"] = ", ".join(sorted(model.attributes))
     for name, value in sorted(model.metrics.items()):
         shown[f"test {name}"] = f"{value:.2f} nats an image"
     console.print_table("", ("", ""), list(shown.items()))

@@ -13,6 +13,7 @@ from latens.cli import console, inputs, outputs, sheets
 from latens.cli.failures import bad_data
 from latens.cli.options import (
     AddressOption,
+    AttributesOption,
     ColumnsOption,
     InvertOption,
     JsonOption,
@@ -21,6 +22,7 @@ from latens.cli.options import (
     SeedOption,
     connect,
     named,
+    strengths,
 )
 from latens.results import Encoding
 
@@ -99,6 +101,7 @@ def decode(
         list[str] | None,
         typer.Option(help="A latent by its coordinates, as 0.5,-1; may be repeated."),
     ] = None,
+    attribute: AttributesOption = None,
     columns: ColumnsOption = None,
     scale: ScaleOption = None,
     model: ModelOption = "",
@@ -114,15 +117,26 @@ def decode(
     target = outputs.output(output, (*outputs.PICTURES, *outputs.ARRAYS, outputs.FOLDER))
     if (latents is None) == (not at):
         raise typer.BadParameter("expected either a file of latents or --at")
+    shifts = strengths(attribute)
     given = inputs.read_latents(latents) if latents else None
     points = [_coordinates(text) for text in at or ()]
     with connect(context, address) as client, console.progress("decode") as progress:
         if given is None:
             given = _stacked(points, client.model(**named(model)).latent_shape)
         done = client.decode(
-            given, image_dtype=target.image_dtype, progress=progress, **named(model)
+            given,
+            attributes=shifts,
+            image_dtype=target.image_dtype,
+            progress=progress,
+            **named(model),
         )
-    outputs.write_images(target, done.images, {"latents": given}, columns=columns, scale=scale)
+    outputs.write_images(
+        target,
+        done.images,
+        {"latents": given if done.latents is None else done.latents},
+        columns=columns,
+        scale=scale,
+    )
     facts = {"count": len(done.images), "version": done.version}
     console.report(target.path, facts, as_json=as_json)
 
@@ -150,9 +164,10 @@ def reconstruct(
         typer.Option(
             "--output",
             "-o",
-            help=".png (each image above its reconstruction), .npy, .npz, folder/.",
+            help=".png (each image above its reconstruction), .npy, .npz, or a folder/.",
         ),
     ],
+    attribute: AttributesOption = None,
     columns: ColumnsOption = None,
     scale: ScaleOption = None,
     invert: InvertOption = False,
@@ -162,25 +177,33 @@ def reconstruct(
 ) -> None:
     """Encodes images and decodes the means again, to see what the model keeps of them.
 
+    Tells the mean reconstruction error, -log p(x|z), and KL divergence of an image, in nats.
+
     Examples:
       latens reconstruct digits/ -o compared.png
+      latens reconstruct a.png --attribute bold=2 -o bolder.png
     """
     target = outputs.output(output, (*outputs.PICTURES, *outputs.ARRAYS, outputs.FOLDER))
+    shifts = strengths(attribute)
     files = inputs.files_of(images)
     with connect(context, address) as client, console.progress("reconstruct") as progress:
         pixels = inputs.read_images(files, client.model(**named(model)), invert=invert)
-        encoded = client.encode(pixels, progress=progress, **named(model))
-        decoded = client.decode(
-            encoded.mean, image_dtype=target.image_dtype, progress=progress, **named(model)
+        done = client.reconstruct(
+            pixels,
+            attributes=shifts,
+            image_dtype=target.image_dtype,
+            progress=progress,
+            **named(model),
         )
-    shown = decoded.images
+    shown = done.images
     if target.kind == ".png":
-        shown, columns = sheets.beside(
-            sheets.as_bytes(pixels), sheets.as_bytes(decoded.images), columns
-        )
-    arrays = {"originals": pixels, "latents": encoded.mean}
+        shown, columns = sheets.beside(sheets.as_bytes(pixels), sheets.as_bytes(shown), columns)
+    figures = {"reconstruction": done.reconstruction, "kl": done.kl}
+    known = {name: figure for name, figure in figures.items() if figure is not None}
+    arrays = {"originals": pixels, "latents": done.latents, **known}
     outputs.write_images(target, shown, arrays, columns=columns, scale=scale)
-    facts = {"count": len(pixels), "version": decoded.version}
+    means = {name: round(float(figure.mean()), 3) for name, figure in known.items()}
+    facts = {"count": len(pixels), "version": done.version, **means}
     console.report(target.path, facts, as_json=as_json)
 
 

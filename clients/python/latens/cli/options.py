@@ -65,6 +65,15 @@ InvertOption = Annotated[
     ),
 ]
 
+AttributesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attribute",
+        metavar="NAME=STRENGTH",
+        help="An attribute of the model's to add, as bold=1.5; may be repeated.",
+    ),
+]
+
 
 @dataclass(frozen=True)
 class Session:
@@ -117,6 +126,22 @@ def named(model: str) -> Named:
     """`NAME[/VERSION]` as the client's arguments."""
     name, _, version = model.partition("/")
     return {"model": name, "version": version}
+
+
+def strengths(attributes: list[str] | None) -> dict[str, float]:
+    """`NAME=STRENGTH` as the client's argument.
+
+    Raises:
+        typer.BadParameter: something else.
+    """
+    found: dict[str, float] = {}
+    for text in attributes or ():
+        name, _, strength = text.partition("=")
+        try:
+            found[name] = float(strength)
+        except ValueError as error:
+            raise typer.BadParameter(f"--attribute: {text!r} is not NAME=STRENGTH") from error
+    return found
 
 
 def token_from(text: str | None, path: Path | None) -> str | None:

@@ -22,7 +22,6 @@ from latens.cli.options import (
     connect,
     named,
 )
-from latens.client import Client
 from latens.models import Model
 from latens.results import Paths
 
@@ -257,7 +256,11 @@ def traverse(
         str | None,
         typer.Option(help="The coordinates, as 0,3,5. [default: the 16 most active]"),
     ] = None,
-    steps: Annotated[int, typer.Option(min=2, max=1000, help="Images a coordinate.")] = 11,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Follow an attribute of the model's; may be repeated."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=2, max=1000, help="Images a line.")] = 11,
     reach: Annotated[float, typer.Option("--range", min=0, help="From minus to plus this.")] = 3.0,
     invert: InvertOption = False,
     scale: ScaleOption = None,
@@ -270,35 +273,30 @@ def traverse(
     Examples:
       latens traverse --model mnist -o traversal.png
       latens traverse --image seven.png --coordinates 0,3 -o seven.png
+      latens traverse --image a.png --attribute bold --attribute slant -o styles.png
     """
     target = outputs.output(output, _SHEET_KINDS)
-    chosen = _indices(coordinates) if coordinates else None
+    chosen = _indices(coordinates) if coordinates else []
+    files = inputs.files_of([image]) if image else []
     with connect(context, address) as client, console.progress("traverse") as progress:
         known = client.model(**named(model))
-        indices = chosen or list(known.coordinates_by_activity()[:16])
-        _check_indices(indices, known)
-        start = _start(client, image, known, model, invert)
-        points = np.tile(start.reshape(-1), (len(indices), steps, 1))
-        for line, index in zip(points, indices, strict=True):
-            line[:, index] = np.linspace(-reach, reach, steps)
-        latents = points.reshape(-1, *known.latent_shape)
-        done = client.decode(
-            latents, image_dtype=target.image_dtype, progress=progress, **named(model)
+        axes: list[int | str] = [*chosen, *(attribute or ())]
+        _check_indices(chosen, known)
+        done = client.traverse(
+            inputs.read_images(files, known, invert=invert)[:1] if files else None,
+            axes=axes or known.coordinates_by_activity()[:16],
+            start=-reach,
+            stop=reach,
+            steps=steps,
+            bases_are="images",
+            image_dtype=target.image_dtype,
+            progress=progress,
+            **named(model),
         )
-    outputs.write_images(target, done.images, {"latents": latents}, columns=steps, scale=scale)
-    facts = {"coordinates": indices, "version": done.version}
+    images = done.images.reshape(-1, *known.image_shape)
+    outputs.write_images(target, images, {"latents": done.latents}, columns=steps, scale=scale)
+    facts = {"axes": list(done.axes), "version": done.version}
     console.report(target.path, facts, as_json=as_json)
-
-
-def _start(
-    client: Client, image: Path | None, known: Model, model: str, invert: bool
-) -> NDArray[np.float32]:
-    """The latent that a traversal leaves from."""
-    if image is None:
-        return np.zeros(known.latent_shape, np.float32)
-    pixels = inputs.read_images(inputs.files_of([image]), known, invert=invert)
-    mean: NDArray[np.float32] = client.encode(pixels[:1], **named(model)).mean[0]
-    return mean
 
 
 COMMANDS = (sample, interpolate, grid, traverse)
