@@ -1,0 +1,83 @@
+"""Processes under measurement: where they run, and the CPU time that they take."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_DOWN_SECONDS = 15
+
+
+def cores() -> tuple[set[int], set[int]]:
+    """The cores for the server and for the load: the first one, and another one where there is."""
+    available = sorted(os.sched_getaffinity(0))
+    return {available[0]}, {available[-1]}
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process, of its children that live, and of those that ended."""
+    total = 0.0
+    for member in _tree(pid):
+        with suppress(OSError):
+            fields = Path(f"/proc/{member}/stat").read_text().rsplit(")", 1)[1].split()
+            total += sum(int(field) for field in fields[11:15]) / _TICKS
+    return total
+
+
+def _tree(pid: int) -> Iterator[int]:
+    yield pid
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from _tree(int(child))
+
+
+@contextmanager
+def running(
+    command: Sequence[str], log: Path, *, core: set[int], environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server process on `core`, its output in `log`; ended, with its children, at the end."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
+            start_new_session=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, core),
+        )
+        try:
+            yield process
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_DOWN_SECONDS)
+            return
+
+
+def wait_for(process: subprocess.Popen[bytes], log: Path, text: str, seconds: float = 90) -> str:
+    """The first line of the log with `text` in it.
+
+    Raises:
+        RuntimeError: the process ended, or the time did; the log's end is in the message.
+    """
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit and process.poll() is None:
+        for line in log.read_text(errors="replace").splitlines():
+            if text in line:
+                return line
+        time.sleep(0.05)
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    raise RuntimeError(f"no {text!r} from the server:\n{tail}")
