@@ -42,7 +42,7 @@ class AttributesSettings(CommandSettings):
     ] = "0"
     reach: Annotated[
         float, Field(gt=0, le=100, description="largest multiple of a vector in the pictures")
-    ] = 2.0
+    ] = 2.4
     data_dir: Annotated[Path | None, Field(description="where the run's data set lies now")] = None
     json_lines: Annotated[bool, Field(description="print the vectors as JSON")] = False
 

@@ -25,7 +25,7 @@ def draw_scales(
     vectors: Mapping[str, Sequence[float]],
     name: str,
     path: Path,
-    reach: float = 2.0,
+    reach: float = 2.4,
 ) -> Path:
     """One vector a row: the code `start` [L] plus -`reach` to `reach` times the vector."""
     steps = np.linspace(-reach, reach, _STEPS)
@@ -49,16 +49,16 @@ def draw_weight_and_slant(
     vectors: Mapping[str, Sequence[float]],
     name: str,
     path: Path,
-    reach: float = 2.0,
+    reach: float = 2.4,
 ) -> Path:
     """A font from hairline to black across, and from upright to italic down.
 
-    To the left the `light` vector is added, to the right `bold`, and downwards `italic`: weight is
-    no straight line in the latent space, and the two halves meet at the font itself.
+    The weight's direction is half of `bold` minus `light`, so it leads from the mean of the light
+    fonts to that of the bold ones, straight past the regular ones.
     """
     light, bold, italic = (np.asarray(vectors[part]) for part in WEIGHT_AND_SLANT)
     steps, rows = np.linspace(-reach, reach, _STEPS), np.linspace(0, reach, _ROWS)
-    weights = np.maximum(-steps, 0)[:, None] * light + np.maximum(steps, 0)[:, None] * bold
+    weights = steps[:, None] * (bold - light) / 2
     latents = start + rows[:, None, None] * italic + weights
     pixels = tiles.to_pixels(subject.decode(latents.reshape(-1, subject.size)))
     pixels = tiles.scaled(pixels, _TILE)
@@ -69,8 +69,8 @@ def draw_weight_and_slant(
     height, width = (side + _GAP for side in pixels.shape[1:3])
     _number(axes.set_xticks, steps, width)
     _number(axes.set_yticks, rows, height)
-    axes.set_xlabel("multiple of light to the left, of bold to the right")
-    axes.set_ylabel("multiple of italic")
+    axes.set_xlabel("weight: multiple of (bold - light) / 2")
+    axes.set_ylabel("slant: multiple of italic")
     return canvas.save(figure, path)
 
 

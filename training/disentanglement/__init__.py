@@ -1,0 +1,1 @@
+"""How well the coordinates of a latent space follow the factors that made the images."""
