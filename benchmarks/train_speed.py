@@ -1,0 +1,131 @@
+"""Training speed beside its peers: the same network, batch and images, in turn, in one run.
+
+    python benchmarks/train_speed.py                        # every arm that can run here
+    python benchmarks/train_speed.py --arms latens,example  # some of them
+
+Each arm is a process of its own that trains the article's VAE (784-400-20-400-784, batch 128,
+Adam 1e-3) on MNIST whenever it is its turn; turns go round, so that a busy moment of the machine
+meets every arm. The arms are in `train_speed_arms.py`. The peer pythae 0.1.2 runs in an
+environment of its own, made under --peers at the first use; it borrows this environment's torch,
+so that both run the same build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import site
+import statistics
+import subprocess
+import sys
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ARMS = {
+    "latens": "latens-train",
+    "latens-bfloat16": "latens-train --precision bfloat16",
+    "latens-compile": "latens-train --compile default",
+    "example": "pytorch/examples vae (DataLoader, probabilities, .item() each step)",
+    "pythae": "pythae 0.1.2, in-memory data set",
+    "bound": "the matrix products alone, float32",
+}
+PYTHAE = "pythae==0.1.2"
+
+
+@dataclass
+class Arm:
+    """A running process that trains on request."""
+
+    name: str
+    process: subprocess.Popen[str]
+
+    def turn(self) -> float:
+        """Trains on the agreed number of images; images a second."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return float(self.answer())
+
+    def answer(self) -> str:
+        """The next line that the arm says about itself."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("arm: "):
+                return line.removeprefix("arm: ").strip()
+        raise SystemExit(f"{self.name} ended: see above")
+
+
+def main() -> None:
+    options = parse()
+    arms = [start(name, options) for name in options.arms.split(",")]
+    try:
+        for arm in arms:
+            arm.answer()
+        turns: dict[str, list[float]] = {arm.name: [] for arm in arms}
+        for number in range(options.rounds):
+            for arm in arms:
+                turns[arm.name].append(arm.turn())
+                print(f"round {number + 1}: {arm.name} {turns[arm.name][-1]:,.0f}", file=sys.stderr)
+    finally:
+        for arm in arms:
+            arm.process.terminate()
+            arm.process.wait()
+    print(json.dumps(turns) if options.json else table(turns))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--arms", default=",".join(ARMS), help="comma-separated: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each arm (%(default)s)")
+    parser.add_argument("--images", type=int, default=20_000, help="a turn (%(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="of torch (%(default)s)")
+    parser.add_argument("--peers", type=Path, default=Path("build/peers"), help="their environment")
+    parser.add_argument("--json", action="store_true", help="all turns as JSON")
+    return parser.parse_args()
+
+
+def start(name: str, options: argparse.Namespace) -> Arm:
+    python = peer_python(options.peers) if name == "pythae" else Path(sys.executable)
+    arguments = [name, str(options.images), str(options.threads)]
+    process = subprocess.Popen(
+        [str(python), str(HERE / "train_speed_arms.py"), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Idle workers of one arm must not spin while another has its turn.
+        env=os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_WAIT_POLICY": "PASSIVE"},
+    )
+    return Arm(name, process)
+
+
+def peer_python(folder: Path) -> Path:
+    """The interpreter of pythae's environment, made if it is not there."""
+    python = folder / "pythae" / "bin" / "python"
+    if not python.exists():
+        venv.create(folder / "pythae", with_pip=True)
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        packages = folder / "pythae" / "lib" / version / "site-packages"
+        (packages / "zz_torch.pth").write_text(site.getsitepackages()[0] + "\n")
+        subprocess.run([python, "-m", "pip", "install", "--quiet", PYTHAE], check=True)
+    return python
+
+
+def table(turns: dict[str, list[float]]) -> str:
+    """Best and median turn of each arm, and ratios of the bests."""
+    best = {name: max(values) for name, values in turns.items()}
+    lines = ["| arm | best images/s | median | s an epoch |", "|---|---|---|---|"]
+    for name, values in turns.items():
+        middle, epoch = statistics.median(values), 60_000 / best[name]
+        lines.append(f"| {ARMS[name]} | {best[name]:,.0f} | {middle:,.0f} | {epoch:.2f} |")
+    if "latens" in best:
+        peers = [name for name in ("example", "pythae", "bound") if name in best]
+        ratios = [f"{best['latens'] / best[peer]:.2f} x {peer}" for peer in peers]
+        lines.append(f"\nlatens-train is {', '.join(ratios)}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
