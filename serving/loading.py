@@ -28,8 +28,8 @@ from serving.engine import (
     Engine,
     EngineError,
     EngineSettings,
-    OnnxEngine,
 )
+from serving.engine_choice import open_engine
 from serving.errors import BundleRefusedError, EngineFailedError, OutOfDeviceMemoryError
 from serving.model import CallLimits, LoadedModel
 from serving.statistics import GraphStatistics
@@ -85,8 +85,8 @@ def load(directory: Path, options: LoadOptions, observer: ModelObserver) -> Load
 def _load(directory: Path, options: LoadOptions, observer: ModelObserver) -> LoadedModel:
     manifest = read_manifest(directory)
     probe = read_probe(verified_bytes(directory, manifest.probe), manifest.contract)
-    encoder = OnnxEngine(verified_bytes(directory, manifest.encoder), options.engine)
-    decoder = OnnxEngine(verified_bytes(directory, manifest.decoder), options.engine)
+    encoder = open_engine(verified_bytes(directory, manifest.encoder), options.engine)
+    decoder = open_engine(verified_bytes(directory, manifest.decoder), options.engine)
     _check_signature(manifest, encoder, decoder)
     check_probe(probe, encoder, decoder, manifest.contract.tolerance)
     limits = CallLimits.for_contract(
