@@ -11,8 +11,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from latens.oip import open_inference_pb2 as oip
 from latens.oip import open_inference_pb2_grpc
-
-from tests.server_process import Server
+from server_process import Server
 
 IMAGES = np.full((2, 1, 28, 28), 0.5, np.float32)
 Change = Callable[[oip.ModelInferRequest], Any]

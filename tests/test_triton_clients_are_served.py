@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from tests.environments import environment
-from tests.server_process import Server
+from environments import environment
+from server_process import Server
 
 CALLS = Path(__file__).parent / "interop" / "triton_calls.py"
 

@@ -75,7 +75,7 @@ def _noise(
 async def _log_weights(
     images: Floats, posterior: PosteriorRows, noise: Floats, model: LoadedModel, call: CallContext
 ) -> NDArray[np.float64]:
-    """The logarithm of p(x, z) / q(z|x) of some images `[n]` and all their samples: `[n, k]`, nats."""
+    """The logarithm of p(x, z) / q(z|x), `[n, k]` nats, of some images and all their samples."""
     assert posterior.log_var is not None
     mean, log_var = (
         part.reshape(len(images), 1, -1) for part in (posterior.mean, posterior.log_var)
