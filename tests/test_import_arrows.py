@@ -33,7 +33,12 @@ PURE_MAY = {"numpy", "pydantic"}
 # The parts of our own packages that another one may see; the rest stays inside.
 DOORS = {
     ("serving", "latens"): ("latens.v1", "latens.oip", "latens.tensors"),
-    ("export", "training"): ("training.checkpoint", "training.models"),
+    ("export", "training"): (
+        "training.checkpoint",
+        "training.datasets",
+        "training.errors",
+        "training.models",
+    ),
     ("export", "serving"): ("serving.atlas", "serving.bundle"),
 }
 
