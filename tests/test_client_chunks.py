@@ -111,6 +111,25 @@ def test_no_message_exceeds_the_bytes_that_the_server_or_the_client_allows() -> 
     assert [rows for _, rows in server.calls] == [0, 100, 100, 50]
 
 
+def test_no_call_sends_more_rows_through_the_graphs_than_it_may() -> None:
+    rows: list[int] = []
+
+    def answer(call: Call) -> bytes:
+        if call.method.name == "GetModel":
+            known = description(1000)
+            known.model.limits.max_row_passes = 1000
+            return known.SerializeToString()
+        rows.append(len(call.arrays["images"]))
+        bound = np.zeros(rows[-1], np.float32)
+        return wire.serialize(pb.ScoreResponse(version="4"), {"bound": bound})
+
+    images = np.zeros((9, 1, 2, 1), np.float32)
+    for samples, expected in ((250, [4, 4, 1]), (3000, [1] * 9), (100, [9])):
+        rows.clear()
+        drive(Plans(2**20, None).run(operations.Score(images, samples, 0), Address(), None), answer)
+        assert rows == expected
+
+
 def test_the_callers_own_bound_applies_below_the_servers() -> None:
     server = Decoder(max_rows=100)
     decode(Plans(2**20, 40), server, np.zeros((100, 2), np.float32))

@@ -177,6 +177,44 @@ def test_a_traversal_scans_one_coordinate_a_line(run: Run) -> None:
         assert np.count_nonzero(lines["latents"]) == 4
 
 
+def test_a_reconstruction_tells_what_was_lost_in_nats(run: Run) -> None:
+    ok(run("sample", "-n", 2, "-o", "digits/"))
+    facts = json.loads(ok(run("reconstruct", "digits", "-o", "pairs.png", "--json")).out)
+    assert facts["count"] == 2
+    assert facts["reconstruction"] > facts["kl"] > 0
+
+
+def test_images_are_scored_and_the_strange_ones_shown(run: Run) -> None:
+    ok(run("sample", "-n", 2, "-o", "images/", "--seed", 1))
+    noise = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
+    Image.fromarray(noise).save("images/noise.png")
+    scored = json.loads(ok(run("score", "images", "--json", "--seed", 1)).out)["images"]
+    worst = min(scored, key=lambda row: row["bound"])
+    assert worst["image"] == "images/noise.png"
+    few = ok(run("score", "images", "--below", worst["bound"] + 1, "--seed", 1)).out
+    assert [line.split()[0] for line in few.splitlines()[1:]] == ["images/noise.png"]
+    ok(run("score", "images", "-o", "scores.npz"))
+    with np.load("scores.npz") as scores:
+        assert {scores["bound"].shape, scores["standard_error"].shape} == {(3,)}
+
+
+@pytest.mark.parametrize("missing", [["--hide", "top"], ["--mask", "hole.png"]])
+def test_what_is_missing_is_filled_in(run: Run, missing: list[str]) -> None:
+    hole = np.zeros((28, 28), np.uint8)
+    hole[:14] = 255
+    Image.fromarray(hole).save("hole.png")
+    ok(run("sample", "-n", 2, "-o", "digits/"))
+    command = ["inpaint", "digits", *missing, "--iterations", "5", "--seed", "1"]
+    ok(run(*command, "-o", "filled.npz"))
+    with np.load("filled.npz") as filled:
+        known = filled["originals"][:, :, 14:] / 255
+        np.testing.assert_allclose(filled["images"][:, :, 14:], known, atol=1e-6)
+        assert filled["images"][:, :, :14].any()
+    ok(run(*command, "-o", "filled.png"))
+    with Image.open("filled.png") as sheet:
+        assert sheet.size == (2 * (2 * 29 - 1), 2 * (2 * 29 - 1))
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "I;16"])
 def test_a_picture_of_any_size_and_kind_is_made_to_fit_and_it_says_so(run: Run, mode: str) -> None:
     picture = GREY.resize((90, 60)) if mode != "I;16" else Image.new("I;16", (90, 60), 30_000)
@@ -228,6 +266,14 @@ REFUSED = {
     "pixels out of range": (5, ["encode", "bright.npy"], "[0, 1]"),
     "a folder without pictures": (5, ["encode", "empty"], "no pictures"),
     "too few coordinates": (5, ["decode", "--at", "1", "-o", "x.png"], "2 coordinates"),
+    "no mask": (2, ["inpaint", "bad.png", "-o", "x.png"], "--mask or --hide"),
+    "a bare attribute": (
+        2,
+        ["decode", "a.npy", "--attribute", "b", "-o", "x.png"],
+        "NAME=STRENGTH",
+    ),
+    "an unknown attribute": (5, ["traverse", "--attribute", "b", "-o", "x.png"], "attribute"),
+    "a point's probability": (5, ["score", "-m", "point", "grey.png"], "point"),
     "a coordinate too far": (5, ["traverse", "--coordinates", "9", "-o", "x.png"], "0 to 1"),
 }
 
@@ -238,6 +284,7 @@ def test_what_cannot_be_done_is_said_in_a_line_with_its_exit_code(run: Run, what
     Path("empty").mkdir()
     Path("bad.png").write_bytes(b"no picture")
     Path("bad.npy").write_bytes(b"no array")
+    GREY.save("grey.png")
     np.save("pickled.npy", np.array([{}], object), allow_pickle=True)
     np.save("wide.npy", np.zeros((2, 1, 28, 29), np.float32))
     np.save("bright.npy", np.full((1, 1, 28, 28), 255, np.float32))
@@ -273,7 +320,10 @@ def test_a_write_that_fails_leaves_the_old_file(run: Run, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     "verb",
-    ["", "models", "health", "encode", "decode", "sample", "interpolate", "reconstruct", "grid"],
+    [
+        *("", "models", "health", "encode", "decode", "sample", "interpolate", "reconstruct"),
+        *("grid", "traverse", "score", "inpaint"),
+    ],
 )
 def test_help_shows_examples(run: Run, verb: str) -> None:
     out = ok(run(*filter(None, [verb, "--help"]))).out
