@@ -12,6 +12,7 @@ from serving.admin import AdminServicer
 from serving.batcher import BatchReport
 from serving.canary import Canary
 from serving.door import Door
+from serving.drift import DriftWatch
 from serving.errors import DrainingError
 from serving.frontends import FrontEnd
 from serving.health import Health
@@ -66,6 +67,7 @@ class Latens:
         self.metrics.watch(self.models)
         self._watcher = Watcher(self.models, settings.watch_seconds)
         self._canary = Canary(self.models, settings.canary_seconds, self.lost)
+        self._drift = DriftWatch(self.models, self.metrics, settings.drift_seconds)
         self.health = Health(self.metrics, self.models)
         self.door = Door(self.models)
         self.service = LatentService(self.models, self.door)
@@ -100,6 +102,7 @@ class Latens:
         await self.health.set_serving(True)
         self._watcher.start()
         self._canary.start()
+        self._drift.start()
         facts = {
             "address": f"{self.settings.host}:{self.port}",
             "http_address": f"{self.settings.host}:{self.http_port}",
@@ -124,6 +127,7 @@ class Latens:
         await self.door.wait_idle(self.settings.grace)
         await self._watcher.stop()
         await self._canary.stop()
+        await self._drift.stop()
         await self._grpc.stop(_LAST_ANSWERS_SECONDS)
         if self._admin is not None:
             await self._admin.stop(_LAST_ANSWERS_SECONDS)

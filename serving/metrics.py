@@ -27,6 +27,8 @@ disable_created_metrics()
 
 _GRAPH_LABELS = ("model", "graph")
 _FAST = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_KL_NATS = (0.5, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 60, 100, 300)
+_ERROR_NATS = (10, 25, 50, 75, 100, 125, 150, 175, 200, 250, 300, 400, 600, 1000, 3000, 10000)
 _POWERS_OF_TWO = tuple(2**power for power in range(14))
 
 
@@ -40,6 +42,7 @@ class Metrics:
         GCCollector(registry=self.registry)
         self._make_call_metrics()
         self._make_engine_metrics()
+        self._make_drift_metrics()
         self._make_model_metrics()
 
     def _make_call_metrics(self) -> None:
@@ -66,6 +69,22 @@ class Metrics:
         )
         self.failed_runs = self._counter(
             "latens_failed_runs", "Runs of an engine that failed.", _GRAPH_LABELS
+        )
+
+    def _make_drift_metrics(self) -> None:
+        self.posterior_kl = Histogram(
+            "latens_posterior_kl_nats",
+            "KL of the posterior to the prior, of a sample of the images encoded.",
+            ("model",),
+            buckets=_KL_NATS,
+            registry=self.registry,
+        )
+        self.reconstruction = Histogram(
+            "latens_reconstruction_error_nats",
+            "Negative log-likelihood of an image given its posterior's mean, of the same sample.",
+            ("model",),
+            buckets=_ERROR_NATS,
+            registry=self.registry,
         )
 
     def _make_model_metrics(self) -> None:

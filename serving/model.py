@@ -19,6 +19,7 @@ Floats = NDArray[np.float32]
 
 # What a message holds besides its arrays: names, shapes, tags. Far more than it ever is.
 _MESSAGE_OVERHEAD = 4096
+_SAMPLE_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,15 @@ class CallLimits:
 class PosteriorRows:
     """The parameters of q(z|x), `[n, *latent_shape]` each; no log_var when it is a point."""
 
+    mean: Floats
+    log_var: Floats | None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A few rows that a caller encoded, and what came of them."""
+
+    images: Floats
     mean: Floats
     log_var: Floats | None
 
@@ -79,6 +89,7 @@ class LoadedModel:
         self.atlas = atlas
         self.probe = probe
         self._close = close
+        self._sample: Encoded | None = None
         self._leases = 0
         self._retiring = False
 
@@ -86,7 +97,15 @@ class LoadedModel:
         """Images `[n, *image_shape]` in [0, 1] to the parameters of their posteriors."""
         outputs = await self.encoder.submit(images, deadline)
         _refuse_overflow(outputs, "images", "the encoder")
-        return PosteriorRows(outputs[0], outputs[1] if len(outputs) > 1 else None)
+        rows = PosteriorRows(outputs[0], outputs[1] if len(outputs) > 1 else None)
+        if self._sample is None:
+            self._sample = _first_rows(images, rows)
+        return rows
+
+    def take_sample(self) -> Encoded | None:
+        """The first rows of the first call to `encode` since this was asked before."""
+        sample, self._sample = self._sample, None
+        return sample
 
     async def decode(self, latents: Floats, deadline: float | None) -> Floats:
         """Latents `[n, *latent_shape]` to images `[n, *image_shape]` in [0, 1]."""
@@ -117,6 +136,13 @@ class LoadedModel:
             for batcher in (self.encoder, self.decoder):
                 batcher.close(lambda: DrainingError("the model was unloaded"))
             self._close()
+
+
+def _first_rows(images: Floats, rows: PosteriorRows) -> Encoded:
+    # Copies: a view would keep the whole call's arrays.
+    few = slice(_SAMPLE_ROWS)
+    log_var = None if rows.log_var is None else rows.log_var[few].copy()
+    return Encoded(images[few].copy(), rows.mean[few].copy(), log_var)
 
 
 def _refuse_overflow(outputs: tuple[Floats, ...], field: str, graph: str) -> None:

@@ -16,7 +16,7 @@ _GRAPH_LABELS = ("model", "graph")
 
 
 class ModelCollector(Collector):
-    """Readiness, description and queues of the models that a repository holds."""
+    """Readiness, description, references and queues of the models that a repository holds."""
 
     def __init__(self, models: Repository) -> None:
         self._models = models
@@ -37,6 +37,11 @@ class ModelCollector(Collector):
             "Always 1; the labels describe the version.",
             labels=("model", "version", "encoder_sha256", "precision", "provider"),
         )
+        reference = GaugeMetricFamily(
+            "latens_reference_nats",
+            "What the model's test set gave, mean an image: the KL, the reconstruction error.",
+            labels=("model", "version", "quantity"),
+        )
         fallback = 0
         for entry in self._models.entries():
             ready.add_metric((entry.name, str(entry.version)), entry.state is State.READY)
@@ -45,8 +50,13 @@ class ModelCollector(Collector):
                 facts = (digest, model.contract.precision, model.provider)
                 info.add_metric((model.name, model.version, *facts), 1)
                 fallback |= model.device_fallback
+                for quantity in ("kl", "reconstruction"):
+                    nats = model.manifest.provenance.metrics.get(quantity)
+                    if nats is not None:
+                        reference.add_metric((model.name, model.version, quantity), nats)
         yield ready
         yield info
+        yield reference
         yield GaugeMetricFamily(
             "latens_device_fallback", "1 when a GPU was wanted and the CPU is used.", value=fallback
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
@@ -16,12 +14,11 @@ _V1 = "grpc.reflection.v1.ServerReflection"
 def add_reflection(server: FrontEnd, services: tuple[str, ...]) -> None:
     """Lets clients ask the server for the descriptors of its services."""
     names = (*services, reflection.SERVICE_NAME, _V1)
-    enable: Any = reflection.enable_server_reflection  # typed for grpc's own servers alone
-    enable(names, server)
     handler = grpc.stream_stream_rpc_method_handler(
         aio.ReflectionServicer(names).ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,
         reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    generic = grpc.method_handlers_generic_handler(_V1, {"ServerReflectionInfo": handler})
-    server.add_generic_rpc_handlers((generic,))
+    for name in (reflection.SERVICE_NAME, _V1):
+        methods = {"ServerReflectionInfo": handler}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))

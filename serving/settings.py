@@ -121,6 +121,10 @@ class Settings(BaseSettings):
     grace: Seconds = 30.0
     """Seconds that calls under way have to end in, once new ones are refused."""
 
+    drift_seconds: Seconds = 1.0
+    """Seconds between measurements of KL and reconstruction error on a few rows of what is
+    encoded; 0 for none."""
+
     log_format: Literal["auto", "json", "text"] = "auto"
     """How log lines look; auto is text on a terminal and JSON elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -1,0 +1,68 @@
+"""Whether what is encoded still looks like what the model was trained on.
+
+Of a few rows a second of what callers encode, two numbers are measured: the KL of the posterior to
+the prior, and the reconstruction error of its mean. A model that meets other images than it knows
+shows both to be higher than the test set's, which the bundle carries and `latens_reference_nats`
+shows beside them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+from serving import likelihood
+from serving.errors import LatensError
+from serving.metrics import Metrics
+from serving.model import Encoded, LoadedModel
+from serving.repository import Repository, State
+
+_ANSWER_SECONDS = 5.0
+
+
+class DriftWatch:
+    """Measures a sample of what was encoded, model by model, every so often."""
+
+    def __init__(self, models: Repository, metrics: Metrics, interval: float) -> None:
+        """Makes one at rest; with an interval (seconds) of 0 it stays there."""
+        self._models = models
+        self._metrics = metrics
+        self._interval = interval
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        if self._interval:
+            self._task = asyncio.create_task(self._rounds())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _rounds(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            for entry in self._models.entries():
+                model = entry.model
+                if entry.state is State.READY and model is not None:
+                    encoded = model.take_sample()
+                    if encoded is not None:
+                        await self.measure(model, encoded)
+
+    async def measure(self, model: LoadedModel, encoded: Encoded) -> None:
+        """Adds rows to the histograms of their model."""
+        if encoded.log_var is not None:
+            for nats in likelihood.kl_to_prior(encoded.mean, encoded.log_var):
+                self._metrics.posterior_kl.labels(model.name).observe(float(nats))
+        model.hold()
+        try:
+            decoded = await model.decode(encoded.mean, time.monotonic() + _ANSWER_SECONDS)
+        except LatensError:
+            return  # the server has better to do
+        finally:
+            model.release()
+        errors = likelihood.reconstruction_error(encoded.images, decoded, model.contract)
+        for nats in errors:
+            self._metrics.reconstruction.labels(model.name).observe(float(nats))
