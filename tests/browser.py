@@ -1,0 +1,165 @@
+"""The explorer in a real browser: Chromium by Playwright, on a real server's page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+WIDE = (1280, 800)
+_PATIENCE = 30.0
+_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def chromium_path() -> str:
+    """Where Chromium is; skips loudly without one, and fails where CI promises one."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    text = "NO BROWSER: the explorer was not tested; install chromium (apt-get install chromium)"
+    if os.environ.get("CI"):
+        pytest.fail(text)
+    pytest.skip(text)
+
+
+@contextmanager
+def running_browser() -> Iterator[Browser]:
+    path = chromium_path()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(_FLAGS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Explorer:
+    """A page of the explorer, in terms of what a person sees and does."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.complaints: list[str] = []
+        """Errors and warnings of the console, and exceptions that nothing caught."""
+        self.requests: list[str] = []
+        page.set_default_timeout(_PATIENCE * 1000)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def _hear(self, message: Any) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
+
+    def open(self, fragment: str = "") -> Explorer:
+        """Opens the page and waits for the image at the point and the atlas' legend."""
+        self.page.goto(self.url + fragment)
+        self.until("document.getElementById('latency').textContent.includes('ms')")
+        self.page.wait_for_selector("#legend .chip")
+        return self
+
+    def until(self, expression: str, arg: object = None) -> None:
+        """Waits until an expression of the page is true.
+
+        Playwright's own `wait_for_function` calls eval in the page, which its policy forbids.
+        """
+        give_up = time.monotonic() + _PATIENCE
+        while not self.page.evaluate(expression, arg):
+            if time.monotonic() > give_up:
+                raise AssertionError(f"never came true: {expression} {str(arg)[:80]}")
+            self.page.wait_for_timeout(20)
+
+    def text(self, selector: str) -> str:
+        return self.page.inner_text(selector)
+
+    def point(self) -> list[float]:
+        """The point's latent, as it is written beside the picture."""
+        return [float(word) for word in self.text("#where").removeprefix("z =").split()]
+
+    def picture(self, selector: str = "#here") -> str:
+        """What a canvas shows, to compare with what it showed before."""
+        return str(self.page.eval_on_selector(selector, "canvas => canvas.toDataURL()"))
+
+    def ink(self, selector: str) -> int:
+        """How many pixels of a canvas are not empty."""
+        count = """canvas => {
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          let ink = 0;
+          for (let i = 3; i < data.length; i += 4) ink += data[i] > 25;
+          return ink;
+        }"""
+        return int(self.page.eval_on_selector(selector, count))
+
+    def until_changed(self, selector: str, before: str) -> str:
+        """Waits until a canvas shows something else."""
+        self.until(
+            "([selector, before]) => document.querySelector(selector).toDataURL() !== before",
+            [selector, before],
+        )
+        return self.picture(selector)
+
+    def until_moved(self, before: list[float]) -> list[float]:
+        """Waits until the point is elsewhere."""
+        self.until(
+            "before => document.getElementById('where').textContent !== before",
+            self.where_text(before),
+        )
+        return self.point()
+
+    @staticmethod
+    def where_text(latent: list[float]) -> str:
+        return "z = " + "  ".join(f"{value:.2f}" for value in latent)
+
+    def spot(self, across: float, down: float, selector: str = "#map") -> tuple[float, float]:
+        """A place on an element, as parts of its width and height."""
+        box = self.page.locator(selector).bounding_box()
+        assert box is not None
+        return box["x"] + across * box["width"], box["y"] + down * box["height"]
+
+    def drag(
+        self, start: tuple[float, float], stop: tuple[float, float], *, steps: int = 8
+    ) -> None:
+        mouse = self.page.mouse
+        mouse.move(*start)
+        mouse.down()
+        mouse.move(*stop, steps=steps)
+        mouse.up()
+
+    def pin_at(self, across: float, down: float) -> None:
+        """Moves the point to a place on the map, and pins it."""
+        count = self.page.locator("#pins .badge").count()
+        self.page.keyboard.down("Shift")
+        self.page.mouse.click(*self.spot(across, down))
+        self.page.keyboard.up("Shift")
+        self.page.keyboard.press("p")
+        self.until("count => document.querySelectorAll('#pins .badge').length > count", count)
+
+
+@contextmanager
+def explorer(browser: Browser, address: str, **options: Any) -> Iterator[Explorer]:
+    """A fresh page; at its end the console must have had nothing to complain of."""
+    width, height = options.pop("size", WIDE)
+    tolerated = options.pop("tolerated", ())
+    options.setdefault("color_scheme", "dark")
+    context = browser.new_context(viewport={"width": width, "height": height}, **options)
+    try:
+        opened = Explorer(context.new_page(), f"http://{address}/")
+        yield opened
+        left = [text for text in opened.complaints if not any(part in text for part in tolerated)]
+        assert not left
+    finally:
+        context.close()
