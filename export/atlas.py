@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from export import parity
 from serving.atlas import Atlas, atlas_bytes
@@ -34,7 +35,7 @@ def make_atlas(model: Autoencoder, images: Tensor, labels: Tensor | None, count:
     shown = images[chosen]
     means = [
         parity.reference_posterior(model, parity.pixels_of(part))["mean"]
-        for part in shown.split(_ROWS_A_RUN)
+        for part in torch.split(shown, _ROWS_A_RUN)
     ]
     return atlas_bytes(
         Atlas(

@@ -13,7 +13,8 @@ import torch
 
 from export import parity
 from export.atlas import make_atlas
-from export.graphs import decoder_graph, encoder_graph
+from export.precision import DEFAULT_TOLERANCE, Precision
+from export.splitting import measure, split
 from serving.atlas import ATLAS_FILE
 from serving.bundle import (
     PROBE_FILE,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from export.parity import Parity
     from training.checkpoint import Checkpoint
+    from training.datasets import Dataset
     from training.models import Autoencoder
 
 ENCODER_FILE = "encoder.onnx"
@@ -67,46 +69,47 @@ class Bundle:
         )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class BundleOptions:
+    """What a bundle's maker chooses."""
+
+    precision: Precision = Precision.FLOAT32
+    tolerance: float = DEFAULT_TOLERANCE[Precision.FLOAT32]
+    """The largest difference from torch that is accepted, and then promised."""
+    atlas_images: int = 0
+    """How many test images the atlas holds; 0 leaves it out."""
+
+
 def make_bundle(
-    checkpoint: Checkpoint,
-    images: Tensor,
-    tolerance: float,
-    step: Callable[[str], None],
-    *,
-    labels: Tensor | None = None,
-    atlas_images: int = 0,
+    checkpoint: Checkpoint, dataset: Dataset, options: BundleOptions, step: Callable[[str], None]
 ) -> Bundle:
     """Makes a checkpoint's bundle, and proves that its graphs are its network.
 
     Args:
         checkpoint: the trained model.
-        images: real test images, uint8 [n, c, h, w].
-        tolerance: the largest difference from torch that is accepted, and then promised.
+        dataset: the images it was trained for. The test split proves, the other one calibrates.
+        options: what there is to choose.
         step: told what begins, in a few words.
-        labels: the images' labels, int64 [n], for the atlas.
-        atlas_images: how many of the images the atlas holds; 0 leaves it out.
 
     Raises:
         GraphError: the network cannot be written as graphs.
         ParityError: the graphs differ from the network by more than the tolerance.
+        UsageError: the precision does nothing for this network.
     """
-    model = checkpoint.model
-    step("writing the encoder's graph")
-    encoder = encoder_graph(model)
-    step("writing the decoder's graph")
-    decoder = decoder_graph(model)
+    model, test = checkpoint.model, dataset.test
+    graphs = split(model, options.precision, dataset.train.images, step)
     step("comparing the graphs with the network")
-    measured = parity.measure(model, encoder, decoder, images)
-    parity.require(measured, tolerance)
+    measured = measure(model, graphs, options.precision, test.images)
+    parity.require(measured, options.tolerance)
     files = {
-        ENCODER_FILE: encoder,
-        DECODER_FILE: decoder,
-        PROBE_FILE: probe_bytes(_probe(model, images)),
+        ENCODER_FILE: graphs.encoder,
+        DECODER_FILE: graphs.decoder,
+        PROBE_FILE: probe_bytes(_probe(model, test.images)),
     }
-    if atlas_images:
+    if options.atlas_images:
         step("placing test images on the atlas")
-        files[ATLAS_FILE] = make_atlas(model, images, labels, atlas_images)
-    return Bundle(_contract(checkpoint, tolerance), _provenance(checkpoint), files, measured)
+        files[ATLAS_FILE] = make_atlas(model, test.images, test.labels, options.atlas_images)
+    return Bundle(_contract(checkpoint, options), _provenance(checkpoint), files, measured)
 
 
 def _probe(model: Autoencoder, images: Tensor) -> Probe:
@@ -123,7 +126,7 @@ def _probe(model: Autoencoder, images: Tensor) -> Probe:
     )
 
 
-def _contract(checkpoint: Checkpoint, tolerance: float) -> LatentContract:
+def _contract(checkpoint: Checkpoint, options: BundleOptions) -> LatentContract:
     config, model = checkpoint.config, checkpoint.model
     return LatentContract(
         image_shape=model.image_shape,
@@ -134,7 +137,8 @@ def _contract(checkpoint: Checkpoint, tolerance: float) -> LatentContract:
         likelihood=Likelihood(config.loss.likelihood),
         sigma=config.loss.sigma,
         posterior=Posterior(model.posterior),
-        tolerance=tolerance,
+        precision=options.precision,
+        tolerance=options.tolerance,
         parameter_count=sum(parameter.numel() for parameter in model.parameters()),
         latent_units=tuple(
             LatentUnit(kl=unit.kl, mean=unit.mean, std=unit.std) for unit in checkpoint.latent_units

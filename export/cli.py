@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from export.bundling import Bundle
     from training.checkpoint import Checkpoint
-    from training.datasets import Split
+    from training.datasets import Dataset
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -66,28 +66,22 @@ def _run(settings: ExportSettings) -> int:
 
 
 def _export(settings: ExportSettings) -> tuple[Path, Bundle]:
-    from export.bundling import make_bundle
+    from export.bundling import BundleOptions, make_bundle
     from export.publish import publish, staging
     from training import checkpoint
 
     _step(f"reading {settings.run}")
     trained = checkpoint.load(settings.run)
-    test = _test_split(trained, settings)
+    dataset = _dataset(trained, settings)
+    options = BundleOptions(settings.precision, settings.accepted_tolerance, settings.atlas_images)
     with staging(settings.repository) as staged:
-        bundle = make_bundle(
-            trained,
-            test.images,
-            settings.tolerance,
-            _step,
-            labels=test.labels,
-            atlas_images=settings.atlas_images,
-        )
+        bundle = make_bundle(trained, dataset, options, _step)
         name = settings.model_name
         path = publish(staged, name, bundle.files, lambda version: bundle.manifest(name, version))
     return path, bundle
 
 
-def _test_split(trained: Checkpoint, settings: ExportSettings) -> Split:
+def _dataset(trained: Checkpoint, settings: ExportSettings) -> Dataset:
     from training import datasets
 
     source = trained.config.data
@@ -97,7 +91,7 @@ def _test_split(trained: Checkpoint, settings: ExportSettings) -> Split:
             f"the images of {dataset.name} are {dataset.image_shape}, "
             f"the model's {trained.model.image_shape} (channels, height, width)"
         )
-    return dataset.test
+    return dataset
 
 
 def _summary(path: Path, settings: ExportSettings, bundle: Bundle) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from export.errors import GraphError
 from export.rewrites import rewritten
+from export.rounding import HalfPrecision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,18 +51,23 @@ class ImageGraph(nn.Module):
         return torch.sigmoid(self.decoder(latents))
 
 
-def encoder_graph(model: Autoencoder) -> bytes:
-    """The encoder as ONNX: `images` to `mean` and `log_var` (no `log_var` where it is a point)."""
+def encoder_graph(model: Autoencoder, *, half: bool = False) -> bytes:
+    """The encoder as ONNX: `images` to `mean` and `log_var` (no `log_var` where it is a point).
+
+    With `half` it computes in float16, between a float32 input and float32 outputs.
+    """
     example = torch.zeros(2, *model.image_shape)
     names = ["mean"] if model.posterior == "point" else ["mean", "log_var"]
-    network = PosteriorGraph(rewritten(model.encoder, example))
+    network = rewritten(model.encoder, example)
+    network = PosteriorGraph(HalfPrecision(network) if half else network)
     return to_onnx(network.eval(), example, "images", names)
 
 
-def decoder_graph(model: Autoencoder) -> bytes:
-    """The decoder as ONNX: `latents` to `images`."""
+def decoder_graph(model: Autoencoder, *, half: bool = False) -> bytes:
+    """The decoder as ONNX: `latents` to `images`; see `encoder_graph` for `half`."""
     example = torch.zeros(2, *model.latent_shape)
-    network = ImageGraph(rewritten(model.decoder, example))
+    network = rewritten(model.decoder, example)
+    network = ImageGraph(HalfPrecision(network) if half else network)
     return to_onnx(network.eval(), example, "latents", ["images"])
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from export.errors import ParityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from torch import Tensor
 
@@ -24,6 +24,7 @@ LARGE_BATCH = 1000
 _PRIOR_SEED = 0
 
 Floats = NDArray[np.float32]
+Outputs = dict[str, NDArray[Any]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,16 +54,44 @@ def measure(model: Autoencoder, encoder: bytes, decoder: bytes, images: Tensor) 
     Raises:
         ParityError: an output of a graph is not finite, or has the wrong shape.
     """
-    sizes = tuple(sorted({min(size, len(images)) for size in (*SMALL_BATCHES, LARGE_BATCH)}))
     encode, decode = _session(encoder), _session(decoder)
+
+    def graphs(pixels: Floats, latents: Floats) -> Outputs:
+        names = [output.name for output in encode.get_outputs()]
+        found = dict(zip(names, encode.run(names, {"images": pixels}), strict=True))
+        return {**found, "images": decode.run(["images"], {"latents": latents})[0]}
+
+    return _compare(model, graphs, images)
+
+
+def measure_network(model: Autoencoder, other: Autoencoder, images: Tensor) -> Parity:
+    """As `measure`, for another network of the same shapes in place of the graphs."""
+
+    def network(pixels: Floats, latents: Floats) -> Outputs:
+        return {**reference_posterior(other, pixels), "images": reference_images(other, latents)}
+
+    return _compare(model, network, images)
+
+
+def larger(first: Parity, second: Parity) -> Parity:
+    """The larger difference of each output."""
+    return Parity(
+        first.batch_sizes,
+        {name: max(value, second.differences[name]) for name, value in first.differences.items()},
+    )
+
+
+def _compare(
+    model: Autoencoder, other: Callable[[Floats, Floats], Outputs], images: Tensor
+) -> Parity:
+    sizes = tuple(sorted({min(size, len(images)) for size in (*SMALL_BATCHES, LARGE_BATCH)}))
     differences: dict[str, float] = {}
     for size in sizes:
         pixels = pixels_of(images[:size])
         posterior = reference_posterior(model, pixels)
         latents = np.concatenate([posterior["mean"], prior_draws(model, size)])
         expected = {**posterior, "images": reference_images(model, latents)}
-        found = dict(zip(posterior, encode.run(None, {"images": pixels}), strict=True))
-        found["images"] = decode.run(None, {"latents": latents})[0]
+        found = other(pixels, latents)
         for name in expected:
             difference = largest_difference(name, found[name], expected[name])
             differences[name] = max(differences.get(name, 0.0), difference)

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 
+from export.precision import DEFAULT_TOLERANCE, Precision
 from serving.bundle import MODEL_NAME
 
 ENV_PREFIX = "LATENS_EXPORT_"
@@ -39,15 +40,23 @@ class ExportSettings(BaseSettings):
         str,
         Field(description="name that callers use for the model; default: the run directory's"),
     ] = ""
+    precision: Annotated[
+        Precision,
+        Field(
+            description="what the graphs compute in: float32, tf32 (GPU products rounded to 10 "
+            "bits), float16 (for GPUs), int8 (large products, for CPUs)"
+        ),
+    ] = Precision.FLOAT32
     tolerance: Annotated[
-        float,
+        float | None,
         Field(
             gt=0,
             lt=1,
             description="largest difference from torch that is accepted, of mean, log_var and "
-            "images in [0, 1]; the server checks it again on its own device",
+            "images in [0, 1]; the server checks it again on its own device; by default 1e-4 for "
+            "float32, 0.02 for tf32 and float16, 0.05 for int8",
         ),
-    ] = 1e-4
+    ] = None
     data_dir: Annotated[
         Path | None,
         Field(description="folder with the files of the named data set, for the test images"),
@@ -76,6 +85,11 @@ class ExportSettings(BaseSettings):
                 "'.', '_' and '-', starting with a letter or digit, 63 at most (set --name)"
             )
         return self
+
+    @property
+    def accepted_tolerance(self) -> float:
+        """The tolerance given, or that of the precision."""
+        return self.tolerance or DEFAULT_TOLERANCE[self.precision]
 
     @property
     def model_name(self) -> str:

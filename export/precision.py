@@ -1,0 +1,25 @@
+"""The arithmetic that graphs may compute in."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Precision(StrEnum):
+    """How a bundle's graphs compute. Inputs and outputs are float32 in each."""
+
+    FLOAT32 = "float32"
+    TF32 = "tf32"
+    """float32 graphs whose products a GPU rounds to 10 bits of mantissa; on a CPU, float32."""
+    FLOAT16 = "float16"
+    """Half the bytes. For GPUs: a CPU computes it in float32, with conversions on the way."""
+    INT8 = "int8"
+    """Large matrix products in 8-bit integers, the rest in float32. For CPUs (AVX-512 VNNI)."""
+
+
+DEFAULT_TOLERANCE = {
+    Precision.FLOAT32: 1e-4,
+    Precision.TF32: 2e-2,
+    Precision.FLOAT16: 2e-2,
+    Precision.INT8: 5e-2,
+}
