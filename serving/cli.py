@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,11 +14,13 @@ from serving import logs
 from serving.engine import DeviceUnavailableError
 from serving.frontends import FrontEndMissingError
 from serving.lifecycle import Latens, NothingToServeError
-from serving.repository import State
+from serving.repository import State, names_in
 from serving.settings import Settings, unknown_variables
+from serving.supervisor import Supervisor
 from serving.tls import CertificateError
 from serving.tokens import TokenFileError
 from serving.welcome import welcome
+from serving.worker import READY, WorkerTask, leave_with_supervisor
 
 _OK, _FAILURE, _USAGE, _NOT_FOUND, _BAD_DATA = 0, 1, 2, 3, 5
 
@@ -66,12 +68,29 @@ def run(arguments: list[str]) -> int:
 
 def _serve(settings: Settings) -> int:
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_live(settings))
+        if settings.workers > 1:
+            return asyncio.run(_supervise(settings))
+        return _run(_live(settings))
     except NothingToServeError as error:
         return _complain(str(error), _BAD_DATA if error.refused else _NOT_FOUND)
     except _REFUSALS as error:
         return _complain(str(error), _FAILURE)
+
+
+def run_worker(task: WorkerTask) -> int:
+    """Runs one of several processes; returns its exit code."""
+    logs.configure(task.settings.log_format, task.settings.log_level)
+    try:
+        return _run(_work(task))
+    except NothingToServeError as error:
+        return _complain(str(error), _BAD_DATA if error.refused else _NOT_FOUND)
+    except _REFUSALS as error:
+        return _complain(str(error), _FAILURE)
+
+
+def _run(life: Coroutine[Any, Any, int]) -> int:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(life)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -85,21 +104,53 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _live(settings: Settings) -> int:
     latens = Latens(settings)
+    await _start(latens)
+    names = sorted({e.name for e in latens.models.entries() if e.state is State.READY})
+    _welcome(names, settings, latens.port, latens.http_port)
+    await latens.run_until_stopped()
+    return _OK if latens.failed is None else _FAILURE
+
+
+async def _work(task: WorkerTask) -> int:
+    latens = Latens(task.settings, task)
+    orphaned = asyncio.create_task(leave_with_supervisor(latens.leave))
+    await _start(latens)
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
+    await latens.run_until_stopped()
+    orphaned.cancel()
+    return _OK if latens.failed is None else _FAILURE
+
+
+async def _start(latens: Latens) -> None:
     try:
         await latens.start()
     except BaseException:
         await latens.abandon()
         raise
-    names = sorted({e.name for e in latens.models.entries() if e.state is State.READY})
+
+
+async def _supervise(settings: Settings) -> int:
+    supervisor = Supervisor(settings)
+    announce = asyncio.Event()
+    running = asyncio.create_task(supervisor.run(announce))
+    announced = asyncio.create_task(announce.wait())
+    await asyncio.wait((running, announced), return_when=asyncio.FIRST_COMPLETED)
+    if announce.is_set():
+        names = names_in(settings.repository)
+        _welcome(names, settings, supervisor.port, supervisor.http_port)
+    announced.cancel()
+    return await running
+
+
+def _welcome(names: list[str], settings: Settings, port: int, http_port: int) -> None:
     text = welcome(
         names,
-        f"{settings.host}:{latens.port}",
-        f"{settings.host}:{latens.http_port}",
+        f"{settings.host}:{port}",
+        f"{settings.host}:{http_port}",
         with_commands=sys.stdout.isatty(),
     )
     print(text, flush=True)
-    await latens.run_until_stopped()
-    return _OK if latens.failed is None else _FAILURE
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -66,7 +66,8 @@ def make_front_end(
         ) from error
     limits = Limits(message_bytes=settings.max_message_bytes)
     tls = None if settings.tls is None else ssl_context(settings.tls)
-    return FastServer(limits, interceptors=interceptors, tls=tls)
+    shared = settings.workers > 1
+    return FastServer(limits, interceptors=interceptors, tls=tls, reuse_port=shared)
 
 
 class GrpcioFrontEnd:
@@ -112,7 +113,8 @@ class GrpcioFrontEnd:
 def channel_options(settings: Settings) -> list[tuple[str, int]]:
     """The C core's settings, each away from a default that was seen to hurt."""
     return [
-        ("grpc.so_reuseport", 0),  # on by default: a second server takes the port in silence
+        # On by default, so that a second server takes the port in silence.
+        ("grpc.so_reuseport", int(settings.workers > 1)),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_concurrent_streams", 256),

@@ -252,6 +252,11 @@ class Repository:
         return f"model {name!r} has no version {version[:20]!r}; there is {shown}"
 
 
+def names_in(root: Path) -> list[str]:
+    """The models that lie in a folder, whether or not they can be served."""
+    return sorted(path.name for path in _subdirectories(root) if MODEL_NAME.match(path.name))
+
+
 def _why_not_ready(entry: Entry) -> NotReadyError:
     what = f"model {entry.name!r} version {entry.version}"
     if entry.state is State.FAILED:

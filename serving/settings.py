@@ -83,6 +83,10 @@ class Settings(BaseSettings):
     reflection: bool = True
     """Whether clients may ask for the descriptors; they need a token if others do."""
 
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes that share the address, each with its own models; more than 1 pays on the CPU, for
+    large batches. The metrics are their sum."""
+
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the graphs run: cuda never falls back to the CPU, auto says so when it does."""
     device_id: Annotated[int, Field(ge=0)] = 0
@@ -138,6 +142,8 @@ class Settings(BaseSettings):
             raise ValueError("--tls-certificate and --tls-key go together")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("--tls-client-ca needs --tls-certificate and --tls-key")
+        if self.workers > 1 and self.admin_port is not None:
+            raise ValueError("--admin-port reaches one process: use --workers 1, or SIGHUP")
         if self.http_tls and self.tls_certificate is None:
             raise ValueError("--http-tls needs --tls-certificate and --tls-key")
         return self

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -19,6 +22,8 @@ from serving.service import LatentService
 from serving.settings import Settings
 from serving.tokens import Tokens
 
+Exposition: TypeAlias = Callable[[], Awaitable[bytes]]
+
 _METRICS_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 
 
@@ -29,9 +34,10 @@ def application(
     health: Health,
     metrics: Metrics,
     tokens: Tokens,
+    expose: Exposition,
 ) -> ASGIApp:
-    """The whole HTTP side as one ASGI application."""
-    routes: list[BaseRoute] = [*_operations(metrics, health)]
+    """The whole HTTP side as one ASGI application; `expose` gives what `/metrics` shows."""
+    routes: list[BaseRoute] = [*_operations(expose, health)]
     # Where the gRPC port has TLS, no call and no token is to come by plain HTTP.
     if settings.tls is None or settings.http_tls:
         rpc = RpcApplication(service, settings, metrics, tokens)
@@ -43,11 +49,11 @@ def application(
     return SecurityHeaders(TimeLimit(Starlette(routes=routes), settings.max_deadline))
 
 
-def _operations(metrics: Metrics, health: Health) -> list[Route]:
+def _operations(expose: Exposition, health: Health) -> list[Route]:
     """`/metrics` for Prometheus, `/healthz` (alive), `/readyz` (answers calls)."""
 
     async def exposition(_: Request) -> Response:
-        return Response(metrics.exposition(), media_type=_METRICS_TYPE)
+        return Response(await expose(), media_type=_METRICS_TYPE)
 
     async def alive(_: Request) -> Response:
         return PlainTextResponse("ok\n")

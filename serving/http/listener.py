@@ -23,15 +23,28 @@ class WebServer:
     """Runs an ASGI application in this event loop."""
 
     def __init__(
-        self, app: ASGIApp, host: str, port: int, tls: ssl.SSLContext | None = None
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+        *,
+        reuse_port: bool = False,
     ) -> None:
         """Binds at once, so that a port that is taken is known before anything else is done.
+
+        Args:
+            app: what answers.
+            host: the address to listen on.
+            port: 0 for any free one.
+            tls: for encrypted connections.
+            reuse_port: let other processes listen on the same port (SO_REUSEPORT).
 
         Raises:
             OSError: the address cannot be had.
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family)
+        self._socket = socket.create_server((host, port), family=family, reuse_port=reuse_port)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             app,

@@ -1,0 +1,60 @@
+"""One of several server processes that share an address; started by `serving.supervisor`.
+
+Its task comes in an environment variable. It says `ready` on stdout once it serves, and takes leave
+when its stdin ends, which is when the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from serving.settings import Settings
+
+TASK_VARIABLE: Final = "LATENS_WORKER"
+READY: Final = b"ready\n"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTask:
+    """What a worker is told."""
+
+    name: str
+    folder: Path
+    """Where the sockets of all workers are."""
+    settings: Settings
+
+    def to_json(self) -> str:
+        """What `from_environment` reads."""
+        chosen = self.settings.model_dump(mode="json", include=set(Settings.model_fields))
+        return json.dumps({"name": self.name, "folder": str(self.folder), "settings": chosen})
+
+    @classmethod
+    def from_environment(cls) -> WorkerTask:
+        told: dict[str, Any] = json.loads(os.environ[TASK_VARIABLE])
+        return cls(told["name"], Path(told["folder"]), Settings(**told["settings"]))
+
+
+async def leave_with_supervisor(leave: asyncio.Event) -> None:
+    """Sets `leave` when stdin ends."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
+    leave.set()
+
+
+def main() -> None:
+    """Runs a worker and exits."""
+    from serving.cli import run_worker
+
+    sys.exit(run_worker(WorkerTask.from_environment()))
+
+
+if __name__ == "__main__":
+    main()
