@@ -28,9 +28,11 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 IMAGE       ?= latens-server
 IMAGE_FOR   ?= cuda
 IMAGE_ARGS  ?=
+BENCH_ARGS  ?=
+PIN_ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fix-lint proto verify-proto train export serve image pins clean
+.PHONY: help run test lint fix-lint proto verify-proto train export serve image bench pins release-proto clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +92,7 @@ fix-lint: $(TEST_READY) ## Format and fix what can be fixed
 
 # --- the contract ------------------------------------------------------------------------------------
 
+VERSION      = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -n 1)
 STUBS       := clients/python
 PROTO_FILES  = $(shell cd proto && find . -name '*.proto' | sed 's|^\./||' | sort)
 PROTO_READY := $(VENV)-proto/.ready
@@ -111,7 +114,15 @@ verify-proto: $(PROTO_READY) $(TEST_READY) ## Check that the stubs are fresh and
 	$(BIN)/buf lint proto
 	@scripts/check-breaking $(BIN)/buf
 
+release-proto: $(TEST_READY) ## Write the contract as an archive and as a descriptor set to dist/
+	@mkdir -p dist
+	$(BIN)/buf build proto -o dist/latens-proto-$(VERSION).binpb
+	tar -czf dist/latens-proto-$(VERSION).tar.gz proto LICENSE
+
 # --- the rest ------------------------------------------------------------------------------------------
+
+bench: $(TEST_READY) ## Measure the server on this machine: BENCH_ARGS=--help
+	$(BIN)/python benchmarks/serve.py $(BENCH_ARGS)
 
 image: ## Build the container image: IMAGE= IMAGE_FOR=cuda|cpu IMAGE_ARGS=
 	@scripts/build-image "$(IMAGE)" "$(IMAGE_FOR)" $(IMAGE_ARGS)
@@ -120,5 +131,5 @@ pins: $(TEST_READY) ## Write requirements/*.txt anew from pyproject.toml (PIN_AR
 	UV=$(BIN)/uv requirements/pin.sh $(PIN_ARGS)
 
 clean: ## Remove environments and caches; trained models and runs stay
-	rm -rf $(VENV) $(VENV)-proto build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-proto build dist .stamps .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
