@@ -53,6 +53,8 @@ class Pace:
     """How the calls of a batch follow each other."""
 
     limits: Limits
+    max_message_bytes: int
+    """The client's own bound, beside the server's."""
     rows_per_call: int | None = None
     """The caller's own bound, below the server's."""
     progress: Progress | None = None
@@ -63,11 +65,11 @@ class Pace:
         Raises:
             TooLargeError: a single item exceeds the bytes of a message.
         """
-        room = self.limits.max_message_bytes - ENVELOPE_BYTES
+        largest = min(self.limits.max_message_bytes, self.max_message_bytes)
+        room = largest - ENVELOPE_BYTES
         if work.items and work.item_bytes > room:
             raise TooLargeError(
-                f"one item takes {work.item_bytes} bytes, and a message may have"
-                f" {self.limits.max_message_bytes}"
+                f"one item takes {work.item_bytes} bytes, and a message may have {largest}"
             )
         rows = min(self.limits.max_rows, self.rows_per_call or self.limits.max_rows)
         bounds = [rows // max(1, work.rows), room // max(1, work.item_bytes)]

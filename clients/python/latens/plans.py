@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TypeVar
 
 from latens import exchange, models
@@ -72,8 +71,6 @@ class Plans:
         address: Address,
         progress: Progress | None,
     ) -> Plan[ResultT]:
-        largest = min(model.limits.max_message_bytes, self._max_message_bytes)
-        limits = replace(model.limits, max_message_bytes=largest)
-        pace = Pace(limits, self._rows_per_call, progress)
+        pace = Pace(model.limits, self._max_message_bytes, self._rows_per_call, progress)
         done = yield from send(operation.work(model), address, pace)
         return operation.result(done)

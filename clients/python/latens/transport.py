@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,7 +13,7 @@ import grpc
 from latens import health
 from latens.channel import Connection
 from latens.errors import CallCancelledError, LatensError, from_call
-from latens.exchange import METHODS, Exchange, Plan
+from latens.exchange import METHODS, Call, Exchange, Plan
 from latens.health import Health
 
 T = TypeVar("T")
@@ -78,7 +80,25 @@ class Transport:
 
     def _perform(self, exchange: Exchange) -> None:
         calls = iter(exchange.calls)
-        pending: deque[tuple[Any, Any]] = deque()
+        leading = list(itertools.islice(calls, 2))
+        try:
+            if len(leading) == 1:
+                self._perform_alone(leading[0], exchange)
+            else:
+                self._perform_together(itertools.chain(leading, calls), exchange)
+        except grpc.FutureCancelledError:
+            raise CallCancelledError("the client was closed during the call") from None
+        except grpc.RpcError as error:
+            raise from_call(error) from None
+
+    def _perform_alone(self, call: Call, exchange: Exchange) -> None:
+        """A call that blocks takes half the time of one that may be waited for from anywhere."""
+        payload = call.payload(self._connection.max_message_bytes)
+        ask = self._methods[call.method.path]
+        exchange.take(call.answer(ask(payload, **self._call_options())))
+
+    def _perform_together(self, calls: Iterator[Call], exchange: Exchange) -> None:
+        pending: deque[tuple[Call, Any]] = deque()
         try:
             while True:
                 while len(pending) < self._manners.max_in_flight and (call := next(calls, None)):
@@ -90,10 +110,6 @@ class Transport:
                 call, handle = pending[0]
                 exchange.take(call.answer(handle.result()))
                 pending.popleft()
-        except grpc.FutureCancelledError:
-            raise CallCancelledError("the client was closed during the call") from None
-        except grpc.RpcError as error:
-            raise from_call(error) from None
         finally:
             for _, handle in pending:
                 handle.cancel()

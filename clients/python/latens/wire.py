@@ -11,6 +11,7 @@ Encoding: https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,6 +28,7 @@ Part = bytes | memoryview
 Payload = bytes | memoryview
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
+_SHORT = [bytes((value,)) for value in range(0x80)]
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 
 
@@ -69,7 +71,7 @@ def _field(owner: Any, path: list[str], array: NDArray[Any]) -> list[Part]:
         content = _field(descriptor.message_type, path[1:], array)
     else:
         content = tensor_parts(array)
-    size = sum(len(part) for part in content)
+    size = sum(map(len, content))
     return [_tag(descriptor.number, _LENGTH_DELIMITED) + varint(size), *content]
 
 
@@ -77,7 +79,7 @@ def tensor_parts(array: NDArray[Any]) -> list[Part]:
     """The bytes of a `Tensor`: its head, then the memory of the array itself where it can be."""
     code = tensors.code_of(array.dtype)
     plain = np.ascontiguousarray(array, dtype=tensors.DTYPES[code])
-    shape = b"".join(varint(length) for length in array.shape)
+    shape = b"".join(map(varint, array.shape))
     head = b"\x08" + varint(code)
     if shape:
         head += b"\x12" + varint(len(shape)) + shape
@@ -192,21 +194,18 @@ def _tensor(payload: Payload, position: int, end: int) -> NDArray[Any]:
             position += value
         else:
             raise _Unusual
-    return _view(payload, (data, count, end), position == end, code, tuple(shape))
+    if position != end:
+        raise _Unusual
+    return _view(payload, data, count, code, shape)
 
 
-def _view(
-    payload: Payload, span: tuple[int, int, int], whole: bool, code: int, shape: tuple[int, ...]
-) -> NDArray[Any]:
-    data, count, _ = span
+def _view(payload: Payload, data: int, count: int, code: int, shape: list[int]) -> NDArray[Any]:
+    """The array of `count` bytes from `data` on, if they are what the type and the shape say."""
     dtype = tensors.DTYPES.get(code)
-    if dtype is None or not whole or data < 0 or len(shape) > tensors.MAX_RANK:
+    if dtype is None or data < 0 or len(shape) > tensors.MAX_RANK:
         raise _Unusual
     elements, left = divmod(count, dtype.itemsize)
-    expected = 1
-    for length in shape:
-        expected *= length
-    if left or elements != expected:
+    if left or elements != math.prod(shape):
         raise _Unusual
     return np.frombuffer(payload, dtype, elements, data).reshape(shape)
 
@@ -217,6 +216,8 @@ def _tag(number: int, wire_type: int) -> bytes:
 
 def varint(value: int) -> bytes:
     """A non-negative integer in base 128, least significant group first."""
+    if value < 0x80:
+        return _SHORT[value]
     groups = bytearray()
     while value > 0x7F:
         groups.append(value & 0x7F | 0x80)
@@ -227,6 +228,8 @@ def varint(value: int) -> bytes:
 
 def read_varint(payload: Payload, position: int) -> tuple[int, int]:
     """The integer at `position`, and where it ends."""
+    if position < len(payload) and payload[position] < 0x80:
+        return payload[position], position + 1
     value = shift = 0
     while True:
         if position >= len(payload) or shift > 63:

@@ -1,0 +1,171 @@
+"""What our client costs beside the bare channel: CPU time an image, in the calling process.
+
+The bare channel sends a message that is ready and gets bytes back: the least that a Python program
+can do with gRPC. The client takes an array and gives arrays. Both make the same calls to the same
+server, on another core, in turns; figures are medians.
+
+    python benchmarks/client.py
+    python benchmarks/client.py --short --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import grpc
+import latens
+import models
+import numpy as np
+import processes
+from latens.channel import Connection
+from numpy.typing import NDArray
+from serve import ENCODE, request, serving
+
+BATCHES = (1, 64, 1024)
+IN_FLIGHT = 8
+"""Calls under way at a time, of the asynchronous ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Both for one batch size, in microseconds of CPU an image."""
+
+    api: str
+    batch: int
+    channel_us: float
+    client_us: float
+
+    @property
+    def ratio(self) -> float:
+        return self.client_us / self.channel_us
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--short", action="store_true", help="fewer and shorter runs")
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
+    parser.add_argument("--frontend", default="grpcio", choices=("fast", "grpcio"))
+    options = parser.parse_args()
+    repeats, seconds = (5, 0.15) if options.short else (15, 0.4)
+    _, core = processes.cores()
+    with serving(options.frontend) as target:
+        os.sched_setaffinity(0, core)
+        rows = sync_rows(target.address, repeats, seconds)
+        rows += asyncio.run(async_rows(target.address, repeats, seconds))
+    if options.json:
+        print(json.dumps([asdict(row) | {"ratio": row.ratio} for row in rows]))
+        return
+    print(f"| {'':5} | batch | channel us/image | client us/image | ratio |")
+    print("|---|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row.api:5} | {row.batch:5} | {row.channel_us:16.2f} | {row.client_us:15.2f} |"
+            f" {row.ratio:5.2f} |"
+        )
+
+
+def images_of(batch: int) -> NDArray[np.float32]:
+    return np.random.default_rng(0).random((batch, *models.IMAGE_SHAPE), np.float32)
+
+
+def sync_rows(address: str, repeats: int, seconds: float) -> list[Row]:
+    """`Client` and a channel with the same options, call after call."""
+    connection = Connection(address)
+    rows = []
+    with (
+        latens.Client(address) as client,
+        grpc.insecure_channel(connection.target(), connection.options()) as channel,
+    ):
+        bare: Any = channel.unary_unary(ENCODE)
+        for batch in BATCHES:
+            images, message = images_of(batch), request(batch)
+
+            def by_channel(message: bytes = message) -> None:
+                bare(message, timeout=60)
+
+            def by_client(images: NDArray[np.float32] = images) -> None:
+                client.encode(images)
+
+            costs = in_turns([by_channel, by_client], repeats, seconds)
+            rows.append(Row("sync", batch, *(1e6 * cost / batch for cost in costs)))
+    return rows
+
+
+def in_turns(
+    actions: list[Callable[[], None]], repeats: int, seconds: float
+) -> tuple[float, float]:
+    """CPU seconds of each action, medians over runs that take turns."""
+    found: list[list[float]] = [[] for _ in actions]
+    for repeat in range(repeats + 1):
+        for action, costs in zip(actions, found, strict=True):
+            cost = _cost(action, seconds)
+            if repeat:  # the first run warms up
+                costs.append(cost)
+    first, second = (statistics.median(costs) for costs in found)
+    return first, second
+
+
+def _cost(action: Callable[[], None], seconds: float) -> float:
+    limit, count = time.perf_counter() + seconds, 0
+    before = time.process_time()
+    while time.perf_counter() < limit:
+        action()
+        count += 1
+    return (time.process_time() - before) / count
+
+
+async def async_rows(address: str, repeats: int, seconds: float) -> list[Row]:
+    """`AsyncClient` and a grpc.aio channel with the same options, several calls at a time."""
+    connection = Connection(address)
+    rows = []
+    async with (
+        latens.AsyncClient(address) as client,
+        grpc.aio.insecure_channel(connection.target(), connection.options()) as channel,
+    ):
+        bare: Any = channel.unary_unary(ENCODE)
+        for batch in BATCHES:
+            images, message = images_of(batch), request(batch)
+
+            async def by_channel(message: bytes = message) -> None:
+                await bare(message, timeout=60)
+
+            async def by_client(images: NDArray[np.float32] = images) -> None:
+                await client.encode(images)
+
+            found: tuple[list[float], list[float]] = ([], [])
+            actions: list[Callable[[], Awaitable[None]]] = [by_channel, by_client]
+            for repeat in range(repeats + 1):
+                for action, costs in zip(actions, found, strict=True):
+                    cost = await _async_cost(action, seconds)
+                    if repeat:
+                        costs.append(cost)
+            medians = (1e6 * statistics.median(costs) / batch for costs in found)
+            rows.append(Row("async", batch, *medians))
+    return rows
+
+
+async def _async_cost(action: Callable[[], Awaitable[None]], seconds: float) -> float:
+    limit, count = time.perf_counter() + seconds, 0
+
+    async def call_until_the_end() -> None:
+        nonlocal count
+        while time.perf_counter() < limit:
+            await action()
+            count += 1
+
+    before = time.process_time()
+    await asyncio.gather(*(call_until_the_end() for _ in range(IN_FLIGHT)))
+    return (time.process_time() - before) / count
+
+
+if __name__ == "__main__":
+    main()
