@@ -82,6 +82,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each arm (%(default)s)")
     parser.add_argument("--images", type=int, default=20_000, help="a turn (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (%(default)s)")
+    parser.add_argument(
+        "--clock",
+        choices=["wall", "cpu"],
+        default="wall",
+        help="cpu: seconds of processor time, for a machine that others use (with --threads 1)",
+    )
     parser.add_argument("--peers", type=Path, default=Path("build/peers"), help="their environment")
     parser.add_argument("--json", action="store_true", help="all turns as JSON")
     return parser.parse_args()
@@ -89,7 +95,7 @@ def parse() -> argparse.Namespace:
 
 def start(name: str, options: argparse.Namespace) -> Arm:
     python = peer_python(options.peers) if name == "pythae" else Path(sys.executable)
-    arguments = [name, str(options.images), str(options.threads)]
+    arguments = [name, str(options.images), str(options.threads), options.clock]
     process = subprocess.Popen(
         [str(python), str(HERE / "train_speed_arms.py"), *arguments],
         stdin=subprocess.PIPE,

@@ -75,7 +75,7 @@ def test_kill_9_leaves_the_last_good_checkpoint_and_the_run_goes_on(
     mnist_subset: Path, tmp_path: Path, train: Callable[[Path, int], int]
 ) -> None:
     out = tmp_path / "run"
-    for attempt in (1, 2, 3):
+    for attempt in (1, 2):
         if attempt > 1:
             (out / STATE_FILE).unlink()  # begin anew, over what was killed
             (out / checkpoint.MODEL_FILE).unlink()
@@ -136,6 +136,20 @@ def test_a_full_disk_is_named(
         assert train(out, 2) == 1
     assert "not saved: No space left on device" in capsys.readouterr().err
     assert contents(out) == before
+
+
+def test_two_processes_never_write_the_same_run(
+    mnist_subset: Path,
+    tmp_path: Path,
+    train: Callable[[Path, int], int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "run"
+    with training_process(mnist_subset, out) as process:
+        wait_for_epochs(process, 1)
+        assert train(out, 2_000_000) == 1
+        assert f"out: another process is training in {out}" in capsys.readouterr().err
+        assert process.poll() is None
 
 
 @pytest.mark.parametrize("place", ["/proc/latens-run", "/sys/latens-run"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from training import binarization, checkpoint, datasets
-from training.atomic_files import make_directory, remove_leftovers, write_whole
+from training.atomic_files import remove_leftovers, write_whole
 from training.checkpoint import (
     HISTORY_FILE,
     METRICS_FILE,
@@ -26,6 +26,7 @@ from training.interrupts import Interrupted, StopWish
 from training.loop import Trainer
 from training.models import build
 from training.resume import STATE_FILE, SavedState, restore, save_state
+from training.run_lock import only_writer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from training.datasets import Dataset
     from training.reporting import Reporter
 
-_BOUND_SAMPLES = 500
+_BOUND_SAMPLES = 200
 _BOUND_IMAGES = 500
 
 
@@ -90,8 +91,14 @@ def train(run: Run, reporter: Reporter, wish: StopWish) -> Checkpoint:
         Interrupted: a signal came; the run is saved and can be resumed.
         TrainingError: the loss is no number, or the run cannot be saved.
     """
-    if run.placement.is_first:
+    if not run.placement.is_first:
+        return _train(run, reporter, wish)
+    with only_writer(run.directory):
         _open_directory(run)
+        return _train(run, reporter, wish)
+
+
+def _train(run: Run, reporter: Reporter, wish: StopWish) -> Checkpoint:
     while run.trainer.progress.epoch < run.config.train.epochs:
         record = _epoch(run, reporter, wish)
         run.history.append(record)
@@ -102,8 +109,7 @@ def train(run: Run, reporter: Reporter, wish: StopWish) -> Checkpoint:
 
 
 def _open_directory(run: Run) -> None:
-    """Makes the directory ready; a new run leaves nothing there of one before it."""
-    make_directory(run.directory)
+    """Clears the directory; a new run leaves nothing there of one before it."""
     remove_leftovers(run.directory)
     progress = run.trainer.progress
     if progress.epoch == 0 and progress.step == 0:
