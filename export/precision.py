@@ -19,7 +19,7 @@ class Precision(StrEnum):
 
 DEFAULT_TOLERANCE = {
     Precision.FLOAT32: 1e-4,
-    Precision.TF32: 2e-2,
-    Precision.FLOAT16: 2e-2,
+    Precision.TF32: 5e-3,
+    Precision.FLOAT16: 5e-3,
     Precision.INT8: 5e-2,
 }

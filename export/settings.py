@@ -54,7 +54,7 @@ class ExportSettings(BaseSettings):
             lt=1,
             description="largest difference from torch that is accepted, of mean, log_var and "
             "images in [0, 1]; the server checks it again on its own device; by default 1e-4 for "
-            "float32, 0.02 for tf32 and float16, 0.05 for int8",
+            "float32, 0.005 for tf32 and float16, 0.05 for int8",
         ),
     ] = None
     data_dir: Annotated[

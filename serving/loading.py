@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -85,8 +85,9 @@ def load(directory: Path, options: LoadOptions, observer: ModelObserver) -> Load
 def _load(directory: Path, options: LoadOptions, observer: ModelObserver) -> LoadedModel:
     manifest = read_manifest(directory)
     probe = read_probe(verified_bytes(directory, manifest.probe), manifest.contract)
-    encoder = open_engine(verified_bytes(directory, manifest.encoder), options.engine)
-    decoder = open_engine(verified_bytes(directory, manifest.decoder), options.engine)
+    settings = _engine_settings(manifest, options)
+    encoder = open_engine(verified_bytes(directory, manifest.encoder), settings)
+    decoder = open_engine(verified_bytes(directory, manifest.decoder), settings)
     _check_signature(manifest, encoder, decoder)
     check_probe(probe, encoder, decoder, manifest.contract.tolerance)
     limits = CallLimits.for_contract(
@@ -111,6 +112,12 @@ def _load(directory: Path, options: LoadOptions, observer: ModelObserver) -> Loa
         probe=probe,
         close=close,
     )
+
+
+def _engine_settings(manifest: BundleManifest, options: LoadOptions) -> EngineSettings:
+    """The server's settings, with TF32 where the bundle declares it."""
+    declared = manifest.contract.precision == "tf32"
+    return replace(options.engine, tf32=options.engine.tf32 or declared)
 
 
 @dataclass(frozen=True, slots=True)
