@@ -126,20 +126,23 @@ export class Easel {
   /** Fitted whole onto the paper; dark on light becomes light on dark. @param {ImageBitmap} picture */
   read(picture) {
     const [channels, height, width] = this.shape, area = width * height;
-    const canvas = make("canvas", { width, height });
-    const context = canvas.getContext("2d");
+    const context = make("canvas", { width, height }).getContext("2d");
     const zoom = Math.min(width / picture.width, height / picture.height);
-    const wide = picture.width * zoom, tall = picture.height * zoom;
+    const wide = Math.max(1, Math.round(picture.width * zoom)), tall = Math.max(1, Math.round(picture.height * zoom));
+    const left = Math.floor((width - wide) / 2), top = Math.floor((height - tall) / 2);
     context.imageSmoothingQuality = "high";
-    context.drawImage(picture, (width - wide) / 2, (height - tall) / 2, wide, tall);
-    const { data } = context.getImageData(0, 0, width, height);
+    context.fillStyle = "#fff"; // under what is transparent
+    context.fillRect(left, top, wide, tall);
+    context.drawImage(picture, left, top, wide, tall);
+    const { data } = context.getImageData(left, top, wide, tall);
+    const invert = channels === 1 && isOnPaper(data, wide, tall);
     const pixels = new Uint8Array(channels * area);
-    for (let i = 0; i < area; i++) {
-      const [r, g, b, a] = data.subarray(i * 4, i * 4 + 4);
-      const grey = ((0.299 * r + 0.587 * g + 0.114 * b) * a) / 255;
-      for (let c = 0; c < channels; c++) pixels[c * area + i] = channels === 1 ? grey : data[i * 4 + Math.min(c, 2)];
+    for (let i = 0; i < wide * tall; i++) {
+      const at = (top + Math.floor(i / wide)) * width + left + (i % wide);
+      for (let c = 0; c < channels; c++)
+        pixels[c * area + at] = channels > 1 ? data[i * 4 + Math.min(c, 2)] : invert ? 255 - grey(data, i) : grey(data, i);
     }
-    return channels === 1 && isOnPaper(pixels, width, height) ? pixels.map((x) => 255 - x) : pixels;
+    return pixels;
   }
 
   invert() {
@@ -149,13 +152,16 @@ export class Easel {
   }
 }
 
-/** Whether the rim is mostly light: ink on paper. @param {Uint8Array} pixels @param {number} width @param {number} height */
-function isOnPaper(pixels, width, height) {
+/** @param {Uint8ClampedArray} rgba @param {number} i */
+const grey = (rgba, i) => 0.299 * rgba[i * 4] + 0.587 * rgba[i * 4 + 1] + 0.114 * rgba[i * 4 + 2];
+
+/** Whether the rim is mostly light: ink on paper. @param {Uint8ClampedArray} rgba @param {number} width @param {number} height */
+function isOnPaper(rgba, width, height) {
   let light = 0, count = 0;
-  for (let i = 0; i < pixels.length; i++) {
+  for (let i = 0; i < width * height; i++) {
     const x = i % width, y = Math.floor(i / width);
     if (x && y && x < width - 1 && y < height - 1) continue;
-    light += pixels[i];
+    light += grey(rgba, i);
     count++;
   }
   return light / count > 127;

@@ -2,6 +2,7 @@
 
 import { byId } from "./dom.js";
 
+const SLIDER_KEYS = /^(Arrow|Home|End|Page)/;
 const STEP = 22, STRIDE = 110; // pixels on the map
 
 /** @param {EventTarget | null} target */
@@ -40,7 +41,7 @@ export function bindKeys(app, map, act) {
       return;
     }
     const onButton = event.target instanceof HTMLButtonElement && (event.key === " " || event.key === "Enter");
-    const onSlider = event.target instanceof HTMLInputElement && event.key.startsWith("Arrow");
+    const onSlider = event.target instanceof HTMLInputElement && SLIDER_KEYS.test(event.key);
     const arrow = arrows[event.key], work = plain[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (event.altKey || onButton || onSlider || !(arrow || work)) return;
     event.preventDefault();

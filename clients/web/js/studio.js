@@ -26,7 +26,7 @@ export class Studio {
     this.brushes = this.makeBrushes();
     panel.append(make("div.easel", {}, this.paper, make("div.column", {}, this.brushes, ...this.sources())), this.result, this.filling.element);
     this.judge = latest((/** @type {boolean} */ done) => this.look(done), app.trouble);
-    this.known = "";
+    /** @type {string | null} what of the state is on the paper */ this.known = null;
     document.addEventListener("paste", (event) => this.paste(event));
   }
 
@@ -67,7 +67,7 @@ export class Studio {
     const { space } = this.app;
     if (!space) return;
     this.random.hidden = !space.atlas;
-    this.known = "";
+    this.known = null;
     this.follow();
   }
 
