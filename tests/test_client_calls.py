@@ -95,7 +95,8 @@ def test_images_may_be_bytes_or_floats_and_come_back_as_either(
     assert np.array_equal(of_bytes.mean, of_planes.mean)
     as_floats = client.decode(of_bytes.mean).images
     as_bytes = client.decode(of_bytes.mean, image_dtype=np.uint8).images
-    assert (as_floats.dtype, as_bytes.dtype) == (np.float32, np.uint8)
+    assert as_floats.dtype == np.dtype(np.float32)
+    assert as_bytes.dtype == np.dtype(np.uint8)
     assert np.abs(as_floats * 255 - as_bytes).max() <= 0.51
 
 

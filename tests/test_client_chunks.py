@@ -181,8 +181,8 @@ def test_the_same_seed_gives_the_same_rows_however_the_call_was_split(
         assert drawn.latents is not None
         assert parts.latents is not None
         np.testing.assert_allclose(drawn.latents, parts.latents, atol=10 * tolerance)
-        there = {"starts": one.latents[:6], "ends": one.latents[6:12], "steps": 5}
-        path, paths = (client.interpolate(**there) for client in (whole, split))
+        starts, ends = one.latents[:6], one.latents[6:12]
+        path, paths = (client.interpolate(starts, ends, 5) for client in (whole, split))
         assert np.array_equal(path.latents, paths.latents)
         np.testing.assert_allclose(path.images, paths.images, atol=tolerance)
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from latens import Client
 from latens.cli import app
-from PIL import Image
+from PIL import Image, ImageSequence
 from server_process import Server
 
 GREY = Image.new("L", (28, 28), 128)
@@ -33,7 +33,10 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture
 def run(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> Run:
     """Runs the command in this process, in an empty folder, with the server in the environment."""
     monkeypatch.chdir(tmp_path)
@@ -45,6 +48,7 @@ def run(
         monkeypatch.setattr(sys, "argv", ["latens", *map(str, arguments)])
         before = signal.getsignal(signal.SIGTERM)
         capfd.readouterr()
+        code = 0
         try:
             app.run()
         except SystemExit as end:
@@ -69,7 +73,7 @@ def test_one_short_command_makes_a_sheet_of_sampled_digits(run: Run) -> None:
     assert "seed" in outcome.err
     with Image.open("digits.png") as sheet:
         assert sheet.size == (462, 462)
-        assert sheet.getextrema()[1] > 128
+        assert np.asarray(sheet).max() > 128
 
 
 def test_the_same_seed_writes_the_same_file_and_the_seed_is_told(run: Run) -> None:
@@ -146,7 +150,7 @@ def test_coordinates_can_be_given_as_numbers(run: Run) -> None:
 def test_an_interpolation_is_an_animation_there_and_back(run: Run) -> None:
     ok(run("interpolate", "-o", "morph.gif", "--steps", 6, "-n", 4, "--seed", 3))
     with Image.open("morph.gif") as animation:
-        assert animation.n_frames == 10
+        assert sum(1 for _ in ImageSequence.Iterator(animation)) == 10
         assert animation.info["loop"] == 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -50,7 +50,7 @@ class Failed(grpc.RpcError):
     def details(self) -> str:
         return "what happened"
 
-    def trailing_metadata(self) -> list[tuple[str, Any]]:
+    def trailing_metadata(self) -> Any:
         return self._trailers
 
 
@@ -112,7 +112,7 @@ def client(server: Server) -> Iterator[Client]:
         yield made
 
 
-BAD_INPUTS = {
+BAD_INPUTS: dict[str, tuple[str, Callable[[Client], Any]]] = {
     "a wrong shape": ("images", lambda client: client.encode(np.zeros((1, 1, 28, 27)))),
     "a wrong rank": ("images", lambda client: client.encode(np.zeros((1, 28)))),
     "no rows": ("images", lambda client: client.encode(np.zeros((0, 1, 28, 28)))),
@@ -129,7 +129,7 @@ BAD_INPUTS = {
     "a count of zero": ("count", lambda client: client.sample(0)),
     "a count beyond the wire": ("count", lambda client: client.sample(2**70)),
     "ends of other lengths": ("ends", lambda client: client.interpolate([[0, 0]], [], 3)),
-    "an unknown mode": ("mode", lambda client: client.interpolate([[0]], [[0]], 3, mode="x")),
+    "an unknown mode": ("mode", lambda client: client.interpolate([[0]], [[0]], 3, mode="x")),  # type: ignore[arg-type]
     "an image type": ("image_dtype", lambda client: client.sample(1, image_dtype=np.int16)),
 }
 

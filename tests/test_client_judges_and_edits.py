@@ -55,6 +55,7 @@ def test_a_reconstruction_is_the_decoded_mean_with_its_figures(
     np.testing.assert_allclose(done.reconstruction, entropy, rtol=1e-3)
     mean, log_var = posterior.mean.astype(np.float64), posterior.log_var.astype(np.float64)
     kl = 0.5 * (mean**2 + np.exp(log_var) - 1 - log_var).sum(1)
+    assert done.kl is not None
     np.testing.assert_allclose(done.kl, kl, rtol=1e-4)
 
 

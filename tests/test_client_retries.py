@@ -29,7 +29,7 @@ NOT_RETRIED = [
 MAX_BYTES = 2**20
 
 
-class Flaky(latens_pb2_grpc.LatentServiceServicer):  # type: ignore[misc]  # generated, untyped
+class Flaky(latens_pb2_grpc.LatentServiceServicer):
     """Decodes zeros, after as many failures as were asked for."""
 
     def __init__(self) -> None:

@@ -11,9 +11,11 @@ from hypothesis.extra import numpy as hnp
 from latens import tensors, wire
 from latens.v1 import latens_pb2 as pb
 
-DTYPES = [np.dtype("<f4"), np.dtype("u1")]
-arrays = st.sampled_from(DTYPES).flatmap(
-    lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0))
+arrays: st.SearchStrategy[np.ndarray] = st.one_of(
+    *(
+        hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0))
+        for dtype in ("<f4", "u1", "<f2")
+    )
 )
 
 
