@@ -40,7 +40,7 @@ def main() -> None:
     repeats, seconds = (3, 0.45) if options.short else (options.repeats, 0.9)
     with ExitStack() as servers:
         targets = [servers.enter_context(serving(name)) for name in options.frontend]
-        limits, cells = _take_turns(targets, repeats, seconds, load_core)
+        limits, cells = take_turns(targets, repeats, seconds, load_core)
         largest = {t.name: measuring.back_to_back(t, BACK_TO_BACK, load_core) for t in targets}
         own: dict[str, list[Cell]] = {}
         if not options.short:
@@ -102,7 +102,7 @@ def request(batch: int) -> bytes:
     return pb.EncodeRequest(images=to_message(images)).SerializeToString()
 
 
-def _take_turns(
+def take_turns(
     targets: list[Target], repeats: int, seconds: float, core: set[int]
 ) -> tuple[dict[int, float], dict[str, list[Cell]]]:
     """Medians of every cell of every server, and of the graph in process."""

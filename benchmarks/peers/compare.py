@@ -1,0 +1,166 @@
+"""Latens beside other servers: the same graph, load, core and hold, each in its own environment.
+
+    python benchmarks/peers/compare.py kserve             one of them, beside both front ends
+    python benchmarks/peers/compare.py                    all of them
+
+An environment is made once, under build/benchmarks/peers/. Each server runs the encoder of the MLP
+in ONNX Runtime with one thread, and is called by the Open Inference Protocol with raw tensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import venv
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import measuring
+import models
+import numpy as np
+import processes
+from measuring import Target
+from serve import serving, take_turns
+
+HERE = Path(__file__).parent
+ENVIRONMENTS = Path(__file__).parents[2] / "build" / "benchmarks" / "peers"
+PEERS = {
+    "kserve": "KServe SDK",
+    "mlserver": "MLServer",
+    "triton": "Triton, Python backend (pytriton)",
+}
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+_UP_SECONDS = 120
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("peers", nargs="*", metavar="PEER", help=f"of {', '.join(PEERS)}; or all")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each cell (3)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of one run (0.5)")
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
+    options = parser.parse_args()
+    if unknown := set(options.peers) - set(PEERS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    _, load_core = processes.cores()
+    with ExitStack() as servers:
+        targets = [servers.enter_context(serving(name)) for name in ("fast", "grpcio")]
+        for name in options.peers or PEERS:
+            try:
+                targets.append(servers.enter_context(peer(name)))
+            except (RuntimeError, subprocess.CalledProcessError) as error:
+                print(f"{PEERS[name]} does not run here: {error}", file=sys.stderr)
+        limits, cells = take_turns(targets, options.repeats, options.seconds, load_core)
+    if options.json:
+        report = {name: measuring.as_json(group) for name, group in cells.items()}
+        print(json.dumps({"in_process_us_per_image": limits, "servers": report}))
+    else:
+        print(measuring.table(cells, limits))
+
+
+@contextmanager
+def peer(name: str) -> Iterator[Target]:
+    """A peer on the server's core, once it answers."""
+    python = _environment(name)
+    server_core, _ = processes.cores()
+    grpc_port, http_port = _free_port(), _free_port()
+    with tempfile.TemporaryDirectory() as directory:
+        log, graph = Path(directory, "log"), Path(directory, "encoder.onnx")
+        graph.write_bytes(models.encoder())
+        command = [str(python), str(HERE / f"{name}_server.py")]
+        environment = {
+            "BENCHMARK_GRAPH": str(graph),
+            "BENCHMARK_GRPC_PORT": str(grpc_port),
+            "BENCHMARK_HTTP_PORT": str(http_port),
+            "PYTHONPATH": str(HERE),
+            "PATH": f"{python.parent}:{os.environ['PATH']}",
+            # Triton loads the interpreter as a library, which must be the environment's own.
+            "LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR"),
+        }
+        with processes.running(command, log, core=server_core, environment=environment) as process:
+            address = f"127.0.0.1:{grpc_port}"
+            _wait_until_it_answers(process, log, address)
+            yield Target(
+                name=PEERS[name],
+                address=address,
+                path=INFER,
+                requests={batch: _request(batch) for batch in measuring.BATCHES},
+                cpu_seconds=lambda: processes.cpu_seconds(process.pid),
+            )
+
+
+def _environment(name: str) -> Path:
+    """The Python of the peer's environment."""
+    root = ENVIRONMENTS / name
+    python = root / "bin" / "python"
+    if not (root / "ready").exists():
+        print(f"installing {PEERS[name]} (once) ...", file=sys.stderr)
+        venv.create(root, with_pip=True, clear=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(HERE / f"{name}.txt")]
+        subprocess.run(install, check=True)
+        (root / "ready").touch()
+    return python
+
+
+def _wait_until_it_answers(process: subprocess.Popen[bytes], log: Path, address: str) -> None:
+    """Waits for a right answer to a call like those that are measured.
+
+    Raises:
+        RuntimeError: it ended, or the time did.
+    """
+    import grpc
+    from latens.oip import open_inference_pb2 as oip
+
+    call_error = None
+    with grpc.insecure_channel(address) as channel:
+        infer = channel.unary_unary(INFER, response_deserializer=oip.ModelInferResponse.FromString)
+        limit = time.monotonic() + _UP_SECONDS
+        while time.monotonic() < limit and process.poll() is None:
+            try:
+                answer = infer(_request(1), timeout=2)
+            except grpc.RpcError as error:
+                call_error = error
+                time.sleep(0.2)
+                continue
+            if len(answer.outputs) == 2 and list(answer.outputs[0].shape) == [
+                1,
+                models.LATENT_SIZE,
+            ]:
+                return
+            raise RuntimeError(f"a wrong answer: {answer}")
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
+    raise RuntimeError(f"it does not answer ({call_error}):\n{tail}")
+
+
+def _request(batch: int) -> bytes:
+    from latens.oip import open_inference_pb2 as oip
+
+    images = np.random.default_rng(0).random((batch, *models.IMAGE_SHAPE), np.float32)
+    tensor = oip.ModelInferRequest.InferInputTensor(
+        name="images", datatype="FP32", shape=images.shape
+    )
+    message = oip.ModelInferRequest(
+        model_name="encoder", inputs=[tensor], raw_input_contents=[images.tobytes()]
+    )
+    return message.SerializeToString()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    main()
