@@ -149,6 +149,7 @@ def _welcome(names: list[str], settings: Settings, port: int, http_port: int) ->
         f"{settings.host}:{port}",
         f"{settings.host}:{http_port}",
         with_commands=sys.stdout.isatty(),
+        explorer=settings.explorer and settings.tls is None,
     )
     print(text, flush=True)
 

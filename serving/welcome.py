@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 
-def welcome(names: list[str], address: str, http_address: str, *, with_commands: bool) -> str:
+def welcome(
+    names: list[str], address: str, http_address: str, *, with_commands: bool, explorer: bool = True
+) -> str:
     """Where it listens and what it serves; for a person at a terminal, also what to type next."""
     lines = [
         f"Latens serves {', '.join(names)} at {address}",
+        *([f"Explore the latent space at http://{http_address}/"] if explorer else []),
         f"Metrics and probes at http://{http_address}/metrics, /healthz and /readyz",
     ]
     if with_commands:
