@@ -29,10 +29,13 @@ IMAGE       ?= latens-server
 IMAGE_FOR   ?= cuda
 IMAGE_ARGS  ?=
 BENCH_ARGS  ?=
+FRONTEND    ?= grpcio
+CHAOS_CALLS ?= 10000
+SOAK_MINUTES ?= 3
 PIN_ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fix-lint proto verify-proto train export serve image bench pins release-proto clean
+.PHONY: help run test chaos soak lint fix-lint proto verify-proto train export serve image bench pins release-proto clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +81,12 @@ serve: $(RUN_READY) ## Serve the repository: HOST= PORT= HTTP_PORT= DEVICE= SERV
 
 test: $(TEST_READY) ## Run every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+chaos: $(RUN_READY) $(TEST_READY) ## Ten thousand wrong calls against a real server: CHAOS_CALLS= FRONTEND=
+	$(BIN)/python tests/chaos.py --repository $(REPOSITORY) --calls $(CHAOS_CALLS) --frontend $(FRONTEND)
+
+soak: $(RUN_READY) $(TEST_READY) ## Steady load; memory, files, threads must stay flat: SOAK_MINUTES= FRONTEND=
+	$(BIN)/python tests/soak.py --repository $(REPOSITORY) --minutes $(SOAK_MINUTES) --frontend $(FRONTEND)
 
 lint: $(TEST_READY) verify-proto ## Check format, style, types, protos and the Dockerfile
 	$(BIN)/ruff format --check .

@@ -24,7 +24,7 @@ from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 from server_process import Server, running_server
 
-from serving import lifecycle
+from serving import lifecycle, loading
 from serving.batcher import Batcher, BatchLimits
 from serving.canary import Canary
 from serving.errors import EngineFailedError
@@ -48,7 +48,8 @@ async def called(latens: Latens) -> AsyncIterator[grpc.aio.Channel]:
 
 async def health(channel: grpc.aio.Channel, service: str = "") -> int:
     request = health_pb2.HealthCheckRequest(service=service)
-    answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=20)
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    answer = await stub.Check(request, timeout=20)
     return int(answer.status)
 
 
@@ -65,7 +66,7 @@ async def test_nothing_is_said_to_serve_before_it_is_warm(
     model_repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_load = threading.Event()
-    real = lifecycle.load
+    real = loading.load
 
     def slow(*args: Any, **named: Any) -> Any:
         assert may_load.wait(30)
@@ -96,9 +97,9 @@ async def test_nothing_is_said_to_serve_before_it_is_warm(
 async def test_a_lost_engine_ends_in_not_serving_and_a_failure(model_repository: Path) -> None:
     latens = Latens(settings(model_repository))
     await latens.start()
-    stub = health_pb2_grpc
     async with called(latens) as channel:
-        watch = stub.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""))
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service=""))
         assert (await watch.read()).status == SERVING
         ending = asyncio.ensure_future(latens.run_until_stopped())
         await asyncio.to_thread(latens.lost, "mnist-2d", "encoder", RuntimeError("gone"))
@@ -171,7 +172,7 @@ def test_a_signal_lets_what_was_accepted_finish_and_exits_0(
         calls = [pool.submit(sample, large, timeout=60) for _ in range(6)]
         _await_rows(server)
         server.signal(number)
-        errors = [error for call in calls if (error := call.exception()) is not None]
+        errors: list[Any] = [error for call in calls if (error := call.exception()) is not None]
         assert {error.code() for error in errors} <= {grpc.StatusCode.UNAVAILABLE}
         assert server.wait() == 0
     assert server.wait_for("stopped")
@@ -202,7 +203,8 @@ def test_draining_says_not_serving_first_then_refuses_what_is_new(model_reposito
         grpc.insecure_channel(server.wait_for("serving")["admin_address"]) as private,
     ):
         sample = latens_pb2_grpc.LatentServiceStub(channel).Sample
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == SERVING
         admin_pb2_grpc.AdminServiceStub(private).Drain(admin_pb2.DrainRequest(), timeout=20)
         assert next(watch).status == NOT_SERVING

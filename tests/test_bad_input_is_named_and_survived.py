@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -14,6 +15,7 @@ from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 from server_process import Server
 
+UNKNOWN_TYPE = cast("pb.DataType", 7)
 FLOAT32, UINT8 = pb.DATA_TYPE_FLOAT32, pb.DATA_TYPE_UINT8
 IMAGES = to_message(np.zeros((2, 1, 28, 28), np.float32))
 LATENTS = to_message(np.zeros((2, 2), np.float32))
@@ -21,7 +23,7 @@ ENDS = pb.Endpoints(latents=LATENTS)
 PIXELS = 28 * 28
 
 
-def images(**changes: object) -> pb.EncodeRequest:
+def images(**changes: Any) -> pb.EncodeRequest:
     tensor = pb.Tensor()
     tensor.CopyFrom(IMAGES)
     for name, value in changes.items():
@@ -40,8 +42,9 @@ def latents(array: np.ndarray) -> pb.DecodeRequest:
     return pb.DecodeRequest(latents=to_message(array.astype(np.float32)))
 
 
-def walk(**changes: object) -> pb.InterpolateRequest:
-    return pb.InterpolateRequest(**{"starts": ENDS, "ends": ENDS, "steps": 3, **changes})
+def walk(**changes: Any) -> pb.InterpolateRequest:
+    fields: dict[str, Any] = {"starts": ENDS, "ends": ENDS, "steps": 3, **changes}
+    return pb.InterpolateRequest(**fields)
 
 
 BAD = {
@@ -76,7 +79,10 @@ BAD = {
     "NaN latent": (latents(np.array([[0, np.nan]])), "latents.data"),
     "infinite latent": (latents(np.array([[0, np.inf]])), "latents.data"),
     "latent that overflows": (latents(np.array([[3e38, -3e38]])), "latents"),
-    "unknown image dtype": (pb.DecodeRequest(latents=LATENTS, image_dtype=7), "image_dtype"),
+    "unknown image dtype": (
+        pb.DecodeRequest(latents=LATENTS, image_dtype=UNKNOWN_TYPE),
+        "image_dtype",
+    ),
     "count of 0": (pb.SampleRequest(count=0), "count"),
     "count below 0": (pb.SampleRequest(count=-1), "count"),
     "count of 2^62": (pb.SampleRequest(count=2**62), "count"),
@@ -113,18 +119,18 @@ def stub(channel: grpc.Channel) -> latens_pb2_grpc.LatentServiceStub:
     return latens_pb2_grpc.LatentServiceStub(channel)
 
 
-def call(stub: latens_pb2_grpc.LatentServiceStub, request: object) -> object:
+def call(stub: latens_pb2_grpc.LatentServiceStub, request: object) -> Any:
     method = type(request).__name__.removesuffix("Request")
     return getattr(stub, method)(request, timeout=20)
 
 
-def refusal(stub: latens_pb2_grpc.LatentServiceStub, request: object) -> grpc.RpcError:
+def refusal(stub: latens_pb2_grpc.LatentServiceStub, request: object) -> Any:
     with pytest.raises(grpc.RpcError) as caught:
         call(stub, request)
     return caught.value
 
 
-def details(error: grpc.RpcError, kind: type) -> list:
+def details(error: Any, kind: Any) -> list[Any]:
     status = rpc_status.from_call(error)
     assert status is not None
     found = [detail for detail in status.details if detail.Is(kind.DESCRIPTOR)]
@@ -180,7 +186,7 @@ def test_more_rows_than_a_call_may_carry_are_too_large(
 
 @pytest.mark.parametrize("body", [b"\xff" * 40, b"\x1a\xff\xff\xff\xff\x0f", b"garbage", b"\0"])
 def test_garbage_bytes_never_reach_a_handler(channel: grpc.Channel, body: bytes) -> None:
-    send = channel.unary_unary("/latens.v1.LatentService/Encode")
+    send: Any = channel.unary_unary("/latens.v1.LatentService/Encode")
     with pytest.raises(grpc.RpcError) as caught:
         send(body, timeout=20)
     assert caught.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
@@ -190,7 +196,7 @@ def test_garbage_bytes_never_reach_a_handler(channel: grpc.Channel, body: bytes)
 def test_a_message_of_105_megabytes_is_refused_and_the_server_lives(
     channel: grpc.Channel, stub: latens_pb2_grpc.LatentServiceStub
 ) -> None:
-    send = channel.unary_unary("/latens.v1.LatentService/Encode")
+    send: Any = channel.unary_unary("/latens.v1.LatentService/Encode")
     with pytest.raises(grpc.RpcError) as caught:
         send(bytes(105 << 20), timeout=60)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -199,8 +205,9 @@ def test_a_message_of_105_megabytes_is_refused_and_the_server_lives(
 
 def test_an_unknown_method_is_unimplemented(channel: grpc.Channel) -> None:
     for path in ("/latens.v1.LatentService/Steal", "/nothing/At", "/"):
+        unary: Any = channel.unary_unary(path)
         with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary(path)(b"", timeout=20)
+            unary(b"", timeout=20)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

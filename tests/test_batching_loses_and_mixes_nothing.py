@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ class ToyEngine:
             self.concurrent -= 1
 
 
-def batcher(engine: ToyEngine, *, inline: bool = False, **limits: int) -> Batcher:
+def batcher(engine: ToyEngine, *, inline: bool = False, **limits: Any) -> Batcher:
     return Batcher(
         engine.run,
         BatchLimits(**{"batch_rows": LARGEST_BATCH, **limits}),
@@ -111,7 +112,7 @@ def test_every_call_gets_its_own_rows_or_an_error(
     asyncio.run(scenario())
 
 
-Outcome = tuple[np.ndarray, np.ndarray] | BaseException
+Outcome = tuple[np.ndarray, ...] | BaseException
 
 
 async def outcome_of(joined: Batcher, first: int, call: tuple[int, str, int, int]) -> Outcome:
@@ -190,7 +191,7 @@ async def test_one_that_leaves_a_running_batch_takes_nothing_from_the_others() -
     tasks[1].cancel()
     await turns()
     engine.may_run.set()
-    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    answers: list[Any] = list(await asyncio.gather(*tasks, return_exceptions=True))
     assert [answer[0].item() for answer in (answers[0], answers[2])] == [1, 3]
     assert isinstance(answers[1], asyncio.CancelledError)
     assert joined.rows_admitted == 0
@@ -233,7 +234,7 @@ async def test_a_deadline_that_passes_in_the_queue_is_told_at_once_and_never_run
 async def test_a_failing_run_reaches_its_batch_and_nobody_after_it(inline: bool) -> None:
     engine = ToyEngine()
     joined = batcher(engine, inline=inline)
-    together = await asyncio.gather(
+    together: Any = await asyncio.gather(
         joined.submit(column(1)), joined.submit(column(-1)), return_exceptions=True
     )
     assert [type(outcome) for outcome in together] == [EngineFailedError] * 2
@@ -251,7 +252,7 @@ async def test_what_the_engine_says_in_our_words_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize("limits", [{"queue_rows": 4}, {"queue_bytes": 16}], ids=["rows", "bytes"])
-async def test_a_full_queue_refuses_at_the_door_with_a_hint(limits: dict[str, int]) -> None:
+async def test_a_full_queue_refuses_at_the_door_with_a_hint(limits: dict[str, Any]) -> None:
     engine = ToyEngine()
     joined = batcher(engine, **limits)
     engine.may_run.clear()

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -34,7 +35,7 @@ def latents(channel: grpc.Channel) -> latens_pb2_grpc.LatentServiceStub:
     return latens_pb2_grpc.LatentServiceStub(channel)
 
 
-def code_of(call: object, *args: object, **named: object) -> grpc.StatusCode:
+def code_of(call: Any, *args: Any, **named: Any) -> grpc.StatusCode:
     with pytest.raises(grpc.RpcError) as caught:
         call(*args, timeout=20, **named)
     return caught.value.code()
@@ -83,7 +84,8 @@ def test_the_admin_service_needs_the_scope_admin_and_is_not_on_the_public_port(
 
 def test_health_and_probes_ask_for_no_token(guarded: Server) -> None:
     with grpc.insecure_channel(guarded.address) as channel:
-        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        answer = health.Check(health_pb2.HealthCheckRequest())
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
     with urllib.request.urlopen(f"http://{guarded.http_address}/readyz", timeout=20) as ready:
         assert ready.status == 200
@@ -96,7 +98,7 @@ def test_http_asks_for_the_same_tokens(guarded: Server) -> None:
         request = urllib.request.Request(url, b'{"count": 1}', headers)
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
-                return answer.status
+                return int(answer.status)
         except urllib.error.HTTPError as error:
             error.close()
             return error.code

@@ -7,6 +7,7 @@ import contextlib
 import inspect
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -23,6 +24,7 @@ from latens.v1 import latens_pb2_grpc
 from serving import errors, status
 from serving.engine import DeviceLostError, DeviceMemoryError
 from serving.lifecycle import Latens
+from serving.loading import _translated
 from serving.settings import Settings
 
 REGISTER = [
@@ -66,7 +68,7 @@ async def serving(repository: Path, **others: Any) -> AsyncIterator[tuple[Latens
     await latens.stop()
 
 
-def details_of(error: grpc.aio.AioRpcError) -> dict[str, Any]:
+def details_of(error: Any) -> dict[str, Any]:
     rich = rpc_status.from_call(error)
     assert rich is not None
     assert rich.ByteSize() < 4096
@@ -78,7 +80,7 @@ def details_of(error: grpc.aio.AioRpcError) -> dict[str, Any]:
     return found
 
 
-async def failure(call: Any) -> grpc.aio.AioRpcError:
+async def failure(call: Any) -> Any:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value
@@ -88,7 +90,7 @@ async def test_each_row_of_the_table_reaches_the_caller_as_it_says(
     model_repository: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(model_repository) as (latens, stub):
-        model = latens.models.pick("mnist-2d", "1")
+        model: Any = latens.models.pick("mnist-2d", "1")
         for error, code, reason, hints in TABLE:
 
             async def fail(rows: Any, deadline: Any, error: Exception = error) -> Any:
@@ -121,13 +123,8 @@ async def test_each_row_of_the_table_reaches_the_caller_as_it_says(
 
 
 def _translated_like(model: Any, run: Any) -> Any:
-    from serving.loading import _translated
-
-    class Failing:
-        def run(self, rows: Any) -> Any:
-            return run(rows)
-
-    return _translated(Failing(), lambda error: None)
+    engine: Any = SimpleNamespace(run=run)
+    return _translated(engine, lambda error: None)
 
 
 def test_every_error_of_the_register_is_in_the_table() -> None:
@@ -139,15 +136,14 @@ async def test_a_lost_device_is_told_and_reaches_the_caller_as_an_incident(
     model_repository: Path,
 ) -> None:
     async with serving(model_repository) as (latens, stub):
-        model = latens.models.pick("mnist-2d", "1")
-        from serving.loading import _translated
+        model: Any = latens.models.pick("mnist-2d", "1")
 
-        class Lost:
-            def run(self, rows: Any) -> Any:
-                raise DeviceLostError(SECRET)
+        def run(rows: Any) -> Any:
+            raise DeviceLostError(SECRET)
 
+        engine: Any = SimpleNamespace(run=run)
         told: list[BaseException] = []
-        model.decoder._run = _translated(Lost(), told.append)
+        model.decoder._run = _translated(engine, told.append)
         caught = await failure(stub.Sample(pb.SampleRequest(count=1), timeout=20))
         assert caught.code() is C.INTERNAL
         assert SECRET not in caught.details()
@@ -156,7 +152,7 @@ async def test_a_lost_device_is_told_and_reaches_the_caller_as_an_incident(
 
 async def test_a_full_queue_refuses_every_kind_of_call_alike(model_repository: Path) -> None:
     async with serving(model_repository, queue_rows=4) as (latens, stub):
-        model = latens.models.pick("mnist-2d", "1")
+        model: Any = latens.models.pick("mnist-2d", "1")
         for batcher in (model.encoder, model.decoder):
             batcher.rows_admitted = 4
         latents = to_message(np.zeros((2, 2), np.float32))
@@ -181,7 +177,7 @@ async def test_a_full_queue_refuses_every_kind_of_call_alike(model_repository: P
 
 async def test_a_deadline_of_the_server_holds_for_calls_without_one(model_repository: Path) -> None:
     async with serving(model_repository, max_deadline=0.05) as (latens, stub):
-        model = latens.models.pick("mnist-2d", "1")
+        model: Any = latens.models.pick("mnist-2d", "1")
         model.decoder._in_engine.append([])  # an engine that is busy for ever
         model.decoder._may_prefetch = lambda: False
         caught = await failure(stub.Sample(pb.SampleRequest(count=1)))
@@ -193,7 +189,7 @@ async def test_a_deadline_of_the_server_holds_for_calls_without_one(model_reposi
 
 async def test_a_call_that_is_hung_up_frees_its_place(model_repository: Path) -> None:
     async with serving(model_repository) as (latens, stub):
-        model = latens.models.pick("mnist-2d", "1")
+        model: Any = latens.models.pick("mnist-2d", "1")
         model.decoder._in_engine.append([])
         call = stub.Sample(pb.SampleRequest(count=3))
         async with asyncio.timeout(20):

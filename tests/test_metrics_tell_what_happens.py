@@ -7,6 +7,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -51,8 +52,9 @@ def own(model_repository: Path) -> Iterator[Server]:
             for request in (pb.SampleRequest(), pb.SampleRequest(model="x" * 50, count=1)):
                 with pytest.raises(grpc.RpcError):
                     stub.Sample(request, timeout=20)
+            unknown: Any = channel.unary_unary("/my.own/TextHere")
             with pytest.raises(grpc.RpcError):
-                channel.unary_unary("/my.own/TextHere")(b"", timeout=20)
+                unknown(b"", timeout=20)
         yield server
 
 

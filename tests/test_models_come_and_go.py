@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -49,7 +50,7 @@ class Caller:
         self._private = grpc.insecure_channel(server.wait_for("serving")["admin_address"])
         self.latents = latens_pb2_grpc.LatentServiceStub(self._public)
         self.admin = admin_pb2_grpc.AdminServiceStub(self._private)
-        self._health = health_pb2_grpc.HealthStub(self._public)
+        self._health: Any = health_pb2_grpc.HealthStub(self._public)
         self._metrics = f"http://{server.http_address}/metrics"
 
     def close(self) -> None:
@@ -299,7 +300,8 @@ def test_loading_a_refused_version_says_why(caller: Caller, repository: Path) ->
     with pytest.raises(grpc.RpcError) as caught:
         caller.admin.LoadModel(admin_pb2.LoadModelRequest(model="mnist-2d", version="2"))
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-    status = rpc_status.from_call(caught.value)
+    call: Any = caught.value
+    status = rpc_status.from_call(call)
     assert status is not None
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)

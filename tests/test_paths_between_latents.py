@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from serving.latent_math import linear_path, spherical_path
 
+Path = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 PATHS = pytest.mark.parametrize("path", [linear_path, spherical_path])
 
 
@@ -21,7 +24,7 @@ def latents(*rows: list[float]) -> np.ndarray:
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), size=st.integers(1, 6), steps=st.integers(2, 9))
 def test_any_finite_ends_give_a_finite_path_with_exactly_those_ends(
-    path: object, data: st.DataObject, size: int, steps: int
+    path: Path, data: st.DataObject, size: int, steps: int
 ) -> None:
     ends = hnp.arrays(np.float32, (3, size), elements=st.floats(-1e6, 1e6, width=32))
     starts, goals = data.draw(ends), data.draw(ends)
@@ -34,7 +37,7 @@ def test_any_finite_ends_give_a_finite_path_with_exactly_those_ends(
 
 
 @PATHS
-def test_a_latent_of_any_rank_is_walked_as_one_vector(path: object) -> None:
+def test_a_latent_of_any_rank_is_walked_as_one_vector(path: Path) -> None:
     rng = np.random.default_rng(0)
     starts, goals = rng.normal(size=(2, 4, 2, 3, 5)).astype(np.float32)
     walked = path(starts, goals, 7)
