@@ -101,7 +101,6 @@ fix-lint: $(TEST_READY) ## Format and fix what can be fixed
 
 # --- the contract ------------------------------------------------------------------------------------
 
-VERSION      = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -n 1)
 STUBS       := clients/python
 PROTO_FILES  = $(shell cd proto && find . -name '*.proto' | sed 's|^\./||' | sort)
 PROTO_READY := $(VENV)-proto/.ready
@@ -113,20 +112,20 @@ $(PROTO_READY): requirements/proto.txt
 	$(VENV)-proto/bin/python -m pip install --disable-pip-version-check --quiet -r $<
 	@touch $@
 
-proto: $(PROTO_READY) ## Generate the stubs from proto/
+proto: $(PROTO_READY) $(TEST_READY) ## Generate the stubs and docs/api.md from proto/
 	$(call PROTOC,$(STUBS))
+	$(BIN)/python scripts/api_docs.py
 
 verify-proto: $(PROTO_READY) $(TEST_READY) ## Check that the stubs are fresh and the contract is sound
 	@rm -rf build/stubs && mkdir -p build/stubs
 	@$(call PROTOC,build/stubs)
 	@scripts/compare-stubs build/stubs $(STUBS)
+	$(BIN)/python scripts/api_docs.py --check
 	$(BIN)/buf lint proto
 	@scripts/check-breaking $(BIN)/buf
 
 release-proto: $(TEST_READY) ## Write the contract as an archive and as a descriptor set to dist/
-	@mkdir -p dist
-	$(BIN)/buf build proto -o dist/latens-proto-$(VERSION).binpb
-	tar -czf dist/latens-proto-$(VERSION).tar.gz proto LICENSE
+	$(BIN)/python scripts/release_proto.py dist
 
 # --- the rest ------------------------------------------------------------------------------------------
 

