@@ -32,7 +32,13 @@ PURE = ("serving.batcher", "serving.latent_math", "serving.errors", "serving.bun
 PURE_MAY = {"numpy", "pydantic"}
 # The parts of our own packages that another one may see; the rest stays inside.
 DOORS = {
-    ("serving", "latens"): ("latens.v1", "latens.oip", "latens.tensors"),
+    ("serving", "latens"): (
+        "latens.v1",
+        "latens.admin",
+        "latens.oip",
+        "latens.tensors",
+        "latens.wire",
+    ),
     ("export", "training"): (
         "training.checkpoint",
         "training.datasets",
