@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
+from training import checkpoint
 from training.config import LossConfig, ModelConfig
 from training.evaluation import Terms, evaluate, importance_bound, latent_units
 from training.losses import kl_by_unit, reconstruction
@@ -111,3 +113,10 @@ def test_a_point_posterior_has_no_elbo(images: torch.Tensor) -> None:
     metrics = evaluate(model, images, LOSS).metrics(model.posterior)
     assert metrics.keys() == {"reconstruction", "active_units"}
     assert [unit.kl for unit in latent_units(model, images)] == [0, 0]
+
+
+def test_a_few_hundred_steps_on_mnist_beat_the_best_constant_picture(trained_run: Path) -> None:
+    metrics = checkpoint.load(trained_run).metrics
+    assert metrics["elbo"] > -195, "a constant picture scores -206"
+    assert metrics["active_units"] == 2
+    assert metrics["kl"] > 1

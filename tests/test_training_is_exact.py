@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 from collections.abc import Callable
@@ -15,9 +16,10 @@ from training import run as runs
 from training.cli import main
 from training.config import RunConfig
 from training.devices import Placement
+from training.errors import UsageError
 from training.interrupts import Interrupted, StopWish
 from training.reporting import Reporter
-from training.resume import load_state
+from training.resume import load_state, restore
 
 SETTINGS = ["--latent-size", "3", "--hidden", "32", "--batch-size", "500", "--no-figures"]
 VARIANTS = {
@@ -150,6 +152,14 @@ def test_resuming_as_another_model_is_refused(
     assert main(["--resume", "--out", str(out), "--model", "vae-conv"]) == 2
     assert "architecture: " in capsys.readouterr().err
     assert (out / "model.safetensors").read_bytes() == before
+
+
+def test_resuming_on_another_kind_of_device_is_refused(train: Callable[..., Path]) -> None:
+    state = load_state(train("run", 1, *SETTINGS))
+    run = runs.prepare(state.config, Path("unused"), Placement(torch.device("cpu")), state)
+    elsewhere = dataclasses.replace(state, device="cuda")
+    with pytest.raises(UsageError, match="was begun on cuda, not cpu"):
+        restore(run.trainer, elsewhere)
 
 
 def test_defaults_are_the_articles_recipe() -> None:

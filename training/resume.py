@@ -17,6 +17,7 @@ from torch import Tensor
 from training.atomic_files import write_whole
 from training.checkpoint import SCHEMA_VERSION, CheckpointError
 from training.config import RunConfig
+from training.errors import UsageError
 from training.loop import Progress
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class SavedState:
     path: Path
     config: RunConfig
     dataset_sha256: str
+    device: str
+    """The kind of device whose generators' states these are."""
     progress: Progress
     history: list[dict[str, Any]]
     tensors: dict[str, Tensor]
@@ -54,6 +57,7 @@ def save_state(
         "schema_version": SCHEMA_VERSION,
         "config": trainer.config.model_dump(mode="json"),
         "dataset_sha256": dataset_sha256,
+        "device": trainer.placement.device.type,
         "epoch": progress.epoch,
         "step": progress.step,
         "seconds": progress.seconds,
@@ -83,7 +87,13 @@ def load_state(run: Path) -> SavedState:
         )
         config = RunConfig.model_validate(document["config"])
         return SavedState(
-            path, config, document["dataset_sha256"], progress, document["history"], tensors
+            path,
+            config,
+            document["dataset_sha256"],
+            document["device"],
+            progress,
+            document["history"],
+            tensors,
         )
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
@@ -96,7 +106,11 @@ def restore(trainer: Trainer, state: SavedState) -> None:
 
     Raises:
         CheckpointError: the state is of another network.
+        UsageError: it is of another kind of device, whose random numbers are others.
     """
+    device = trainer.placement.device.type
+    if device != state.device:
+        raise UsageError(f"device: {state.path.parent} was begun on {state.device}, not {device}")
     tensors = state.tensors
     try:
         weights = {name: tensors[f"model.{name}"] for name in trainer.model.state_dict()}

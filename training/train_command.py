@@ -94,7 +94,7 @@ def _train(
 ) -> None:
     from training import run as runs
     from training.devices import placed
-    from training.interrupts import stop_on_signals
+    from training.interrupts import Interrupted, stop_on_signals
     from training.reporting import Reporter
 
     with placed(config.machine) as placement, stop_on_signals() as wish:
@@ -109,6 +109,10 @@ def _train(
             checkpoint = runs.train(run, reporter, wish)
             if not placement.is_first:
                 return
+            if wish.signal is not None:
+                raise Interrupted(
+                    wish.signal, f"stopped, trained and saved; latens-train figures {directory}"
+                )
             if settings.figures:
                 from training.figures import write_all
 
