@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from serving import cuda
+from serving import cuda, loading
 from serving.bundle import read_manifest, read_probe, verified_bytes
 from serving.engine import (
     CPU_PROVIDER,
@@ -21,6 +22,7 @@ from serving.engine import (
     EngineSettings,
     OnnxEngine,
     classified,
+    open_cuda_session,
 )
 
 if TYPE_CHECKING:
@@ -114,6 +116,45 @@ def test_cuda_is_refused_by_onnx_runtime_itself_when_our_look_saw_nothing(
     with pytest.raises(DeviceUnavailableError, match="cannot run the graph there"):
         OnnxEngine(encoder, EngineSettings(device=Device.CUDA))
     assert OnnxEngine(encoder, EngineSettings(device=Device.AUTO)).device_fallback
+
+
+def test_the_gpu_is_set_up_as_documented(encoder: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, str]]] = []
+    entries: dict[str, str] = {}
+
+    def session(
+        _graph: bytes, options: ort.SessionOptions, providers: list[Any], enable_fallback: int
+    ) -> None:
+        asked.extend(providers)
+        name = "session.disable_cpu_ep_fallback"
+        entries[name] = options.get_session_config_entry(name)
+        assert enable_fallback == 0
+        raise RuntimeError("CUDA failure 2: out of memory")
+
+    monkeypatch.setattr(cuda, "load_libraries", lambda: "")
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    settings = EngineSettings(
+        device=Device.CUDA, device_id=3, tf32=True, gpu_memory_limit=9, cuda_graphs=True
+    )
+    with pytest.raises(DeviceMemoryError):
+        open_cuda_session(encoder, settings, stream=77)
+    ((provider, options),) = asked
+    assert provider == cuda.PROVIDER
+    assert entries == {"session.disable_cpu_ep_fallback": "1"}
+    assert options["cudnn_conv_algo_search"] == "HEURISTIC"
+    assert options["arena_extend_strategy"] == "kSameAsRequested"
+    assert (options["device_id"], options["gpu_mem_limit"]) == ("3", "9")
+    assert (options["use_tf32"], options["enable_cuda_graph"]) == ("1", "1")
+    assert options["user_compute_stream"] == "77"
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("float32", False), ("tf32", True)])
+def test_tf32_is_on_where_the_bundle_declares_it(
+    manifest: BundleManifest, precision: str, tf32: bool
+) -> None:
+    contract = manifest.contract.model_copy(update={"precision": precision})
+    declared = manifest.model_copy(update={"contract": contract})
+    assert loading._engine_settings(declared, loading.LoadOptions()).tf32 is tf32
 
 
 def test_a_device_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
