@@ -14,6 +14,7 @@ from serving import logs
 from serving.engine import DeviceUnavailableError
 from serving.frontends import FrontEndMissingError
 from serving.lifecycle import Latens, NothingToServeError
+from serving.mirror import MirrorError
 from serving.repository import State, names_in
 from serving.settings import Settings, unknown_variables
 from serving.supervisor import Supervisor
@@ -30,6 +31,7 @@ _REFUSALS = (
     FrontEndMissingError,
     CertificateError,
     TokenFileError,
+    MirrorError,
     OSError,
 )
 

@@ -78,7 +78,9 @@ class GrpcioFrontEnd:
     ) -> None:
         self._tls = settings.tls
         self._server: Any = grpc.aio.server(
-            interceptors=interceptors, options=channel_options(settings)
+            interceptors=interceptors,
+            options=channel_options(settings),
+            maximum_concurrent_rpcs=settings.max_calls,
         )
 
     def add_generic_rpc_handlers(

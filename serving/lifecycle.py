@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import signal
+from collections.abc import Callable
 
 from serving.admin import AdminServicer
 from serving.batcher import BatchReport
@@ -21,6 +22,7 @@ from serving.http.app import application
 from serving.http.listener import WebServer
 from serving.loading import load
 from serving.metrics import Metrics
+from serving.mirror import Mirror
 from serving.oip.service import OpenInferenceService
 from serving.repository import Repository, State
 from serving.server import make_admin_server, make_server
@@ -68,6 +70,7 @@ class Latens:
             functools.partial(load, options=settings.load_options(), observer=self),
             default_model=settings.default_model,
             max_versions=settings.max_versions,
+            fetch=_fetch_of(settings),
         )
         self.metrics.watch(self.models)
         self._watcher = Watcher(self.models, settings.watch_seconds)
@@ -223,3 +226,9 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
+
+
+def _fetch_of(settings: Settings) -> Callable[[], None]:
+    if settings.source:
+        return Mirror(settings.source, settings.repository).sync
+    return lambda: None

@@ -59,7 +59,13 @@ class Repository:
     """The models of one folder. Belongs to the event loop; loading is done in a thread."""
 
     def __init__(
-        self, root: Path, load: Load, *, default_model: str = "", max_versions: int = 4
+        self,
+        root: Path,
+        load: Load,
+        *,
+        default_model: str = "",
+        max_versions: int = 4,
+        fetch: Callable[[], None] = lambda: None,
     ) -> None:
         """Makes an empty one; `refresh` fills it.
 
@@ -68,11 +74,13 @@ class Repository:
             load: turns the directory of a bundle into a model, or raises BundleRefusedError.
             default_model: what an empty name means; empty for the first ready one by name.
             max_versions: how many versions of a model are held, the newest ones.
+            fetch: called, in a thread, before the folder is looked at; may raise OSError.
         """
         self._root = root
         self._load = load
         self._default = default_model
         self._max_versions = max_versions
+        self._fetch = fetch
         self._entries: dict[Key, Entry] = {}
         self._draining: list[Entry] = []
         self._unwanted: set[Key] = set()
@@ -232,6 +240,10 @@ class Repository:
 
     def _scan(self) -> dict[Key, Fingerprint]:
         """What lies in the folder: the newest versions of each model."""
+        try:
+            self._fetch()
+        except OSError as error:  # what was fetched before is there still
+            log.error("source not read", extra={"facts": {"reason": str(error)}})  # noqa: TRY400
         found: dict[Key, Fingerprint] = {}
         for model in _subdirectories(self._root):
             if not MODEL_NAME.match(model.name):

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
 
     repository: Path = Path("models")
     """The folder of models: <repository>/<model>/<version>/bundle.json and the files beside it."""
+    source: str = ""
+    """A remote repository to mirror into the local one, by an fsspec URL such as
+    s3://bucket/models; looked at whenever the local one is."""
     default_model: str = ""
     """The model that a request without a name means; by default the first by name."""
     max_versions: Count = 4
@@ -97,6 +100,8 @@ class Settings(BaseSettings):
     """Bytes that one engine may hold on the GPU; 0 for no limit."""
     tf32: bool = False
     """Let GPU matrix products round their inputs to 10 bits of mantissa."""
+    cuda_graphs: bool = False
+    """Capture each batch size as a CUDA graph on the GPU and replay it: fewer launches."""
 
     max_rows: Count = 16384
     """The most rows of one call."""
@@ -112,6 +117,8 @@ class Settings(BaseSettings):
     """The most bytes of the same."""
     inline_seconds: Seconds = 0.001
     """Runs that take less stay in the event loop; longer ones go to the engine's thread."""
+    max_calls: Count = 4096
+    """The most calls at a time, of every kind; a backstop above the queues' limits."""
     max_deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     """Seconds that a call may take; also the deadline of a call that has none."""
 
@@ -164,6 +171,7 @@ class Settings(BaseSettings):
                 threads=self.threads,
                 gpu_memory_limit=self.gpu_memory_limit,
                 tf32=self.tf32,
+                cuda_graphs=self.cuda_graphs,
             ),
             max_rows=self.max_rows,
             max_row_passes=self.max_row_passes,
