@@ -10,7 +10,9 @@ const AT_FIRST = 8;
 
 /** @typedef {import("./app.js").App} App */
 /** @typedef {{title: string, note: HTMLElement | null, middle: number, step: number,
- *   read(z: number[]): number, move(z: number[], value: number): number[]}} Dial */
+ *   tick(steps: number): string, read(z: number[]): number, move(z: number[], value: number): number[]}} Dial */
+
+const signed = (/** @type {number} */ x) => (x > 0 ? "+" : "−") + Math.abs(x);
 
 /** @param {App} app @param {number} index @returns {Dial} */
 function unitDial(app, index) {
@@ -21,7 +23,7 @@ function unitDial(app, index) {
     make("meter", { min: 0, max: most, value: unit.kl }), `${unit.kl.toFixed(2)} nats`) : null;
   return {
     title: coordinate(index), note, middle: live ? unit.mean : 0, step: live ? unit.std : 1,
-    read: (z) => z[index],
+    tick: (sigma) => (sigma ? `${signed(sigma)}σ` : "μ"), read: (z) => z[index],
     move: (z, value) => z.map((x, i) => (i === index ? value : x)),
   };
 }
@@ -31,7 +33,7 @@ function attributeDial({ name, direction }) {
   const square = direction.reduce((sum, x) => sum + x * x, 0) || 1;
   const read = (/** @type {number[]} */ z) => z.reduce((sum, x, i) => sum + x * direction[i], 0) / square;
   return {
-    title: name, note: make("span.kl", {}, "attribute"), middle: 0, step: 1, read,
+    title: name, note: null, middle: 0, step: 1, tick: (times) => (times ? `${signed(times)}` : "0"), read,
     move: (z, value) => { const by = value - read(z); return z.map((x, i) => x + by * direction[i]); },
   };
 }
@@ -55,12 +57,15 @@ export class Sliders {
     const activity = (/** @type {number} */ i) => (units[i].kl >= 0 ? units[i].kl : units[i].std);
     if (units.length) order.sort((a, b) => activity(b) - activity(a));
     const shown = this.all ? order.slice(0, 64) : order.slice(0, AT_FIRST);
-    const dials = [...space.model.attributes.map(attributeDial), ...shown.map((i) => unitDial(this.app, i))];
-    this.rows = dials.map((dial) => this.row(dial));
+    const coordinates = shown.map((i) => this.row(unitDial(this.app, i)));
+    const attributes = space.model.attributes.map((attribute) => this.row(attributeDial(attribute)));
+    this.rows = [...coordinates, ...attributes];
     const more = order.length > shown.length && !this.all
       ? make("button.small", { onclick: () => { this.all = true; this.build(); } },
         `Show ${Math.min(64, order.length) - shown.length} less active`) : null;
-    this.panel.replaceChildren(...this.rows.map((row) => row.element), ...(more ? [more] : []));
+    const heading = attributes.length ? [make("h2.section", {}, "Attributes")] : [];
+    this.panel.replaceChildren(...coordinates.map((row) => row.element), ...(more ? [more] : []),
+      ...heading, ...attributes.map((row) => row.element));
     this.follow();
   }
 
@@ -82,7 +87,7 @@ export class Sliders {
       make("header", {}, make("b", {}, dial.title), dial.note, output),
       make("div.film", {}, ...frames.map((_, i) => stop(i))),
       make("div.slide", {}, input),
-      make("div.ticks", { "aria-hidden": "true" }, ...SIGMAS.map((s) => make("span", {}, s ? `${s > 0 ? "+" : "−"}${Math.abs(s)}σ` : "μ"))));
+      make("div.ticks", { "aria-hidden": "true" }, ...SIGMAS.map((s) => make("span", {}, dial.tick(s)))));
     return { dial, input, output, frames, element };
   }
 
