@@ -20,7 +20,7 @@ COMMANDS = [
     for language, text in BLOCKS
     if language == "sh"
     for line in text.splitlines()
-    if line.startswith("latens ")
+    if line.startswith("latens ") and not line.startswith("latens explore")
 ]
 
 
@@ -70,14 +70,15 @@ def test_commands_run_one_after_the_other(server: Server, tmp_path: Path) -> Non
 
 def test_every_verb_and_error_is_in_the_readme() -> None:
     from latens import errors
-    from latens.cli import inspecting, judging, mapping, walking
+    from latens.cli import exploring, inspecting, judging, mapping, walking
 
     verbs = {
         command.__name__
-        for module in (inspecting, judging, mapping, walking)
+        for module in (exploring, inspecting, judging, mapping, walking)
         for command in module.COMMANDS
     }
-    assert verbs == {command.split()[1] for command in COMMANDS}
+    assert verbs == {command.split()[1] for command in COMMANDS} | {"explore"}
+    assert "\nlatens explore " in TEXT
     classes = {
         name
         for name, value in vars(errors).items()

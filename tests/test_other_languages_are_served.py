@@ -106,7 +106,14 @@ def check_sample(text: str) -> None:
 @pytest.mark.parametrize("schema", [["--schema", "proto"], ["--reflect"]], ids=["proto", "asked"])
 def test_buf_curl_calls_it(server: Server, schema: list[str]) -> None:
     url = f"http://{server.address}/latens.v1.LatentService/Sample"
-    command: list[str | Path] = [BUF, "curl", *schema, "--protocol", "grpc", "--http2-prior-knowledge"]
+    command: list[str | Path] = [
+        BUF,
+        "curl",
+        *schema,
+        "--protocol",
+        "grpc",
+        "--http2-prior-knowledge",
+    ]
     check_sample(output_of(*command, "-d", SAMPLE, url))
 
 
