@@ -72,6 +72,7 @@ export function bindHand(map, act) {
     grip = { kind, index: found?.index ?? -1, from: at, moved: false };
     map.dragging = kind === "point";
     canvas.dataset.hand = "drag";
+    map.hover = -1;
     act.hovered(-1, 0, 0);
     if (event.shiftKey) moveGrip(at);
     map.invalidate();

@@ -40,7 +40,7 @@ export function bindHere(app, map) {
     if (!space?.atlas || z.length !== space.model.latentSize) { byId("nearest").textContent = ""; return; }
     const { item } = space.atlas.nearest(z);
     const label = space.atlas.label(item);
-    byId("nearest").textContent = label >= 0 ? `nearest test image: a ${label}` : "";
+    byId("nearest").textContent = label >= 0 ? `nearest test image: a\u00a0${label}` : "";
   }
 
   return {
