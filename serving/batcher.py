@@ -60,6 +60,7 @@ class Batcher:
         report: Callable[[BatchReport], None] = lambda report: None,
         died: Callable[[BaseException], None] = lambda error: None,
         name: str = "engine",
+        seconds_a_row: float = 0.0,
     ) -> None:
         """Makes an idle batcher.
 
@@ -70,6 +71,7 @@ class Batcher:
             report: told of each run, in the event loop.
             died: told, in the event loop, when the engine's thread ended or does not come back.
             name: of the engine's thread.
+            seconds_a_row: what a row takes, as far as is known; runs correct it.
         """
         self.limits = limits
         self.rows_admitted = 0
@@ -87,7 +89,7 @@ class Batcher:
         self._closed: Failure | None = None
         self._thread: EngineThread | None = None
         self._guarded: list[Rider] | None = None
-        self._seconds_a_row = 0.0
+        self._seconds_a_row = seconds_a_row
 
     async def submit(self, rows: Rows, deadline: float | None = None) -> Outputs:
         """Runs rows through the engine, in company with other calls.

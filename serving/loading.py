@@ -209,6 +209,7 @@ def _batcher(
         report=lambda report: observer.ran(name, graph, engine.provider, report),
         died=lost,
         name=f"{name}-{manifest.version}-{graph}",
+        seconds_a_row=cost.row_seconds,
     )
 
 

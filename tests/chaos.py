@@ -300,13 +300,16 @@ def _rest(server: Server) -> dict[str, float]:
 
 def _gauges(server: Server) -> dict[str, float]:
     wanted = ("latens_calls_in_flight", "latens_queue_rows", "latens_queue_bytes")
+    return {name: metric_sum(server, name) for name in wanted}
+
+
+def metric_sum(server: Server, name: str) -> float:
+    """A metric of the server, summed over its labels."""
     with urllib.request.urlopen(f"http://{server.http_address}/metrics", timeout=20) as answer:
         text = answer.read().decode()
-    sums = dict.fromkeys(wanted, 0.0)
-    for family in text_string_to_metric_families(text):
-        if family.name in sums:
-            sums[family.name] += sum(sample.value for sample in family.samples)
-    return sums
+    families = text_string_to_metric_families(text)
+    samples = (sample for family in families for sample in family.samples)
+    return sum(sample.value for sample in samples if sample.name == name)
 
 
 def memory_of(pid: int) -> int:
