@@ -27,11 +27,11 @@ packages="pyproject.toml clients/python/pyproject.toml"
 compile dev.txt --python-version 3.11 $packages --all-extras requirements/dev.in "$@"
 without_cuda requirements/dev.txt
 same="--python-version 3.11 --constraint requirements/dev.txt"
-compile train.txt $same $packages --extra export --extra cli requirements/train.in "$@"
+compile train.txt $same $packages --extra export --extra cli --extra fast --extra remote requirements/train.in "$@"
 without_cuda requirements/train.txt
-compile serve.txt $same $packages "$@"
+compile serve.txt $same $packages --extra fast --extra remote "$@"
 compile serve-cuda.txt --python-version 3.11 --constraint requirements/serve.txt \
-  $packages --extra gpu "$@"
+  $packages --extra gpu --extra fast --extra remote "$@"
 # The processor-only image: the runtime without its CUDA kernels, on every platform.
 sed '/^onnxruntime-gpu==/d; s/^\(onnxruntime==[^ ;]*\).*/\1/' requirements/serve.txt \
   >requirements/serve-cpu.txt

@@ -21,7 +21,7 @@ from server_process import Server, running_server
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"(?:<!-- run: ([\w-]+) -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
-LINK = re.compile(r"\]\(([^)#]+)\)")
+LINK = re.compile(r"(?:\]\(|img src=\")([^)#\"]+)")
 
 
 @dataclass(frozen=True)
