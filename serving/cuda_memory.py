@@ -91,11 +91,11 @@ class CudaMemory:
         self._releases.append(("cuEventDestroy_v2", event))
         return event
 
-    def copy_in(self, address: int, source: Bytes, stream: int) -> None:
-        self._call("cuMemcpyHtoDAsync_v2", address, source.ctypes.data, source.nbytes, stream)
+    def copy_in(self, target: int, source: int, size: int, stream: int) -> None:
+        self._call("cuMemcpyHtoDAsync_v2", target, source, size, stream)
 
-    def copy_out(self, target: Bytes, address: int, stream: int) -> None:
-        self._call("cuMemcpyDtoHAsync_v2", target.ctypes.data, address, target.nbytes, stream)
+    def copy_out(self, target: int, source: int, size: int, stream: int) -> None:
+        self._call("cuMemcpyDtoHAsync_v2", target, source, size, stream)
 
     def record(self, event: int, stream: int) -> None:
         self._call("cuEventRecord", event, stream)

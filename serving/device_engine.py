@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from serving.device_memory import Bytes, DeviceMemory
+from serving.device_memory import DeviceMemory
 from serving.engine import EngineError, TensorSpec, classified, input_spec, output_specs
 from serving.ladder import BatchLadder, Chunk
 
@@ -25,20 +25,16 @@ _RUN_ASYNCHRONOUSLY = "disable_synchronize_execution_providers"
 _CAPTURED_GRAPH = "gpu_graph_id"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class _Buffer:
     """A tensor of a slot, in both memories."""
 
-    spec: TensorSpec
-    host: Bytes
-    address: int
-
-    def bytes_of(self, rows: int) -> Bytes:
-        return self.host[: rows * self.spec.row_bytes]
-
-    def rows(self, count: int) -> NDArray[Any]:
-        array: NDArray[Any] = self.bytes_of(count).view(self.spec.dtype)
-        return array.reshape(count, *self.spec.row_shape)
+    def __init__(self, spec: TensorSpec, memory: DeviceMemory, rows: int) -> None:
+        host = memory.host_buffer(rows * spec.row_bytes)
+        self.spec = spec
+        self.row_bytes = spec.row_bytes
+        self.rows: NDArray[Any] = host.view(spec.dtype).reshape(rows, *spec.row_shape)
+        self.host_address = int(host.ctypes.data)
+        self.device_address = memory.device_buffer(rows * spec.row_bytes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,8 +55,8 @@ class _Slot:
         rows: int,
     ) -> None:
         self._session, self._memory, self._streams = session, memory, streams
-        self._input = self._allocate(input_spec(session), rows)
-        self._outputs = [self._allocate(spec, rows) for spec in output_specs(session)]
+        self._input = _Buffer(input_spec(session), memory, rows)
+        self._outputs = [_Buffer(spec, memory, rows) for spec in output_specs(session)]
         self._loaded, self._computed, self._fetched = (memory.new_event() for _ in range(3))
         self._bindings: dict[int, tuple[ort.IOBinding, ort.RunOptions]] = {}
         self._chunk: Chunk | None = None
@@ -75,7 +71,7 @@ class _Slot:
         ]:
             spec = buffer.spec
             shape = (step, *spec.row_shape)
-            bind(spec.name, kind, device, spec.dtype.type, shape, buffer.address)
+            bind(spec.name, kind, device, spec.dtype.type, shape, buffer.device_address)
         options = ort.RunOptions()
         options.add_run_config_entry(_RUN_ASYNCHRONOUSLY, "1")
         options.add_run_config_entry(_CAPTURED_GRAPH, str(-1 if graph_id is None else graph_id))
@@ -83,16 +79,18 @@ class _Slot:
 
     def start(self, inputs: NDArray[Any], chunk: Chunk) -> None:
         """Begins to run rows of a batch. What pads them is what lay there before."""
-        memory, streams = self._memory, self._streams
-        np.copyto(self._input.rows(chunk.rows), inputs[chunk.span], casting="no")
-        memory.copy_in(self._input.address, self._input.bytes_of(chunk.rows), streams.copy_in)
+        memory, streams, source = self._memory, self._streams, self._input
+        np.copyto(source.rows[: chunk.rows], inputs[chunk.span], casting="no")
+        size = chunk.rows * source.row_bytes
+        memory.copy_in(source.device_address, source.host_address, size, streams.copy_in)
         memory.record(self._loaded, streams.copy_in)
         memory.wait(streams.compute, self._loaded)
         self._session.run_with_iobinding(*self._bindings[chunk.step])
         memory.record(self._computed, streams.compute)
         memory.wait(streams.copy_out, self._computed)
         for output in self._outputs:
-            memory.copy_out(output.bytes_of(chunk.rows), output.address, streams.copy_out)
+            size = chunk.rows * output.row_bytes
+            memory.copy_out(output.host_address, output.device_address, size, streams.copy_out)
         memory.record(self._fetched, streams.copy_out)
         self._chunk = chunk
 
@@ -103,7 +101,7 @@ class _Slot:
             return
         self._memory.synchronize(self._fetched)
         for output, result in zip(self._outputs, results, strict=True):
-            result[chunk.span] = output.rows(chunk.rows)
+            result[chunk.span] = output.rows[: chunk.rows]
 
     def abandon(self) -> None:
         """Forgets the run begun last: its batch has failed."""
@@ -112,10 +110,6 @@ class _Slot:
     def release(self) -> None:
         """Drops the bindings, which point into the session."""
         self._bindings.clear()
-
-    def _allocate(self, spec: TensorSpec, rows: int) -> _Buffer:
-        size = rows * spec.row_bytes
-        return _Buffer(spec, self._memory.host_buffer(size), self._memory.device_buffer(size))
 
 
 class DeviceEngine:

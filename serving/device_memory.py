@@ -47,12 +47,12 @@ class DeviceMemory(Protocol):
         """A mark in a stream, for others to wait for."""
         ...
 
-    def copy_in(self, address: int, source: Bytes, stream: int) -> None:
-        """Begins to copy host memory to the device."""
+    def copy_in(self, target: int, source: int, size: int, stream: int) -> None:
+        """Begins to copy bytes from an address of the host to one of the device."""
         ...
 
-    def copy_out(self, target: Bytes, address: int, stream: int) -> None:
-        """Begins to copy device memory to the host."""
+    def copy_out(self, target: int, source: int, size: int, stream: int) -> None:
+        """Begins to copy bytes from an address of the device to one of the host."""
         ...
 
     def record(self, event: int, stream: int) -> None:
@@ -99,11 +99,11 @@ class HostMemory:
     def new_event(self) -> int:
         return 0
 
-    def copy_in(self, address: int, source: Bytes, stream: int) -> None:
-        ctypes.memmove(address, source.ctypes.data, source.nbytes)
+    def copy_in(self, target: int, source: int, size: int, stream: int) -> None:
+        ctypes.memmove(target, source, size)
 
-    def copy_out(self, target: Bytes, address: int, stream: int) -> None:
-        ctypes.memmove(target.ctypes.data, address, target.nbytes)
+    def copy_out(self, target: int, source: int, size: int, stream: int) -> None:
+        ctypes.memmove(target, source, size)
 
     def record(self, event: int, stream: int) -> None:
         """Does nothing: the work before is done."""

@@ -8,6 +8,7 @@ suffice (a smaller batch helps), the device is lost (only a new process helps), 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from enum import StrEnum
 from typing import Any, Protocol
@@ -79,7 +80,7 @@ class TensorSpec:
     @property
     def row_bytes(self) -> int:
         """Bytes of one row."""
-        return int(np.prod(self.row_shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.row_shape) * self.dtype.itemsize
 
 
 class Engine(Protocol):

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     import onnxruntime as ort
 
-    from serving.device_memory import Bytes
-
 ON_CPU = EngineSettings(device=Device.CPU)
 LADDER = BatchLadder((1, 2, 4, 8))
 
@@ -71,7 +69,7 @@ class TracedMemory(HostMemory):
         super().__init__()
         self.diary: list[str] = []
         self._handles = 0
-        self._late: dict[int, list[tuple[Bytes, int]]] = {}
+        self._late: dict[int, list[tuple[int, bytes]]] = {}
         self._recorded: dict[int, int] = {}
 
     def new_stream(self) -> int:
@@ -80,14 +78,12 @@ class TracedMemory(HostMemory):
 
     new_event = new_stream
 
-    def copy_in(self, address: int, source: Bytes, stream: int) -> None:
-        self.diary.append(f"in:{source.nbytes // 3136}")
-        super().copy_in(address, source, stream)
+    def copy_in(self, target: int, source: int, size: int, stream: int) -> None:
+        self.diary.append(f"in:{size // 3136}")
+        super().copy_in(target, source, size, stream)
 
-    def copy_out(self, target: Bytes, address: int, stream: int) -> None:
-        late = np.empty_like(target)
-        super().copy_out(late, address, stream)
-        self._late.setdefault(stream, []).append((target, late))
+    def copy_out(self, target: int, source: int, size: int, stream: int) -> None:
+        self._late.setdefault(stream, []).append((target, ctypes.string_at(source, size)))
 
     def record(self, event: int, stream: int) -> None:
         self.diary.append(f"record:{event}@{stream}")
@@ -99,7 +95,7 @@ class TracedMemory(HostMemory):
     def synchronize(self, event: int) -> None:
         self.diary.append(f"sync:{event}")
         for target, late in self._late.pop(self._recorded[event], []):
-            target[:] = late
+            ctypes.memmove(target, late, len(late))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 9, 16, 17, 31, 40])
@@ -199,10 +195,10 @@ def test_a_failed_run_is_told_and_the_next_one_is_right(
     class Failing(HostMemory):
         broken = False
 
-        def copy_out(self, target: Bytes, address: int, stream: int) -> None:
+        def copy_out(self, target: int, source: int, size: int, stream: int) -> None:
             if self.broken:
                 raise RuntimeError("CUDA failure 2: out of memory")
-            super().copy_out(target, address, stream)
+            super().copy_out(target, source, size, stream)
 
     memory = Failing()
     engine = device_engine(encoder, memory)
