@@ -39,7 +39,9 @@ def main() -> None:
     _, load_core = processes.cores()
     repeats, seconds = (3, 0.45) if options.short else (options.repeats, 0.9)
     with ExitStack() as servers:
-        targets = [servers.enter_context(serving(name)) for name in options.frontend]
+        targets = [
+            servers.enter_context(serving(name, dtype=options.dtype)) for name in options.frontend
+        ]
         limits, cells = take_turns(targets, repeats, seconds, load_core)
         largest = {t.name: measuring.back_to_back(t, BACK_TO_BACK, load_core) for t in targets}
         own: dict[str, list[Cell]] = {}
@@ -68,14 +70,17 @@ def _parse() -> argparse.Namespace:
         choices=("fast", "grpcio"),
         help="measure this one; may repeat",
     )
+    parser.add_argument(
+        "--dtype", choices=("float32", "uint8"), default="float32", help="of the images sent"
+    )
     options = parser.parse_args()
     options.frontend = options.frontend or (["fast"] if options.short else ["fast", "grpcio"])
     return options
 
 
 @contextmanager
-def serving(frontend: str, *flags: str) -> Iterator[Target]:
-    """A server with that front end, on the server's core."""
+def serving(frontend: str, *flags: str, dtype: str = "float32") -> Iterator[Target]:
+    """A server with that front end, on the server's core, to be sent images of that type."""
     server_core, _ = processes.cores()
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory, "log")
@@ -88,17 +93,19 @@ def serving(frontend: str, *flags: str) -> Iterator[Target]:
                 name=f"latens, {frontend}",
                 address=json.loads(line)["address"],
                 path=ENCODE,
-                requests={batch: request(batch) for batch in measuring.BATCHES},
+                requests={batch: request(batch, dtype) for batch in measuring.BATCHES},
                 cpu_seconds=lambda: processes.cpu_seconds(process.pid),
             )
 
 
-def request(batch: int) -> bytes:
+def request(batch: int, dtype: str) -> bytes:
     """An Encode call of random images, serialized."""
     from latens.tensors import to_message
     from latens.v1 import latens_pb2 as pb
 
     images = np.random.default_rng(0).random((batch, *models.IMAGE_SHAPE), np.float32)
+    if dtype == "uint8":
+        images = (images * 255).astype(np.uint8)
     return pb.EncodeRequest(images=to_message(images)).SerializeToString()
 
 
