@@ -70,12 +70,12 @@ def faces_with(path: Path, characters: str) -> list[Face]:
 
 
 def _fonts(path: Path) -> Iterator[TTFont]:
-    if path.suffix.lower() in {".ttc", ".otc"}:
-        with TTCollection(str(path), lazy=True) as collection:
-            yield from collection.fonts
-        return
-    with TTFont(str(path), lazy=True) as font:
-        yield font
+    # Opened here, for fontTools leaves a file open that turns out to be no font.
+    with path.open("rb") as file:
+        if path.suffix.lower() in {".ttc", ".otc"}:
+            yield from TTCollection(file, lazy=True).fonts
+        else:
+            yield TTFont(file, lazy=True)
 
 
 def _has(font: TTFont, characters: str) -> bool:

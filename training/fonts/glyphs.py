@@ -58,22 +58,33 @@ def _at_size(face: Face, size: float) -> ImageFont.FreeTypeFont:
 
 
 def _extent(font: ImageFont.FreeTypeFont, characters: str) -> _Extent | None:
-    boxes = [font.getbbox(character, anchor="ls") for character in characters]
-    if any(right <= left or bottom <= top for left, top, right, bottom in boxes):
+    boxes = [_ink(font, character) for character in characters]
+    known = [box for box in boxes if box is not None]
+    if len(known) < len(boxes):
         return None
     return _Extent(
-        max(right - left for left, _, right, _ in boxes),
-        min(top for _, top, _, _ in boxes),
-        max(bottom for _, _, _, bottom in boxes),
+        max(right - left for left, _, right, _ in known),
+        min(top for _, top, _, _ in known),
+        max(bottom for _, _, _, bottom in known),
     )
+
+
+def _ink(font: ImageFont.FreeTypeFont, character: str) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of the ink, from the origin on the baseline; None without ink.
+
+    Taken from the drawn mask, for Pillow's `getbbox` counts the space around a letter too.
+    """
+    mask, (x, y) = font.getmask2(character, mode="L", anchor="ls")
+    box = mask.getbbox()
+    return None if box is None else (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
 
 
 def _tile(
     font: ImageFont.FreeTypeFont, character: str, size: int, baseline: float
 ) -> NDArray[np.uint8]:
     side = size * _FINE
-    left, _, right, _ = font.getbbox(character, anchor="ls")
+    left, _, right, _ = _ink(font, character) or (0, 0, 0, 0)
     image = Image.new("L", (side, side))
-    place = ((side - (left + right)) / 2, baseline)
+    place = (round((side - (left + right)) / 2), round(baseline))
     ImageDraw.Draw(image).text(place, character, fill=255, font=font, anchor="ls")
     return np.asarray(image.reduce(_FINE), dtype=np.uint8)
