@@ -70,11 +70,11 @@ def test_commands_run_one_after_the_other(server: Server, tmp_path: Path) -> Non
 
 def test_every_verb_and_error_is_in_the_readme() -> None:
     from latens import errors
-    from latens.cli import exploring, inspecting, judging, mapping, walking
+    from latens.cli import exploring, inspecting, judging, mapping, scanning, walking
 
     verbs = {
         command.__name__
-        for module in (exploring, inspecting, judging, mapping, walking)
+        for module in (exploring, inspecting, judging, mapping, scanning, walking)
         for command in module.COMMANDS
     }
     assert verbs == {command.split()[1] for command in COMMANDS} | {"explore"}

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from latens import __version__
 from latens.channel import DEFAULT_ADDRESS, Tls
-from latens.cli import console, exploring, inspecting, judging, mapping, walking
+from latens.cli import console, exploring, inspecting, judging, mapping, scanning, walking
 from latens.cli.failures import (
     EXIT_CODES,
     INTERRUPTED,
@@ -143,7 +143,7 @@ def before_the_verb(
     )
 
 
-for _module in (mapping, walking, judging, inspecting, exploring):
+for _module in (mapping, walking, scanning, judging, inspecting, exploring):
     for _command in _module.COMMANDS:
         app.command(no_args_is_help=False)(_command)
 

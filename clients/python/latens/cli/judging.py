@@ -40,6 +40,22 @@ class Part(StrEnum):
     CENTRE = "centre"
 
 
+CompletedOutput = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", help=".png (each image above its completion), .npy, .npz, a folder/."
+    ),
+]
+MaskOption = Annotated[
+    Path | None, typer.Option(help="A picture that is white where pixels are missing, or an .npy.")
+]
+HideOption = Annotated[Part | None, typer.Option(help="Or a part that is missing of every image.")]
+IterationsOption = Annotated[int, typer.Option(min=1, help="Steps of the chain.")]
+AverageOption = Annotated[
+    int, typer.Option(min=1, help="Average the filled pixels over the last so many steps.")
+]
+
+
 def score(
     context: typer.Context,
     images: ImagesArgument,
@@ -112,23 +128,11 @@ def _cell(value: Any) -> str:
 def inpaint(
     context: typer.Context,
     images: ImagesArgument,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help=".png (each image above its completion), .npy, .npz, a folder/."
-        ),
-    ],
-    mask: Annotated[
-        Path | None,
-        typer.Option(help="A picture that is white where pixels are missing, or an .npy."),
-    ] = None,
-    hide: Annotated[
-        Part | None, typer.Option(help="Or a part that is missing of every image.")
-    ] = None,
-    iterations: Annotated[int, typer.Option(min=1, help="Steps of the chain.")] = 100,
-    average: Annotated[
-        int, typer.Option(min=1, help="Average the filled pixels over the last so many steps.")
-    ] = 1,
+    output: CompletedOutput,
+    mask: MaskOption = None,
+    hide: HideOption = None,
+    iterations: IterationsOption = 100,
+    average: AverageOption = 1,
     seed: SeedOption = None,
     columns: ColumnsOption = None,
     scale: ScaleOption = None,
