@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from browser import Explorer, explorer, running_browser
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Route
 from server_process import Server
 
 
@@ -146,6 +146,27 @@ def test_sliders_show_activity_and_move_the_point(page: Explorer) -> None:
     moved = page.point()
     page.page.locator(".unit").first.locator(".film button").first.click()
     assert page.until_moved(moved) != moved
+
+
+def test_attributes_have_sliders_that_add_their_direction(browser: Browser, server: Server) -> None:
+    def with_attribute(route: Route) -> None:
+        listed = route.fetch().json()
+        for model in listed["models"]:
+            size = int(model["latentShape"][0])
+            direction = [0.5, 1.0, 0.0][:size]
+            model["attributes"] = [{"name": "slant", "direction": direction}]
+        route.fulfill(json=listed)
+
+    with explorer(browser, server.http_address) as page:
+        page.page.route("**/ListModels", with_attribute)
+        page.open()
+        slider = page.page.locator('.unit input[aria-label="slant"]')
+        slider.focus()
+        slider.fill("2")
+        moved = page.until_moved([0.0, 0.0])
+        assert moved == pytest.approx([1.0, 2.0], abs=0.02)
+        slider.fill("-1")
+        assert page.until_moved(moved) == pytest.approx([-0.5, -1.0], abs=0.02)
 
 
 def test_keys_move_centre_undo_and_redo(page: Explorer) -> None:

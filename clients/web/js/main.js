@@ -3,6 +3,7 @@
 import { App } from "./app.js";
 import { bindChrome, bindPanels, showChrome } from "./chrome.js";
 import { theme } from "./colours.js";
+import { pulse } from "./connect.js";
 import { byId } from "./dom.js";
 import { bindHand } from "./hand.js";
 import { bindHere } from "./here.js";
@@ -81,7 +82,16 @@ bindHand(map, here);
 bindPanels(app);
 bindChrome(app, map, { share, switchTheme, choose: (model) => app.enter(model).catch(app.trouble) });
 bindKeys(app, map, { draw: () => tray.draw(), play: () => mix.toggle(), share });
-watchPulse(() => { if (app.space) store.set({ z: store.state.z }, false); else begin(); });
+watchPulse(lookAgain, () => { if (app.space) store.set({ z: store.state.z }, false); });
+pulse.addEventListener("failure", (event) => {
+  // The version that was shown is gone: its successor, if there is one, takes its place.
+  if (/** @type {CustomEvent} */ (event).detail.error.code === "not_found") setTimeout(begin, RETRY);
+});
+
+/** Knocks until the server answers again. */
+function lookAgain() {
+  if (app.space) setTimeout(() => listModels().catch(lookAgain), RETRY);
+}
 
 /** Finds a model to show; looks again until there is one. */
 async function begin() {

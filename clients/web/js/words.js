@@ -66,8 +66,11 @@ export function sayEmpty(models) {
     make("span", {}, `${model.name} version ${model.version}: ${model.stateReason || "refused"}. `))).dataset.mood = "";
 }
 
-/** Shows how long the answers take, and says so when they come again. @param {() => void} revived */
-export function watchPulse(revived) {
+/**
+ * Shows how long the answers take, and whether there are any.
+ * @param {() => void} lost told once when they stop @param {() => void} revived and when they come again
+ */
+export function watchPulse(lost, revived) {
   const chip = byId("pulse"), text = byId("latency");
   let dead = false, smooth = 0;
   pulse.addEventListener("hand", (event) => {
@@ -84,6 +87,8 @@ export function watchPulse(revived) {
     if (error.code !== "unavailable" && error.code !== "deadline_exceeded") return;
     chip.dataset.mood = "dead";
     text.textContent = "no answer";
+    if (dead) return;
     dead = true;
+    lost();
   });
 }
