@@ -20,6 +20,7 @@ from serving.settings import Settings, unknown_variables
 from serving.supervisor import Supervisor
 from serving.tls import CertificateError
 from serving.tokens import TokenFileError
+from serving.tracing import TracingMissingError
 from serving.welcome import welcome
 from serving.worker import READY, WorkerTask, leave_with_supervisor
 
@@ -32,6 +33,7 @@ _REFUSALS = (
     CertificateError,
     TokenFileError,
     MirrorError,
+    TracingMissingError,
     OSError,
 )
 

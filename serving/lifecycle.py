@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable
 
+from serving import tracing
 from serving.admin import AdminServicer
 from serving.batcher import BatchReport
 from serving.canary import Canary
@@ -81,8 +82,10 @@ class Latens:
         self.service = LatentService(self.models, self.door)
         open_inference = OpenInferenceService(self.models, self.door)
         tokens = Tokens(settings.tokens)
+        self._tracing = tracing.from_environment() if settings.tracing else None
         self._grpc = make_server(
-            settings, self.service, open_inference, self.health, self.metrics, tokens
+            *(settings, self.service, open_inference, self.health, self.metrics, tokens),
+            self._tracing,
         )
         self.port = self._grpc.bind(settings.host, settings.port)
         self._admin = self._admin_server(tokens)
@@ -159,6 +162,8 @@ class Latens:
         await self._web.stop()
         if self._summed is not None:
             await self._summed.stop()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.shutdown)
         log.info("stopped")
 
     async def abandon(self) -> None:

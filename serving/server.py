@@ -24,6 +24,7 @@ from serving.reflection import add_reflection
 from serving.service import LatentService
 from serving.settings import Settings
 from serving.tokens import Scope, Tokens
+from serving.tracing import Tracing
 
 _HEALTH_SERVICE = "grpc.health.v1.Health"
 
@@ -83,14 +84,20 @@ def make_server(
     health: Health,
     metrics: Metrics,
     tokens: Tokens,
+    tracing: Tracing | None = None,
 ) -> FrontEnd:
     """A server with all services added, not yet bound or started.
 
     Raises:
         FrontEndMissingError: the front end that was asked for is not installed.
     """
-    server = make_front_end(settings, [_interceptor(settings, metrics, tokens, "infer")])
-    if settings.frontend == "fast":
+    interceptors: list[grpc.aio.ServerInterceptor] = [
+        _interceptor(settings, metrics, tokens, "infer")
+    ]
+    if tracing is not None:
+        interceptors.append(tracing)
+    server = make_front_end(settings, interceptors)
+    if settings.frontend == "fast" and tracing is None:  # the hot paths know no interceptor
         _take_hot_paths(server, settings, service, metrics, tokens)
     add_service: Any = latens_pb2_grpc.add_LatentServiceServicer_to_server  # generated, untyped
     add_service(LatentServicer(service), server)

@@ -136,6 +136,10 @@ class Settings(BaseSettings):
     """Seconds between measurements of KL and reconstruction error on a few rows of what is
     encoded; 0 for none."""
 
+    tracing: bool = False
+    """Make OpenTelemetry spans of gRPC calls, sent by OTLP to where OTEL_EXPORTER_OTLP_ENDPOINT
+    says."""
+
     log_format: Literal["auto", "json", "text"] = "auto"
     """How log lines look; auto is text on a terminal and JSON elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
