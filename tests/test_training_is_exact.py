@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from training.devices import Placement
 from training.errors import UsageError
 from training.interrupts import Interrupted, StopWish
 from training.reporting import Reporter
-from training.resume import load_state, restore
+from training.resume import STATE_FILE, load_state, restore
 
 SETTINGS = ["--latent-size", "3", "--hidden", "32", "--batch-size", "500", "--no-figures"]
 VARIANTS = {
@@ -160,6 +161,33 @@ def test_resuming_on_another_kind_of_device_is_refused(train: Callable[..., Path
     elsewhere = dataclasses.replace(state, device="cuda")
     with pytest.raises(UsageError, match="was begun on cuda, not cpu"):
         restore(run.trainer, elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[:-100], "damaged"),
+        (lambda content: content[:5], "damaged"),
+        (lambda content: content.replace(b'schema_version\\": 1', b'schema_version\\": 7'), "7"),
+        (lambda content: content.replace(b'\\"step\\"', b'\\"stop\\"'), "it has no 'step'"),
+    ],
+)
+def test_a_damaged_state_is_refused_and_nothing_overwritten(
+    trained_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[bytes], bytes],
+    message: str,
+) -> None:
+    run = Path(shutil.copytree(trained_run, tmp_path / "run"))
+    state = run / STATE_FILE
+    state.write_bytes(damage(state.read_bytes()))
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    assert main(["--resume", "--out", str(run), "--epochs", "9"]) == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"latens-train: {state}: ")
+    assert message in line
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_defaults_are_the_articles_recipe() -> None:

@@ -79,26 +79,30 @@ def load_state(run: Path) -> SavedState:
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
             document = json.loads((file.metadata() or {})[_METADATA_KEY])
-        if document.get("schema_version") != SCHEMA_VERSION:
-            version = document.get("schema_version")
-            raise CheckpointError(f"{path}: schema version {version}, not {SCHEMA_VERSION}")
-        progress = Progress(
-            document["epoch"], document["step"], tensors["totals"], document["seconds"]
-        )
-        config = RunConfig.model_validate(document["config"])
-        return SavedState(
-            path,
-            config,
-            document["dataset_sha256"],
-            document["device"],
-            progress,
-            document["history"],
-            tensors,
-        )
+        return _state(path, document, tensors)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
-    except (safetensors.SafetensorError, ValidationError, ValueError, KeyError) as error:
+    except KeyError as error:
+        raise CheckpointError(f"{path}: damaged (it has no {error})") from error
+    except (safetensors.SafetensorError, ValidationError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged ({str(error).splitlines()[0]})") from error
+
+
+def _state(path: Path, document: dict[str, Any], tensors: dict[str, Tensor]) -> SavedState:
+    version = document.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}"
+        )
+    return SavedState(
+        path,
+        RunConfig.model_validate(document["config"]),
+        document["dataset_sha256"],
+        document["device"],
+        Progress(document["epoch"], document["step"], tensors["totals"], document["seconds"]),
+        document["history"],
+        tensors,
+    )
 
 
 def restore(trainer: Trainer, state: SavedState) -> None:
