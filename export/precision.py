@@ -12,9 +12,10 @@ class Precision(StrEnum):
     TF32 = "tf32"
     """float32 graphs whose products a GPU rounds to 10 bits of mantissa; on a CPU, float32."""
     FLOAT16 = "float16"
-    """Half the bytes. For GPUs: a CPU computes it in float32, with conversions on the way."""
+    """Half the bytes. For GPUs: a CPU computes it in float32, no faster than float32 graphs."""
     INT8 = "int8"
-    """Large matrix products in 8-bit integers, the rest in float32. For CPUs (AVX-512 VNNI)."""
+    """Large matrix products in 8-bit integers, the rest in float32. For CPUs with VNNI: without
+    it sums of products can overflow, which the server's probe notices and refuses."""
 
 
 DEFAULT_TOLERANCE = {
