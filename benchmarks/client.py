@@ -87,7 +87,7 @@ def sync_rows(address: str, repeats: int, seconds: float) -> list[Row]:
     ):
         bare: Any = channel.unary_unary(ENCODE)
         for batch in BATCHES:
-            images, message = images_of(batch), request(batch)
+            images, message = images_of(batch), request(batch, "float32")
 
             def by_channel(message: bytes = message) -> None:
                 bare(message, timeout=60)
@@ -133,7 +133,7 @@ async def async_rows(address: str, repeats: int, seconds: float) -> list[Row]:
     ):
         bare: Any = channel.unary_unary(ENCODE)
         for batch in BATCHES:
-            images, message = images_of(batch), request(batch)
+            images, message = images_of(batch), request(batch, "float32")
 
             async def by_channel(message: bytes = message) -> None:
                 await bare(message, timeout=60)
