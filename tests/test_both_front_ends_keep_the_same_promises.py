@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from certificates import Authority, Signed
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
@@ -24,6 +25,7 @@ from server_process import Server, running_server
 
 FRONT_ENDS = ("grpcio", "fast")
 SECONDS = 20
+ONE = pb.SampleRequest(count=1, seed=1)
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
@@ -302,3 +304,50 @@ def test_a_server_that_is_told_to_stop_loses_no_call(model_repository: Path, nam
         also = {grpc.StatusCode.CANCELLED} if name == "grpcio" else set()
         assert ends - also == {grpc.StatusCode.UNAVAILABLE}
         assert server.wait() == 0
+
+
+@pytest.mark.parametrize("name", FRONT_ENDS)
+def test_doors_are_the_same_tls_client_certificates_and_tokens(
+    model_repository: Path, tmp_path: Path, name: str
+) -> None:
+    authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
+    ours, theirs = authority.sign("server"), authority.sign("client")
+    forged = stranger.sign("forged")
+    tokens = tmp_path / "tokens"
+    tokens.write_text("infer infer-token-0123456789\nadmin admin-token-0123456789\n")
+    flags = [f"--tls-certificate={ours.certificate}", f"--tls-key={ours.key}"]
+    flags += [f"--tls-client-ca={authority.certificate}", f"--tokens={tokens}"]
+
+    def channel_with(shown: Signed | None) -> grpc.Channel:
+        root = authority.certificate.read_bytes()
+        if shown is None:
+            credentials = grpc.ssl_channel_credentials(root)
+        else:
+            pair = shown.key.read_bytes(), shown.certificate.read_bytes()
+            credentials = grpc.ssl_channel_credentials(root, *pair)
+        return grpc.secure_channel(server.address, credentials)
+
+    with running_server(model_repository, f"--frontend={name}", *flags) as server:
+        with channel_with(theirs) as channel:
+            stub = latens_pb2_grpc.LatentServiceStub(channel)
+            for call, request in ((stub.Encode, REQUESTS["Encode"]), (stub.Sample, ONE)):
+                for token, code in (
+                    ("", grpc.StatusCode.UNAUTHENTICATED),
+                    ("wrong-token-0123456789", grpc.StatusCode.UNAUTHENTICATED),
+                    ("admin-token-0123456789", grpc.StatusCode.PERMISSION_DENIED),
+                ):
+                    error = refusal(call, request, metadata=bearer(token))
+                    assert error.code() is code
+                call(request, timeout=SECONDS, metadata=bearer("infer-token-0123456789"))
+        for shown in (None, forged):
+            with channel_with(shown) as channel:
+                call = latens_pb2_grpc.LatentServiceStub(channel).Sample
+                error = refusal(call, ONE, metadata=bearer("infer-token-0123456789"))
+                assert error.code() is grpc.StatusCode.UNAVAILABLE
+        with grpc.insecure_channel(server.address) as channel:
+            error = refusal(latens_pb2_grpc.LatentServiceStub(channel).Sample, ONE)
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def bearer(token: str) -> list[tuple[str, str]]:
+    return [("authorization", f"Bearer {token}")] if token else []
