@@ -17,6 +17,8 @@ from training.settings import CommandSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from training.checkpoint import Checkpoint
     from training.datasets import Dataset
 
@@ -104,7 +106,7 @@ def _report(found: dict[str, tuple[float, ...]], as_json: bool) -> None:
 
 
 def _draw(
-    loaded: Checkpoint, dataset: Dataset, start: np.ndarray, name: str, reach: float
+    loaded: Checkpoint, dataset: Dataset, start: NDArray[np.float32], name: str, reach: float
 ) -> list[Path]:
     from training.checkpoint import FIGURES
     from training.figures import attributes as pictures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,7 +33,7 @@ def parse(settings: type[S], arguments: Sequence[str], program: str, epilog: str
     """
     parser = argparse.ArgumentParser(
         prog=program,
-        description=settings.__doc__,
+        description=inspect.cleandoc(settings.__doc__ or ""),
         epilog=epilog + _ENVIRONMENT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

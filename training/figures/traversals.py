@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.figures import canvas, tiles
 from training.figures.subject import STEPS, Subject, scan
@@ -32,18 +33,14 @@ def draw(subject: Subject, path: Path) -> Path:
     return canvas.save(figure, path)
 
 
-def decoded_scans(
-    subject: Subject, coordinates: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def decoded_scans(subject: Subject, coordinates: NDArray[np.int64]) -> NDArray[np.float32]:
     """Images [len(coordinates) * 21, c, h, w]: each coordinate scanned in turn."""
     units = np.zeros((len(coordinates), STEPS, subject.size))
     units[np.arange(len(coordinates)), :, coordinates] = scan()
     return subject.decode(subject.place(units.reshape(-1, subject.size)))
 
 
-def row_names(
-    subject: Subject, coordinates: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> list[str]:
+def row_names(subject: Subject, coordinates: NDArray[np.int64]) -> list[str]:
     if subject.unit_kl is None:
         return [f"z{i + 1}  var {subject.unit_variance[i]:.2f}" for i in coordinates]
     return [f"z{i + 1}  {subject.unit_kl[i]:.2f} nats" for i in coordinates]
