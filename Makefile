@@ -79,6 +79,13 @@ serve: $(RUN_READY) ## Serve the repository: HOST= PORT= HTTP_PORT= DEVICE= SERV
 
 # --- proof -----------------------------------------------------------------------------------------
 
+# Of tests and benchmarks every name is checked, but signatures may stay open.
+LIGHTER := --allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls --allow-any-generics \
+  --allow-untyped-decorators --allow-subclassing-any --no-warn-return-any --no-warn-unreachable \
+  --no-warn-unused-ignores --implicit-reexport --ignore-missing-imports \
+  --disable-error-code var-annotated --disable-error-code redundant-expr \
+  --disable-error-code possibly-undefined
+
 test: $(TEST_READY) ## Run every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -92,7 +99,7 @@ lint: $(TEST_READY) verify-proto ## Check format, style, types, protos and the D
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests benchmarks
+	$(BIN)/mypy $(LIGHTER) tests benchmarks
 	$(BIN)/hadolint Dockerfile
 
 fix-lint: $(TEST_READY) ## Format and fix what can be fixed
