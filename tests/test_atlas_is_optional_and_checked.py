@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_a_changed_atlas_is_refused(bundle: Path) -> None:
         load(bundle, LoadOptions(), Nobody())
 
 
-def blank(rows: int = 3) -> dict[str, np.ndarray]:
+def blank(rows: int = 3) -> dict[str, Any]:
     return {
         "images": np.zeros((rows, 1, 28, 28), np.uint8),
         "means": np.zeros((rows, 2), np.float32),
@@ -93,7 +94,9 @@ def blank(rows: int = 3) -> dict[str, np.ndarray]:
         ("labels", np.zeros(4, np.int64)),
     ],
 )
-def test_an_atlas_of_another_model_is_refused(bundle: Path, name: str, array: np.ndarray) -> None:
+def test_an_atlas_of_another_model_is_refused(
+    bundle: Path, name: str, array: np.ndarray[Any, Any]
+) -> None:
     contract = read_manifest(bundle).contract
     with pytest.raises(BundleError, match=f"atlas: {name}"):
         read_atlas(atlas_bytes(Atlas(**(blank() | {name: array}))), contract)

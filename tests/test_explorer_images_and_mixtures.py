@@ -6,12 +6,13 @@ import base64
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from browser import Explorer, explorer, running_browser
-from PIL import Image
-from playwright.sync_api import Browser
+from PIL import Image, ImageSequence
+from playwright.sync_api import Browser, FilePayload
 from server_process import Server
 
 
@@ -90,7 +91,7 @@ def picture_of_a_seven() -> bytes:
 
 
 def test_a_picture_is_opened_and_becomes_light_on_dark(studio: Explorer) -> None:
-    picture = {"name": "7.png", "mimeType": "image/png", "buffer": picture_of_a_seven()}
+    picture = FilePayload(name="7.png", mimeType="image/png", buffer=picture_of_a_seven())
     studio.page.set_input_files("#file", files=[picture])
     verdict(studio, "error")
     assert 20 < studio.ink(".paper canvas") < 28 * 28 / 3
@@ -113,7 +114,7 @@ def test_what_is_no_picture_is_refused_in_words(browser: Browser, server: Server
     with explorer(browser, server.http_address, tolerated=["not a picture"]) as page:
         page.open()
         page.page.click("#tab-image")
-        text = {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture at all"}
+        text = FilePayload(name="a.png", mimeType="image/png", buffer=b"no picture at all")
         page.page.set_input_files("#file", files=[text])
         page.page.wait_for_selector("#notice:visible")
         assert "not a picture" in page.text("#notice")
@@ -234,24 +235,23 @@ def test_pictures_and_latents_are_saved_as_files_that_others_can_read(page: Expl
     mix(page, 2)
     page.page.wait_for_selector(".reel canvas:nth-child(9)")
     with Image.open(saved(page, "#path-png")) as strip:
-        assert strip.width == 16 * strip.height
-        frames = [np.asarray(strip.convert("L"))[:, i :: strip.height][:, :1] for i in range(2)]
-        assert len(frames) == 2
+        side = strip.height
+        assert strip.width == 16 * side
+        places = [(part * side, 0, (part + 1) * side, side) for part in range(16)]
+        stills = [small(strip.crop(place)) for place in places]
     latents = np.load(saved(page, "#path-npy"))
     assert latents.shape == (16, 2)
     assert latents.dtype == np.float32
     with Image.open(saved(page, "#path-gif")) as film:
-        assert film.n_frames == 30  # there and back
-        assert film.width >= 224
-        first = np.asarray(film.convert("L")).astype(int)
-    with Image.open(saved(page, "#path-png")) as strip:
-        still = np.asarray(strip.convert("L").crop((0, 0, strip.height, strip.height)))
-        small = np.asarray(Image.fromarray(still).resize((28, 28), Image.Resampling.NEAREST))
-    shrunk = np.asarray(
-        Image.fromarray(first.astype(np.uint8)).resize((28, 28), Image.Resampling.NEAREST)
-    )
-    np.testing.assert_array_equal(shrunk, small)
+        frames = [small(frame) for frame in ImageSequence.Iterator(film)]
+    there_and_back = stills + stills[-2:0:-1]
+    np.testing.assert_array_equal(frames, there_and_back)
     mix_square(page)
+
+
+def small(image: Image.Image) -> np.ndarray[Any, Any]:
+    """An enlarged picture at the model's own size."""
+    return np.asarray(image.convert("L").resize((28, 28), Image.Resampling.NEAREST))
 
 
 def mix_square(page: Explorer) -> None:

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,9 @@ def page_files() -> list[Path]:
     return [path for path in sorted(WEB.rglob("*")) if path.suffix in SENT]
 
 
-def test_the_page_is_under_200_kilobytes_packed(record_property: pytest.RecordProperty) -> None:
+def test_the_page_is_under_200_kilobytes_packed(
+    record_property: Callable[[str, object], None],
+) -> None:
     packed = sum(len(gzip.compress(path.read_bytes(), 9)) for path in page_files())
     record_property("packed_bytes", packed)
     assert packed < MOST_BYTES

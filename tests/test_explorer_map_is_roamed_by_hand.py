@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from browser import Explorer, explorer, running_browser
@@ -29,7 +29,7 @@ def shift_drag(page: Explorer, start: tuple[float, float], stop: tuple[float, fl
 
 
 def test_the_first_sight_is_a_map_an_image_samples_and_no_complaint(
-    page: Explorer, record_property: pytest.RecordProperty
+    page: Explorer, record_property: Callable[[str, object], None]
 ) -> None:
     assert page.ink("#here") > 20
     page.until("document.querySelectorAll('#samples canvas').length > 10")
@@ -78,12 +78,13 @@ def test_the_ring_is_dragged_and_the_ground_is_panned(page: Explorer) -> None:
 def test_wheel_buttons_and_keys_zoom(page: Explorer) -> None:
     sight = page.picture("#map")
     page.page.mouse.move(*page.spot(0.5, 0.5))
-    for act in (
+    acts: list[Callable[[], None]] = [
         lambda: page.page.mouse.wheel(0, -400),
         lambda: page.page.click("#zoom-in"),
         lambda: page.page.keyboard.press("-"),
         lambda: page.page.keyboard.press("0"),
-    ):
+    ]
+    for act in acts:
         act()
         sight = page.until_changed("#map", sight)
 
