@@ -12,10 +12,11 @@ from pydantic_settings import CliApp
 
 from serving import logs
 from serving.engine import DeviceUnavailableError
+from serving.folder import names_in
 from serving.frontends import FrontEndMissingError
 from serving.lifecycle import Latens, NothingToServeError
 from serving.mirror import MirrorError
-from serving.repository import State, names_in
+from serving.repository import State
 from serving.settings import Settings, unknown_variables
 from serving.supervisor import Supervisor
 from serving.tls import CertificateError

@@ -66,17 +66,14 @@ class Latens:
         self.leave = asyncio.Event()
         """Set to have the server take leave in good order."""
         self._patient = True
-        self.models = Repository(
-            settings.repository,
-            functools.partial(load, options=settings.load_options(), observer=self),
-            default_model=settings.default_model,
-            max_versions=settings.max_versions,
-            fetch=_fetch_of(settings),
-        )
+        self.models = self._repository()
         self.metrics.watch(self.models)
         self._watcher = Watcher(self.models, settings.watch_seconds)
-        self._canary = Canary(self.models, settings.canary_seconds, self.lost)
-        self._drift = DriftWatch(self.models, self.metrics, settings.drift_seconds)
+        self._rounds = (
+            self._watcher,
+            Canary(self.models, settings.canary_seconds, self.lost),
+            DriftWatch(self.models, self.metrics, settings.drift_seconds),
+        )
         self.health = Health(self.metrics, self.models)
         self.door = Door(self.models)
         self.service = LatentService(self.models, self.door)
@@ -93,15 +90,7 @@ class Latens:
         self._summed = (
             WorkerMetrics(worker.folder, worker.name, self.metrics.exposition) if worker else None
         )
-        web = application(
-            settings, self.service, self.models, self.health, self.metrics, tokens, self._expose
-        )
-        context = (
-            ssl_context(settings.tls, "http/1.1") if settings.tls and settings.http_tls else None
-        )
-        self._web = WebServer(
-            web, settings.host, settings.http_port, context, reuse_port=worker is not None
-        )
+        self._web = self._web_server(tokens, shared=worker is not None)
         self.http_port = self._web.port
 
     async def start(self) -> None:
@@ -122,9 +111,8 @@ class Latens:
         self._check_models()
         _settle_memory()
         await self.health.set_serving(True)
-        self._watcher.start()
-        self._canary.start()
-        self._drift.start()
+        for task in self._rounds:
+            task.start()
         facts = {
             "address": f"{self.settings.host}:{self.port}",
             "http_address": f"{self.settings.host}:{self.http_port}",
@@ -152,9 +140,8 @@ class Latens:
             await asyncio.sleep(self.settings.drain_delay)
         self.door.refuse(functools.partial(DrainingError, "the server is shutting down"))
         await self.door.wait_idle(self.settings.grace)
-        await self._watcher.stop()
-        await self._canary.stop()
-        await self._drift.stop()
+        for task in self._rounds:
+            await task.stop()
         await self._grpc.stop(_LAST_ANSWERS_SECONDS)
         if self._admin is not None:
             await self._admin.stop(_LAST_ANSWERS_SECONDS)
@@ -175,6 +162,26 @@ class Latens:
         await self._web.stop()
         if self._summed is not None:
             await self._summed.stop()
+
+    def _repository(self) -> Repository:
+        settings = self.settings
+        return Repository(
+            settings.repository,
+            functools.partial(load, options=settings.load_options(), observer=self),
+            default_model=settings.default_model,
+            max_versions=settings.max_versions,
+            fetch=_fetch_of(settings),
+        )
+
+    def _web_server(self, tokens: Tokens, *, shared: bool) -> WebServer:
+        settings = self.settings
+        app = application(
+            settings, self.service, self.models, self.health, self.metrics, tokens, self._expose
+        )
+        context = None
+        if settings.tls is not None and settings.http_tls:
+            context = ssl_context(settings.tls, "http/1.1")
+        return WebServer(app, settings.host, settings.http_port, context, reuse_port=shared)
 
     def _admin_server(self, tokens: Tokens) -> FrontEnd | None:
         settings = self.settings

@@ -16,15 +16,13 @@ from enum import Enum
 from pathlib import Path
 from typing import TypeAlias
 
-from serving.bundle import MODEL_NAME, VERSION_NAME
 from serving.errors import BundleRefusedError, ModelNotFoundError, NotReadyError
+from serving.folder import Fingerprint, Key, versions_in
 from serving.model import LoadedModel
 
 log = logging.getLogger(__name__)
 
 Load: TypeAlias = Callable[[Path], LoadedModel]
-Fingerprint: TypeAlias = tuple[tuple[str, int, int], ...]
-Key: TypeAlias = tuple[str, int]
 
 _NAMES_SHOWN = 20
 
@@ -244,15 +242,7 @@ class Repository:
             self._fetch()
         except OSError as error:  # what was fetched before is there still
             log.error("source not read", extra={"facts": {"reason": str(error)}})  # noqa: TRY400
-        found: dict[Key, Fingerprint] = {}
-        for model in _subdirectories(self._root):
-            if not MODEL_NAME.match(model.name):
-                continue
-            versions = [path for path in _subdirectories(model) if VERSION_NAME.match(path.name)]
-            versions.sort(key=lambda path: int(path.name), reverse=True)
-            for path in versions[: self._max_versions]:
-                found[model.name, int(path.name)] = _fingerprint(path)
-        return found
+        return versions_in(self._root, self._max_versions)
 
     def _unknown_model(self, name: str) -> str:
         names = sorted({entry.name for entry in self._entries.values()})
@@ -262,11 +252,6 @@ class Repository:
         held = sorted(entry.version for entry in self._entries.values() if entry.name == name)
         shown = _enumerated([str(number) for number in held])
         return f"model {name!r} has no version {version[:20]!r}; there is {shown}"
-
-
-def names_in(root: Path) -> list[str]:
-    """The models that lie in a folder, whether or not they can be served."""
-    return sorted(path.name for path in _subdirectories(root) if MODEL_NAME.match(path.name))
 
 
 def _why_not_ready(entry: Entry) -> NotReadyError:
@@ -280,22 +265,6 @@ def _enumerated(names: list[str]) -> str:
     shown = ", ".join(names[:_NAMES_SHOWN]) or "none"
     left = len(names) - _NAMES_SHOWN
     return f"{shown} and {left} more" if left > 0 else shown
-
-
-def _subdirectories(path: Path) -> list[Path]:
-    try:
-        return [child for child in path.iterdir() if child.is_dir()]
-    except OSError:
-        return []
-
-
-def _fingerprint(directory: Path) -> Fingerprint:
-    """Changes when any file of the bundle does."""
-    try:
-        files = [(path.name, path.stat()) for path in directory.iterdir()]
-    except OSError:  # it went while we looked; the next look settles it
-        return ()
-    return tuple(sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in files))
 
 
 def _has_left(entry: Entry) -> bool:

@@ -10,12 +10,8 @@ import argparse
 import asyncio
 import collections
 import contextlib
-import os
 import random
-import signal
-import sys
 import time
-import urllib.request
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +21,11 @@ import grpc
 import h2.config
 import h2.connection
 import numpy as np
+from figures_of_a_process import files_of, memory_of, metric_sum
+from killed_clients import clients_killed_in_mid_call
 from latens.tensors import to_array, to_message
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
-from prometheus_client.parser import text_string_to_metric_families
 from server_process import Server, running_server
 
 _METHODS = ("Encode", "Decode", "Sample", "Interpolate", "GetModel", "ListModels", "Nothing")
@@ -232,28 +229,6 @@ def _http2() -> h2.connection.H2Connection:
     return connection
 
 
-async def clients_killed_in_mid_call(server: Server, count: int) -> None:
-    """Client processes that are killed while the server works for them."""
-    code = (
-        "import sys, grpc\n"
-        "from latens.v1 import latens_pb2 as pb, latens_pb2_grpc as g\n"
-        "stub = g.LatentServiceStub(grpc.insecure_channel(sys.argv[1]))\n"
-        "stub.Sample(pb.SampleRequest(count=1), timeout=30)\n"
-        "print('calling', flush=True)\n"
-        "while True:\n"
-        "    calls = [stub.Sample.future(pb.SampleRequest(count=1000)) for _ in range(4)]\n"
-        "    [call.exception() for call in calls]\n"
-    )
-    for _ in range(count):
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", code, server.address), stdout=asyncio.subprocess.PIPE
-        )
-        assert process.stdout is not None
-        await process.stdout.readline()
-        process.send_signal(signal.SIGKILL)
-        await process.communicate()
-
-
 def run_chaos(repository: Path, calls: int, seed: int, *flags: str, killed: int = 3) -> Report:
     """Starts a server, lets chaos loose, waits until it is at rest again; fails if it is not."""
     with running_server(repository, "--log-calls=none", *flags) as server:
@@ -301,31 +276,6 @@ def _rest(server: Server) -> dict[str, float]:
 def _gauges(server: Server) -> dict[str, float]:
     wanted = ("latens_calls_in_flight", "latens_queue_rows", "latens_queue_bytes")
     return {name: metric_sum(server, name) for name in wanted}
-
-
-def metric_sum(server: Server, name: str) -> float:
-    """A metric of the server, summed over its labels."""
-    with urllib.request.urlopen(f"http://{server.http_address}/metrics", timeout=20) as answer:
-        text = answer.read().decode()
-    families = text_string_to_metric_families(text)
-    samples = (sample for family in families for sample in family.samples)
-    return sum(sample.value for sample in samples if sample.name == name)
-
-
-def memory_of(pid: int) -> int:
-    """Resident bytes of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def files_of(pid: int) -> int:
-    """Open file descriptors of a process."""
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
-def threads_of(pid: int) -> int:
-    """Threads of a process."""
-    return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
 def main() -> None:

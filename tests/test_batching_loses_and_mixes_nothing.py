@@ -5,149 +5,23 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from toy_engine import LARGEST_BATCH, ToyEngine, batcher, column, turns, until
 
 from serving.batcher import Batcher, BatchLimits, BatchReport
 from serving.errors import (
     DeadlineError,
     DrainingError,
     EngineFailedError,
-    LatensError,
     OutOfDeviceMemoryError,
     QueueFullError,
 )
 
 INLINE = pytest.mark.parametrize("inline", [True, False], ids=["in the loop", "in a thread"])
-LARGEST_BATCH = 8
-
-
-class ToyEngine:
-    """x -> x + 1, and a record of every row that it ran; fails on rows that hold -1."""
-
-    def __init__(self) -> None:
-        self.rows: list[float] = []
-        self.batches: list[int] = []
-        self.concurrent = 0
-        self.may_run = threading.Event()
-        self.may_run.set()
-        self.running = threading.Event()
-
-    def run(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        self.concurrent += 1
-        assert self.concurrent == 1
-        self.running.set()
-        try:
-            assert self.may_run.wait(10)
-            self.rows += rows[:, 0].tolist()
-            self.batches.append(len(rows))
-            if (rows < 0).any():
-                raise RuntimeError("secret")
-            return rows + 1, rows[:, :1] * 2
-        finally:
-            self.concurrent -= 1
-
-
-def batcher(engine: ToyEngine, *, inline: bool = False, **limits: Any) -> Batcher:
-    return Batcher(
-        engine.run,
-        BatchLimits(**{"batch_rows": LARGEST_BATCH, **limits}),
-        runs_inline=lambda rows: inline,
-    )
-
-
-def column(*values: float) -> np.ndarray:
-    return np.array(values, np.float32).reshape(-1, 1)
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
-CALLS = st.lists(
-    st.tuples(
-        st.integers(1, 2 * LARGEST_BATCH + 3),  # rows
-        st.sampled_from(["stay", "stay", "stay", "leave", "expired", "hurry", "poison"]),
-        st.integers(0, 4),  # loop turns before it comes
-        st.integers(0, 4),  # loop turns before it leaves
-    ),
-    min_size=1,
-    max_size=25,
-)
-
-
-@INLINE
-@settings(max_examples=60, deadline=None)
-@given(calls=CALLS)
-def test_every_call_gets_its_own_rows_or_an_error(
-    inline: bool, calls: list[tuple[int, str, int, int]]
-) -> None:
-    async def scenario() -> None:
-        engine = ToyEngine()
-        joined = batcher(engine, inline=inline)
-        firsts = np.cumsum([0, *(rows for rows, *_ in calls)])
-        outcomes = await asyncio.gather(
-            *(outcome_of(joined, first, call) for first, call in zip(firsts, calls, strict=False)),
-        )
-        for first, (rows, kind, *_), outcome in zip(firsts, calls, outcomes, strict=False):
-            check(outcome, kind, rows, int(first), engine)
-        assert joined.rows_admitted == joined.bytes_admitted == 0
-        assert max(engine.batches, default=0) <= LARGEST_BATCH
-        ran = [row for row in engine.rows if row >= 0]
-        assert len(ran) == len(set(ran)), "a row was run twice"
-        joined.close(lambda: DrainingError("the end"))
-
-    asyncio.run(scenario())
-
-
-Outcome = tuple[np.ndarray, ...] | BaseException
-
-
-async def outcome_of(joined: Batcher, first: int, call: tuple[int, str, int, int]) -> Outcome:
-    rows, kind, come, leave = call
-    values = np.arange(first, first + rows, dtype=np.float32).reshape(-1, 1)
-    if kind == "poison":
-        values[-1] = -1
-    late = {"expired": -1.0, "hurry": 0.0005, "stay": 60.0}
-    deadline = time.monotonic() + late[kind] if kind in late else None
-    await turns(come)
-    task = asyncio.ensure_future(joined.submit(values, deadline))
-    if kind == "leave":
-        await turns(leave)
-        task.cancel()
-    try:
-        return await task
-    except (LatensError, asyncio.CancelledError) as error:
-        return error
-
-
-def check(outcome: Outcome, kind: str, rows: int, first: int, engine: ToyEngine) -> None:
-    mine = range(first, first + rows)
-    if isinstance(outcome, tuple):
-        assert kind not in ("expired", "poison")
-        np.testing.assert_array_equal(outcome[0][:, 0], np.array(mine) + 1)
-        np.testing.assert_array_equal(outcome[1][:, 0], np.array(mine) * 2)
-    elif kind == "expired":
-        assert isinstance(outcome, DeadlineError)
-        assert not set(mine) & set(engine.rows), "an expired row was run"
-    elif kind == "hurry":
-        assert isinstance(outcome, DeadlineError | EngineFailedError)
-    elif kind == "leave":
-        assert isinstance(outcome, asyncio.CancelledError | EngineFailedError)
-    else:
-        assert isinstance(outcome, EngineFailedError)
 
 
 @INLINE

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
-import onnx
 import pytest
+from bad_bundles import BAD, tampered, truncated
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
@@ -24,7 +23,7 @@ from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 from server_process import Server, running_server
 
-from serving.bundle import BundleManifest, manifest_json, read_manifest, record_of
+from serving.bundle import read_manifest
 
 READY, FAILED = pb.MODEL_STATE_READY, pb.MODEL_STATE_FAILED
 
@@ -95,80 +94,6 @@ def add_version(
     if change is not None:
         change(unfinished)
     return unfinished.rename(repository / "mnist-2d" / str(version))
-
-
-def rewritten(directory: Path, part: str, content: bytes) -> None:
-    """Changes a file, and the manifest with it, as if it had been exported so."""
-    path = directory / "bundle.json"
-    manifest = json.loads(path.read_text())
-    (directory / manifest[part]["name"]).write_bytes(content)
-    manifest[part] = record_of(manifest[part]["name"], content).model_dump()
-    path.write_bytes(manifest_json(BundleManifest.model_validate(manifest)))
-
-
-def truncated(directory: Path) -> None:
-    path = directory / "decoder.onnx"
-    path.write_bytes(path.read_bytes()[:1000])
-
-
-def tampered(directory: Path) -> None:
-    path = directory / "encoder.onnx"
-    content = bytearray(path.read_bytes())
-    content[-100] ^= 1
-    path.write_bytes(content)
-
-
-def without_decoder(directory: Path) -> None:
-    (directory / "decoder.onnx").unlink()
-
-
-def of_wrong_opset(directory: Path) -> None:
-    model = onnx.load(directory / "encoder.onnx")
-    model.opset_import[0].version = 9999
-    rewritten(directory, "encoder", model.SerializeToString())
-
-
-def of_nan_weights(directory: Path) -> None:
-    model = onnx.load(directory / "decoder.onnx")
-    weights = model.graph.initializer[0]
-    array = np.full(weights.dims, np.nan, np.float32)
-    weights.CopyFrom(onnx.numpy_helper.from_array(array, weights.name))
-    rewritten(directory, "decoder", model.SerializeToString())
-
-
-def unlike_its_probe(directory: Path) -> None:
-    with np.load(directory / "probe.npz") as probe:
-        arrays = dict(probe)
-    arrays["mean"] = arrays["mean"] + 0.1
-    path = directory / "other.npz"
-    np.savez(path, **arrays)
-    rewritten(directory, "probe", path.read_bytes())
-
-
-def with_swapped_graphs(directory: Path) -> None:
-    rewritten(directory, "decoder", (directory / "encoder.onnx").read_bytes())
-
-
-def without_manifest(directory: Path) -> None:
-    (directory / "bundle.json").unlink()
-
-
-def half_copied(directory: Path) -> None:
-    for name in ("decoder.onnx", "probe.npz"):  # as a full disk leaves a copy
-        (directory / name).write_bytes(b"")
-
-
-BAD = {
-    truncated: "bytes, the manifest says",
-    tampered: "SHA-256",
-    without_decoder: "decoder.onnx",
-    of_wrong_opset: "9999",
-    of_nan_weights: "differs from the training framework by nan",
-    unlike_its_probe: "differs from the training framework by 0.1",
-    with_swapped_graphs: "decoder",
-    without_manifest: "bundle.json",
-    half_copied: "bytes, the manifest says",
-}
 
 
 def test_a_bad_bundle_is_refused_with_its_reason_while_the_old_one_serves(

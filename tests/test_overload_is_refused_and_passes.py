@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from chaos import memory_of, metric_sum
+from figures_of_a_process import memory_of, metric_sum
 from latens import AsyncClient
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc

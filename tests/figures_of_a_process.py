@@ -1,0 +1,35 @@
+"""What a server process holds: by its metrics, and by the kernel's account."""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+from server_process import Server
+
+
+def metric_sum(server: Server, name: str) -> float:
+    """A metric of the server, summed over its labels."""
+    with urllib.request.urlopen(f"http://{server.http_address}/metrics", timeout=20) as answer:
+        text = answer.read().decode()
+    families = text_string_to_metric_families(text)
+    samples = (sample for family in families for sample in family.samples)
+    return sum(sample.value for sample in samples if sample.name == name)
+
+
+def memory_of(pid: int) -> int:
+    """Resident bytes of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def files_of(pid: int) -> int:
+    """Open file descriptors of a process."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def threads_of(pid: int) -> int:
+    """Threads of a process."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
