@@ -14,9 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-# Makes the terminal the program's own, so that the kernel turns the key into the signal.
+# Makes the terminal the program's own, so that the kernel turns the key into the signal; and takes
+# back that a job in the background ignores it, which the tests may be, and which is inherited.
 _ON_THE_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
