@@ -64,8 +64,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(build, cwd=CLIENT, check=True, capture_output=True, timeout=120)
     (found,) = made.glob("latens-*.whl")
     with zipfile.ZipFile(found) as archive:
-        metadata = archive.read("latens-0.1.0.dist-info/METADATA")
-    digest = hashlib.sha256(metadata).hexdigest()[:12]
+        metadata = archive.read("latens-0.1.0.dist-info/METADATA").decode()
+    needs = [line for line in metadata.splitlines() if line.startswith("Requires")]
+    digest = hashlib.sha256("\n".join(needs).encode()).hexdigest()[:12]
     kept = REPOSITORY / ".stamps" / "wheels" / digest / found.name
     kept.parent.mkdir(parents=True, exist_ok=True)
     found.replace(kept)
