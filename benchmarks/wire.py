@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from latens import wire
 from latens.tensors import to_array, to_message
 from latens.v1 import latens_pb2 as pb
+from numpy.typing import NDArray
 
 from serving.fast.codec import AnswerWriter, RequestReader
 
@@ -40,7 +42,7 @@ def main() -> None:
 
 def _ways(rows: int, dtype: type) -> dict[str, Callable[[], object]]:
     """Every way to read and to write a message of so many images."""
-    images = (np.random.default_rng(0).random((rows, *_SHAPE)) * 255).astype(dtype)
+    images: NDArray[Any] = (np.random.default_rng(0).random((rows, *_SHAPE)) * 255).astype(dtype)
     request = pb.EncodeRequest(images=to_message(images)).SerializeToString()
     reader = RequestReader(pb.EncodeRequest, "images")
     writer = AnswerWriter(pb.DecodeResponse, ("images",))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import struct
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 from hpack import Decoder, Encoder
@@ -83,7 +84,7 @@ async def start(limits: Limits | None = None) -> Running:
     """A server of Echo."""
     echo = Echo()
     server = FastServer(limits)
-    handlers = {
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "Say": grpc.unary_unary_rpc_method_handler(echo.say),
         "Wait": grpc.unary_unary_rpc_method_handler(echo.wait),
     }
@@ -162,7 +163,7 @@ class Peer:
             if frame.kind == frames.GOAWAY:
                 raise AssertionError(f"GOAWAY {frame.payload!r}")
             if frame.kind == frames.HEADERS:
-                answer.headers |= dict(self.decoder.decode(frame.payload))
+                answer.headers |= {str(k): str(v) for k, v in self.decoder.decode(frame.payload)}
             if frame.stream != stream:
                 continue
             if frame.kind == frames.RST_STREAM:
@@ -192,6 +193,14 @@ class Peer:
                 return await self.reader.read()
             except ConnectionError:
                 return b""
+
+
+async def say(address: str, message: bytes) -> bytes:
+    """The answer that grpcio's own client gets."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        call: Any = channel.unary_unary(SAY)
+        answer: bytes = await call(message, timeout=SECONDS)
+        return answer
 
 
 def prefixed(message: bytes) -> bytes:

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -58,18 +59,26 @@ def stub_of(server: Server) -> tuple[grpc.Channel, latens_pb2_grpc.LatentService
     return channel, latens_pb2_grpc.LatentServiceStub(channel)
 
 
-def refusal(call: object, request: object, **options: object) -> grpc.RpcError:
+def refusal(call: Any, request: object, **options: Any) -> grpc.RpcError:
     with pytest.raises(grpc.RpcError) as caught:
         call(request, **{"timeout": SECONDS, **options})
     return caught.value
 
 
 def reason_of(error: grpc.RpcError) -> str:
-    status = rpc_status.from_call(error)
+    status = status_of(error)
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     assert info.domain == "latens"
-    return info.reason
+    reason: str = info.reason
+    return reason
+
+
+def status_of(error: Any) -> Any:
+    """The rich status in an error's trailers."""
+    status = rpc_status.from_call(error)
+    assert status is not None
+    return status
 
 
 REQUESTS = {
@@ -147,7 +156,9 @@ BAD = {
         "INVALID_INPUT",
     ),
     "a shape that lies": (
-        pb.EncodeRequest(images=pb.Tensor(dtype=1, shape=[1, 1, 28, 28], data=b"short")),
+        pb.EncodeRequest(
+            images=pb.Tensor(dtype=pb.DATA_TYPE_FLOAT32, shape=[1, 1, 28, 28], data=b"short")
+        ),
         grpc.StatusCode.INVALID_ARGUMENT,
         "INVALID_INPUT",
     ),
@@ -172,13 +183,13 @@ def test_a_bad_request_is_refused_with_the_same_words(
                 error = refusal(stub.Encode, request)
                 assert error.code() is code
                 assert reason_of(error) == reason
-                said.append((error.details(), rpc_status.from_call(error)))
+                said.append((error.details(), status_of(error)))
     assert said == said[:1] * 4
 
 
 def test_bytes_that_are_no_message_are_refused(channel: grpc.Channel) -> None:
     for method in ("Encode", "Sample"):
-        call = channel.unary_unary(f"/latens.v1.LatentService/{method}")
+        call: Any = channel.unary_unary(f"/latens.v1.LatentService/{method}")
         # grpcio's own answer is UNKNOWN, which is not for us to change.
         assert refusal(call, b"\xff\xff\xff").code() in {
             grpc.StatusCode.INTERNAL,
@@ -192,7 +203,7 @@ def test_a_method_that_is_not_known_is_unimplemented(channel: grpc.Channel) -> N
 
 
 def test_a_message_beyond_the_limit_is_refused_unread(channel: grpc.Channel) -> None:
-    call = channel.unary_unary("/latens.v1.LatentService/Encode")
+    call: Any = channel.unary_unary("/latens.v1.LatentService/Encode")
     assert refusal(call, bytes((64 << 20) + 1)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -209,7 +220,7 @@ def test_a_passed_deadline_is_told(stub: latens_pb2_grpc.LatentServiceStub) -> N
 
 
 def test_health_is_told_once_and_watched(channel: grpc.Channel) -> None:
-    stub = health_pb2_grpc.HealthStub(channel)
+    stub: Any = health_pb2_grpc.HealthStub(channel)
     serving = health_pb2.HealthCheckResponse.SERVING
     for service in ("", "latens.v1.LatentService", "models/mnist-2d"):
         request = health_pb2.HealthCheckRequest(service=service)

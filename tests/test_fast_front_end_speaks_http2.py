@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import struct
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import h2.config
@@ -210,7 +211,8 @@ async def test_a_passed_deadline_is_told_and_the_handler_is_cancelled(running: R
 
 async def test_a_cancelled_call_cancels_its_handler(running: Running) -> None:
     async with grpc.aio.insecure_channel(running.address) as channel:
-        call = channel.unary_unary("/test.Echo/Wait")(b"x")
+        wait: Any = channel.unary_unary("/test.Echo/Wait")
+        call = wait(b"x")
         while not running.echo.waiting:
             await asyncio.sleep(0)
         call.cancel()
@@ -241,7 +243,7 @@ async def test_stopping_finishes_what_was_accepted_and_refuses_the_rest(running:
 
 async def test_many_callers_at_a_time_each_get_their_own_answer(running: Running) -> None:
     async with grpc.aio.insecure_channel(running.address) as channel:
-        say = channel.unary_unary(SAY)
+        say: Any = channel.unary_unary(SAY)
         messages = [b"%d " % number * (number * 37 % 9000) for number in range(300)]
         answers = await asyncio.gather(*(say(message, timeout=SECONDS) for message in messages))
     assert answers == messages

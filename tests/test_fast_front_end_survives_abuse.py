@@ -7,9 +7,8 @@ import random
 import struct
 from collections.abc import AsyncIterator
 
-import grpc
 import pytest
-from raw_http2 import SAY, SECONDS, Running, prefixed, start
+from raw_http2 import SECONDS, Running, prefixed, say, start
 
 from serving.fast import frames
 from serving.fast.frames import ErrorCode, Setting
@@ -35,8 +34,7 @@ async def running() -> AsyncIterator[Running]:
 
 
 async def is_served(running: Running) -> bool:
-    async with grpc.aio.insecure_channel(running.address) as channel:
-        return await channel.unary_unary(SAY)(b"still there?", timeout=SECONDS) == b"still there?"
+    return await say(running.address, b"still there?") == b"still there?"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ import venv
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -124,7 +125,8 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], log: Path, address:
 
     call_error = None
     with grpc.insecure_channel(address) as channel:
-        infer = channel.unary_unary(INFER, response_deserializer=oip.ModelInferResponse.FromString)
+        read = oip.ModelInferResponse.FromString
+        infer: Any = channel.unary_unary(INFER, response_deserializer=read)
         limit = time.monotonic() + _UP_SECONDS
         while time.monotonic() < limit and process.poll() is None:
             try:
