@@ -64,7 +64,7 @@ def make_front_end(
         raise FrontEndMissingError(
             f"--frontend fast needs {error.name}: pip install 'latens-server[fast]'"
         ) from error
-    limits = Limits(message_bytes=settings.max_message_bytes)
+    limits = Limits(message_bytes=settings.max_message_bytes, calls=settings.max_calls)
     tls = None if settings.tls is None else ssl_context(settings.tls)
     shared = settings.workers > 1
     return FastServer(limits, interceptors=interceptors, tls=tls, reuse_port=shared)

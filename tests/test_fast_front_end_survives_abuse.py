@@ -18,6 +18,7 @@ FEW = Limits(
     message_bytes=1 << 20,
     held_bytes=4 << 20,
     streams=8,
+    calls=24,
     connections=12,
     misuse_burst=50,
     misuse_rate=1.0,
@@ -143,6 +144,23 @@ async def test_streams_beyond_the_limit_are_refused_and_may_be_retried(running: 
     extra = 2 * FEW.streams + 1
     peer.call(extra, b"one too many")
     assert (await peer.answer(extra)).reset == ErrorCode.REFUSED_STREAM
+
+
+async def test_calls_beyond_the_limit_of_all_connections_are_refused(running: Running) -> None:
+    peers = [await running.connect() for _ in range(4)]
+    for peer in peers[:3]:
+        for number in range(1, 2 * FEW.streams, 2):
+            peer.call(number, b"x", "/test.Echo/Wait")
+    while running.echo.waiting < FEW.calls:
+        await asyncio.sleep(0)
+    peers[3].call(1, b"one too many")
+    assert (await peers[3].answer(1)).headers["grpc-status"] == "8"
+    peers[0].writer.transport.abort()
+    async with asyncio.timeout(SECONDS):
+        while running.echo.waiting > FEW.calls - FEW.streams:
+            await asyncio.sleep(0)
+    peers[3].call(3, b"room again")
+    assert (await peers[3].answer(3)).data == prefixed(b"room again")
 
 
 async def test_a_client_that_hangs_up_cancels_its_calls(running: Running) -> None:

@@ -18,6 +18,8 @@ class Limits:
     connections: int = 1000
     streams: int = 256
     """Calls at a time on one connection."""
+    calls: int = 16384
+    """Calls at a time in all."""
     handshake_seconds: float = 10.0
     """How long a client may take to begin HTTP/2."""
     stall_seconds: float = 30.0
@@ -69,10 +71,11 @@ class Bucket:
 
 
 class Account:
-    """Bytes that all connections of a listener hold for their clients."""
+    """What all connections of a listener hold for their clients: bytes, and open calls."""
 
-    __slots__ = ("held", "limit")
+    __slots__ = ("calls", "held", "limit")
 
     def __init__(self, limit: int) -> None:
         self.held = 0
+        self.calls = 0
         self.limit = limit

@@ -158,7 +158,7 @@ class FastServer:
 
     def crowded(self) -> Refusal:
         """Why a call is refused when too much memory is held already."""
-        return Refusal(RESOURCE_EXHAUSTED, "too many bytes are being received or sent")
+        return Refusal(RESOURCE_EXHAUSTED, "too many calls or bytes are under way")
 
     def cancel(self, stream: Stream) -> None:
         """Ends a call that no one waits for."""

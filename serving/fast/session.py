@@ -209,14 +209,18 @@ class Session:
             return
         stream = Stream(number, head, self.out.initial_window)
         self.streams[number] = stream
+        application.account.calls += 1
         if head.timeout is not None:
             stream.deadline = time.monotonic() + head.timeout
         if flags & END_STREAM:
             stream.uploading = False
         if head.route is None and head.refusal is None:
             application.route(head)
-        if head.refusal is not None:
-            application.refuse(self, stream, head.refusal)
+        refusal = head.refusal
+        if application.account.calls > application.limits.calls:
+            refusal = application.crowded()
+        if refusal is not None:
+            application.refuse(self, stream, refusal)
         elif flags & END_STREAM:
             application.refuse(self, stream, Refusal(INTERNAL, "a unary call carries one message"))
 
@@ -270,6 +274,7 @@ class Session:
         if self.streams.pop(stream.id, None) is None:
             return
         self._application.account.held -= stream.filled
+        self._application.account.calls -= 1
         if stream.uploading:  # what is left of the request would be read for nothing
             self.out.send(frames.reset(stream.id, ErrorCode.NO_ERROR))
 
@@ -277,6 +282,7 @@ class Session:
         """No one waits for the answer any more."""
         self.streams.pop(stream.id, None)
         self._application.account.held -= stream.filled
+        self._application.account.calls -= 1
         self.out.drop(stream)
         self._application.cancel(stream)
 
