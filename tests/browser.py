@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-WIDE = (1280, 800)
+WIDE = (1000, 640)  # wide enough for two columns, small enough to paint fast without a GPU
 _PATIENCE = 30.0
 _FLAGS = (
     "--no-sandbox",
