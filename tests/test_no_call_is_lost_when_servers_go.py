@@ -15,6 +15,7 @@ import latens
 import numpy as np
 import pytest
 from certificates import Authority
+from figures_of_a_process import metric_sum
 from latens import Client, Tls
 from server_process import Server
 
@@ -61,6 +62,13 @@ class Load:
             assert time.monotonic() < deadline, f"callers hang: {self.done} of {goal}"
             time.sleep(0.005)
 
+    def reaches(self, server: Server) -> None:
+        """Returns once a server that was started anew has its share, as a rollout waits for it."""
+        deadline = time.monotonic() + 60
+        while not metric_sum(server, "latens_rows_total"):
+            assert time.monotonic() < deadline, "no call reaches the new server"
+        self.flows()
+
     def end(self) -> None:
         self._stop.set()
         for caller in self._callers:
@@ -105,13 +113,12 @@ def test_a_kill_and_a_roll_lose_no_call(
         first.kill()
         load.flows()
         first = start(first_port, *flags)
-        load.flows()
+        load.reaches(first)
         for rolled, port in ((second, second_port), (first, first_port)):
             rolled.signal(signal.SIGTERM)
             assert rolled.wait() == 0
             load.flows()
-            start(port, *flags)
-            load.flows()
+            load.reaches(start(port, *flags))
         load.end()
     assert load.failures == []
     assert min(load.done) >= 140

@@ -84,6 +84,9 @@ class Connection:
             ("grpc.per_rpc_retry_buffer_size", self.max_message_bytes + 2**20),
             ("grpc.max_send_message_length", self.max_message_bytes),
             ("grpc.max_receive_message_length", self.max_message_bytes),
+            # A server that was started anew is found again soon; the default waits up to 2 minutes.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1_000),
             ("grpc.keepalive_time_ms", 60_000),
             ("grpc.keepalive_timeout_ms", 20_000),
             ("grpc.primary_user_agent", "latens-python"),
