@@ -42,7 +42,7 @@ export class Studio {
   sources() {
     const input = make("input", { type: "file", accept: "image/*", id: "file" });
     input.addEventListener("change", () => { this.easel.take(input.files?.[0]); input.value = ""; });
-    this.random = make("button.small", { id: "test-image", title: "An image that the model was not trained on", onclick: () => this.takeTest() }, "A test image");
+    this.random = make("button.small", { id: "test-image", title: "An image that the model was not trained on", onclick: () => this.takeTest() }, "Test image");
     return [
       make("label.file", { title: "Choose a picture" }, "Open…", input), this.random,
       make("button.small", { onclick: () => this.easel.invert(), title: "Swap light and dark" }, "Invert"),
