@@ -101,7 +101,10 @@ class Chaos:
         async with asyncio.TaskGroup() as tasks:
             while self.report.calls < calls:
                 await free.acquire()
-                (_, kind) = self._random.choices(self._kinds, weights)[0]
+                if self.report.calls < len(self._kinds):  # each at least once
+                    (_, kind) = self._kinds[self.report.calls]
+                else:
+                    (_, kind) = self._random.choices(self._kinds, weights)[0]
                 self.report.calls += 1
                 tasks.create_task(self._one(kind, free))
         await self._channel.close()

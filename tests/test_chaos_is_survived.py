@@ -9,7 +9,7 @@ import pytest
 from chaos import run_chaos
 
 # A longer form: LATENS_TEST_CHAOS_CALLS=10000, or `make chaos`.
-CALLS = int(os.environ.get("LATENS_TEST_CHAOS_CALLS", "600"))
+CALLS = int(os.environ.get("LATENS_TEST_CHAOS_CALLS", "400"))
 MOST_GROWTH = 192 << 20
 
 
