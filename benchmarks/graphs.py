@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import torch
 
 from export.graphs import ImageGraph, decoder_graph, encoder_graph, to_onnx
@@ -35,7 +36,7 @@ def byte_images() -> torch.Tensor:
 def pixels(rows: int) -> Floats:
     """Real test images, float32 in [0, 1]; from the start again when there are no more."""
     images = byte_images()[torch.arange(rows) % len(byte_images())]
-    return images.numpy().astype("float32") / 255
+    return np.divide(images.numpy(), 255, dtype=np.float32)
 
 
 def encoders(architecture: str) -> dict[str, bytes]:

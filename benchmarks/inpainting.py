@@ -63,8 +63,8 @@ def main() -> None:
     """Measures, prints the table, draws the picture."""
     options = _parse()
     mnist = datasets.load("mnist")
-    images = mnist.test.images[: options.images].numpy().astype(np.float32) / 255
-    mean_image = mnist.train.images.numpy().mean(0, dtype=np.float64).astype(np.float32) / 255
+    images = np.divide(mnist.test.images[: options.images].numpy(), 255, dtype=np.float32)
+    mean_image = np.divide(mnist.train.images.numpy().mean(0), 255, dtype=np.float32)
     filled: dict[str, list[Images]] = {}
     print(f"Nats an image on {len(images)} test images; {options.iterations} steps a chain, the")
     print(f"last {options.average} averaged; {options.chains} chains an image.\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,9 @@ def run(tmp_path: Path) -> Path:
         "attribute_italic": np.arange(60) % 2,
         "names": np.array([f"Bar {i}" for i in range(60)]),
     }
-    arrays = {f"{part}_{name}": c for part in ("train", "test") for name, c in columns.items()}
+    arrays: dict[str, Any] = {
+        f"{part}_{name}": c for part in ("train", "test") for name, c in columns.items()
+    }
     np.savez(tmp_path / "bars.npz", **arrays)
     torch.manual_seed(0)
     config = RunConfig(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,7 +137,7 @@ NOT_A_NUMBER[3, 2, 1] = np.nan
     ],
 )
 def test_an_npz_that_cannot_be_used(
-    refuse: Refused, tmp_path: Path, arrays: dict[str, np.ndarray], message: str
+    refuse: Refused, tmp_path: Path, arrays: dict[str, Any], message: str
 ) -> None:
     path = tmp_path / "set.npz"
     np.savez(path, **arrays)

@@ -76,7 +76,7 @@ def test_an_engine_gives_the_probe_s_answers(
 def test_an_engine_tells_its_inputs_and_outputs(encoder: bytes) -> None:
     engine = OnnxEngine(encoder, ON_CPU)
     assert (engine.input.name, engine.input.dtype, engine.input.row_shape) == (
-        "images", np.float32, (1, 28, 28)
+        "images", np.dtype(np.float32), (1, 28, 28)
     )  # fmt: skip
     assert engine.input.row_bytes == 4 * 28 * 28
     assert [(spec.name, spec.row_shape) for spec in engine.outputs] == [

@@ -137,6 +137,7 @@ def test_only_transposed_convolutions_of_one_pixel_are_rewritten() -> None:
         torch.nn.ConvTranspose2d(3, 4, 2), torch.nn.ConvTranspose2d(4, 2, 2)
     )
     changed = rewritten(decoder, torch.zeros(1, 3, 1, 1))
+    assert isinstance(changed, torch.nn.Sequential)
     assert isinstance(changed[0], torch.nn.Sequential)
     assert isinstance(changed[1], torch.nn.ConvTranspose2d)
     assert isinstance(decoder[0], torch.nn.ConvTranspose2d)

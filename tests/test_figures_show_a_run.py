@@ -57,6 +57,7 @@ def write_history(run: Path) -> None:
 @pytest.fixture(scope="module")
 def mnist() -> Dataset:
     whole = load_mnist(None)
+    assert whole.test.labels is not None
     part = Split(whole.test.images[:300], whole.test.labels[:300])
     return Dataset("mnist", part, part)
 
@@ -115,6 +116,7 @@ def test_the_log_holds_label_and_means_a_line_in_test_order(tmp_path: Path, mnis
     log = np.loadtxt(tmp_path / "latents.log", dtype=np.float64)
     means, _ = encode(checkpoint.model, mnist.test.images.numpy())
     assert (tmp_path / "latents.log").read_text().startswith("7.0 ")
+    assert mnist.test.labels is not None
     np.testing.assert_array_equal(log[:, 0], mnist.test.labels.numpy())
     np.testing.assert_allclose(log[:, 1:], means, rtol=1e-7)
 
@@ -156,6 +158,7 @@ def test_coordinates_are_sorted_by_their_kl() -> None:
         torch.tensor(subject.means), torch.tensor(subject.log_vars).mul(0.5).exp()
     )
     kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
+    assert subject.unit_kl is not None
     np.testing.assert_allclose(subject.unit_kl, kl.mean(0).numpy(), atol=1e-5)
 
 
@@ -173,6 +176,7 @@ def test_observing_encodes_in_the_order_of_the_images(mnist: Dataset) -> None:
     with torch.inference_mode():
         mean, log_var = model.encoder(mnist.test.images[7:8].float() / 255)
     np.testing.assert_allclose(subject.means[7], mean[0], atol=1e-5)
+    assert subject.log_vars is not None
     np.testing.assert_allclose(subject.log_vars[7], log_var[0], atol=1e-5)
 
 

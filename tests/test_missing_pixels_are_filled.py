@@ -90,7 +90,7 @@ def test_a_deterministic_model_inpaints_too(stub: Any) -> None:
     assert np.isfinite(to_array(response.images)).all()
 
 
-BAD = {
+BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no mask": ({"masks": pb.Tensor()}, "masks.dtype"),
     "a mask of another shape": ({"masks": to_message(LOWER_HALF[:1])}, "masks.shape"),
     "a mask of floats": ({"masks": to_message(LOWER_HALF.astype(np.float32))}, "masks.dtype"),
@@ -105,7 +105,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_requests_name_their_field(stub: Any, case: str) -> None:
     changes, field = BAD[case]
-    arguments = {
+    arguments: dict[str, Any] = {
         "images": to_message(IMAGES),
         "masks": to_message(LOWER_HALF),
         "iterations": 20,

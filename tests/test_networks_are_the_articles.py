@@ -84,6 +84,8 @@ def test_the_first_transposed_convolution_is_exactly_a_linear_map() -> None:
         output.square().sum().backward()
     torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+    assert ours.bias is not None
+    assert theirs.bias is not None
     torch.testing.assert_close(ours.bias.grad, theirs.bias.grad)
 
 

@@ -31,7 +31,7 @@ def stub(server: Server) -> Iterator[Any]:
         yield latens_pb2_grpc.LatentServiceStub(channel)
 
 
-def scored(stub: Any, rows: slice, **more: int) -> pb.ScoreResponse:
+def scored(stub: Any, rows: slice, **more: Any) -> pb.ScoreResponse:
     request = pb.ScoreRequest(images=to_message(IMAGES[rows].numpy()), seed=7, **more)
     response: pb.ScoreResponse = stub.Score(request, timeout=60)
     return response

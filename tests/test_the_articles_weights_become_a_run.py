@@ -51,6 +51,7 @@ def article_vae(latent: int = 2, hidden: int = 400) -> list[Tensor]:
 
 def few_images() -> Dataset:
     whole = load_mnist(None)
+    assert whole.test.labels is not None
     part = Split(whole.test.images[:200], whole.test.labels[:200])
     return Dataset("mnist", part, part)
 
