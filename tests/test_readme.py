@@ -92,7 +92,8 @@ def test_the_first_command_is_the_one_that_its_own_test_follows() -> None:
 def test_the_shell_commands_work(served: Server, tmp_path: Path) -> None:
     (tmp_path / ".venv").symlink_to(Path(sys.executable).parent.parent)
     for block in blocks("shell"):
-        follow(block.text, tmp_path, reader(served))
+        script = block.text.replace("127.0.0.1:8080", served.http_address)
+        follow(script, tmp_path, reader(served))
     for named in re.findall(r"-o (\S+)", "".join(block.text for block in blocks("shell"))):
         assert (tmp_path / named).exists(), named
 
