@@ -6,6 +6,7 @@ Both take the same servicers and interceptors, so that a call means the same on 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import grpc
@@ -19,6 +20,30 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 class FrontEndMissingError(Exception):
     """The front end that was asked for is not installed; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What a client may do with a connection to grpc.aio. Times are in seconds, sizes in bytes."""
+
+    streams: int = 256
+    """Calls at a time on one connection; clients keep what is more until there is room."""
+    metadata_bytes: int = 16 << 10
+    """The largest header list of a call."""
+    handshake_seconds: float = 10.0
+    """How long a client may take to begin HTTP/2."""
+    idle_seconds: float = 300.0
+    """How long a connection may be without a call."""
+    age_seconds: float = 1800.0
+    """After which, a tenth more or less, a connection is asked to go."""
+    age_grace_seconds: float = 60.0
+    """What its calls then have to finish."""
+    ping_seconds: float = 60.0
+    """Silence after which the client is pinged."""
+    pong_seconds: float = 60.0
+    """Silence after that until it counts as gone."""
+    client_ping_seconds: float = 10.0
+    """Clients may ping this often; who does so more often is sent away."""
 
 
 class FrontEnd(Protocol):
@@ -56,7 +81,9 @@ def make_front_end(
         FrontEndMissingError: it is not installed.
     """
     if settings.frontend == "grpcio":
-        return GrpcioFrontEnd(settings, interceptors)
+        return GrpcioFrontEnd(
+            settings, interceptors, ConnectionLimits(age_seconds=settings.connection_age)
+        )
     try:
         from serving.fast.limits import Limits
         from serving.fast.server import FastServer
@@ -64,7 +91,11 @@ def make_front_end(
         raise FrontEndMissingError(
             f"--frontend fast needs {error.name}: pip install 'latens-server[fast]'"
         ) from error
-    limits = Limits(message_bytes=settings.max_message_bytes, calls=settings.max_calls)
+    limits = Limits(
+        message_bytes=settings.max_message_bytes,
+        calls=settings.max_calls,
+        age_seconds=settings.connection_age,
+    )
     tls = None if settings.tls is None else ssl_context(settings.tls)
     shared = settings.workers > 1
     return FastServer(limits, interceptors=interceptors, tls=tls, reuse_port=shared)
@@ -74,12 +105,15 @@ class GrpcioFrontEnd:
     """grpc.aio, which has everything."""
 
     def __init__(
-        self, settings: Settings, interceptors: Sequence[grpc.aio.ServerInterceptor]
+        self,
+        settings: Settings,
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        limits: ConnectionLimits | None = None,
     ) -> None:
         self._tls = settings.tls
         self._server: Any = grpc.aio.server(
             interceptors=interceptors,
-            options=channel_options(settings),
+            options=channel_options(settings, limits or ConnectionLimits()),
             maximum_concurrent_rpcs=settings.max_calls,
         )
 
@@ -112,21 +146,33 @@ class GrpcioFrontEnd:
         await self._server.stop(grace)
 
 
-def channel_options(settings: Settings) -> list[tuple[str, int]]:
+def channel_options(settings: Settings, limits: ConnectionLimits) -> list[tuple[str, int]]:
     """The C core's settings, each away from a default that was seen to hurt."""
     return [
         # On by default, so that a second server takes the port in silence.
         ("grpc.so_reuseport", int(settings.workers > 1)),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
-        ("grpc.max_concurrent_streams", 256),
-        ("grpc.server_handshake_timeout_ms", 10_000),
-        ("grpc.max_connection_idle_ms", 300_000),
-        ("grpc.max_connection_age_ms", 1_800_000),
-        ("grpc.max_connection_age_grace_ms", 60_000),
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.max_concurrent_streams", limits.streams),
+        # Between the two the core would refuse at random.
+        ("grpc.max_metadata_size", limits.metadata_bytes),
+        ("grpc.absolute_max_metadata_size", limits.metadata_bytes),
+        ("grpc.server_handshake_timeout_ms", _milliseconds(limits.handshake_seconds)),
+        ("grpc.max_connection_idle_ms", _milliseconds(limits.idle_seconds)),
+        ("grpc.max_connection_age_ms", _milliseconds(limits.age_seconds)),
+        ("grpc.max_connection_age_grace_ms", _milliseconds(limits.age_grace_seconds)),
+        ("grpc.keepalive_time_ms", _milliseconds(limits.ping_seconds)),
+        ("grpc.keepalive_timeout_ms", _milliseconds(limits.pong_seconds)),
+        # Alone, keepalive_timeout_ms was seen to end nothing before this one's minute is over.
+        ("grpc.http2.ping_timeout_ms", _milliseconds(limits.pong_seconds)),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Clients may ping this often; with the default of 5 minutes they lose running calls.
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        # With the default of 5 minutes, clients that ping lose running calls.
+        (
+            "grpc.http2.min_ping_interval_without_data_ms",
+            _milliseconds(limits.client_ping_seconds),
+        ),
     ]
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)

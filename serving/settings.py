@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     """Runs that take less stay in the event loop; longer ones go to the engine's thread."""
     max_calls: Count = 4096
     """The most calls at a time, of every kind; a backstop above the queues' limits."""
+    connection_age: Annotated[float, Field(gt=0, le=86400)] = 1800.0
+    """Seconds after which a gRPC connection is asked to go, its calls finished, so that load
+    balancers see it again and reach new servers."""
     max_deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     """Seconds that a call may take; also the deadline of a call that has none."""
 
