@@ -14,6 +14,7 @@ import torch
 from export import parity
 from export.atlas import make_atlas
 from export.precision import DEFAULT_TOLERANCE, Precision
+from export.reference import measure_reference
 from export.splitting import measure, split
 from serving.atlas import ATLAS_FILE
 from serving.bundle import (
@@ -25,6 +26,7 @@ from serving.bundle import (
     Posterior,
     Probe,
     Provenance,
+    Reference,
     probe_bytes,
     record_of,
 )
@@ -50,6 +52,7 @@ class Bundle:
 
     contract: LatentContract
     provenance: Provenance
+    reference: Reference
     files: dict[str, bytes]
     parity: Parity
 
@@ -65,6 +68,7 @@ class Bundle:
             decoder=records[DECODER_FILE],
             probe=records[PROBE_FILE],
             atlas=records.get(ATLAS_FILE),
+            reference=self.reference,
             provenance=self.provenance,
         )
 
@@ -109,7 +113,10 @@ def make_bundle(
     if options.atlas_images:
         step("placing test images on the atlas")
         files[ATLAS_FILE] = make_atlas(model, test.images, test.labels, options.atlas_images)
-    return Bundle(_contract(checkpoint, options), _provenance(checkpoint), files, measured)
+    step("measuring the test set, for servers to tell drift by")
+    contract = _contract(checkpoint, options)
+    reference = measure_reference(graphs, contract, test.images)
+    return Bundle(contract, _provenance(checkpoint), reference, files, measured)
 
 
 def _probe(model: Autoencoder, images: Tensor) -> Probe:

@@ -54,7 +54,7 @@ def measure(model: Autoencoder, encoder: bytes, decoder: bytes, images: Tensor) 
     Raises:
         ParityError: an output of a graph is not finite, or has the wrong shape.
     """
-    encode, decode = _session(encoder), _session(decoder)
+    encode, decode = session(encoder), session(decoder)
 
     def graphs(pixels: Floats, latents: Floats) -> Outputs:
         names = [output.name for output in encode.get_outputs()]
@@ -155,5 +155,6 @@ def _arrays(outputs: Iterable[tuple[str, Tensor | None]]) -> dict[str, Floats]:
     return {name: tensor.numpy() for name, tensor in outputs if tensor is not None}
 
 
-def _session(graph: bytes) -> ort.InferenceSession:
+def session(graph: bytes) -> ort.InferenceSession:
+    """A graph made ready to run on the CPU."""
     return ort.InferenceSession(graph, providers=["CPUExecutionProvider"])

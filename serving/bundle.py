@@ -117,6 +117,35 @@ class LatentContract(_Strict):
         return self
 
 
+class Spread(_Strict):
+    """How much one quantity of an image varies over a test set, nats."""
+
+    mean: FiniteFloat
+    quantiles: dict[Annotated[float, Field(ge=0, le=1)], FiniteFloat]
+    """By level: that share of the images has at most so much."""
+
+    @model_validator(mode="after")
+    def _quantiles_ascend(self) -> Spread:
+        values = [value for _, value in sorted(self.quantiles.items())]
+        if values != sorted(values):
+            raise ValueError("quantiles: they do not ascend with their levels")
+        return self
+
+
+class Reference(_Strict):
+    """What the graphs make of the test set, measured as the server measures what callers encode.
+
+    A server shows the two side by side, so that images unlike those of the training set are seen.
+    """
+
+    images: Annotated[int, Field(ge=1)]
+    """How many were measured."""
+    kl: Spread | None = None
+    """KL of the posterior to the prior; None where the posterior is a point."""
+    reconstruction: Spread
+    """-log p(x|z) at the posterior's mean."""
+
+
 class Provenance(_Strict):
     """Where the model comes from: free-form records of the training run."""
 
@@ -140,6 +169,8 @@ class BundleManifest(_Strict):
     probe: FileRecord
     atlas: FileRecord | None = None
     """Part of the test set with its means, for looking at: see `serving.atlas`."""
+    reference: Reference | None = None
+    """For telling drift; None in bundles that were made before there was any."""
     provenance: Provenance
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from prometheus_client.core import GaugeMetricFamily
@@ -9,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from serving.batcher import Batcher
+from serving.bundle import BundleManifest, Spread
 from serving.model import LoadedModel
 from serving.repository import Repository, State
 
@@ -22,8 +24,9 @@ class ModelCollector(Collector):
         self._models = models
 
     def collect(self) -> Iterator[Metric]:
-        """Yields the families of `latens_model_*`, `latens_queue_*` and the fallback."""
+        """Yields `latens_model_*`, `latens_reference_*`, `latens_queue_*` and the fallback."""
         yield from self._versions()
+        yield from self._references()
         yield from self._queues()
 
     def _versions(self) -> Iterator[Metric]:
@@ -37,11 +40,6 @@ class ModelCollector(Collector):
             "Always 1; the labels describe the version.",
             labels=("model", "version", "encoder_sha256", "precision", "provider"),
         )
-        reference = GaugeMetricFamily(
-            "latens_reference_nats",
-            "What the model's test set gave, mean an image: the KL, the reconstruction error.",
-            labels=("model", "version", "quantity"),
-        )
         fallback = 0
         for entry in self._models.entries():
             ready.add_metric((entry.name, str(entry.version)), entry.state is State.READY)
@@ -50,16 +48,33 @@ class ModelCollector(Collector):
                 facts = (digest, model.contract.precision, model.provider)
                 info.add_metric((model.name, model.version, *facts), 1)
                 fallback |= model.device_fallback
-                for quantity in ("kl", "reconstruction"):
-                    nats = model.manifest.provenance.metrics.get(quantity)
-                    if nats is not None:
-                        reference.add_metric((model.name, model.version, quantity), nats)
         yield ready
         yield info
-        yield reference
         yield GaugeMetricFamily(
             "latens_device_fallback", "1 when a GPU was wanted and the CPU is used.", value=fallback
         )
+
+    def _references(self) -> Iterator[Metric]:
+        mean = GaugeMetricFamily(
+            "latens_reference_nats",
+            "What the model's test set gave, mean an image: the KL, the reconstruction error.",
+            labels=("model", "version", "quantity"),
+        )
+        quantile = GaugeMetricFamily(
+            "latens_reference_quantile_nats",
+            "What the share `level` of the model's test images has at most, of the same.",
+            labels=("model", "version", "quantity", "level"),
+        )
+        for model in self._loaded():
+            for quantity in ("kl", "reconstruction"):
+                labels = (model.name, model.version, quantity)
+                spread = _spread(model.manifest, quantity)
+                if spread is not None:
+                    mean.add_metric(labels, spread.mean)
+                    for level, nats in sorted(spread.quantiles.items()):
+                        quantile.add_metric((*labels, f"{level:g}"), nats)
+        yield mean
+        yield quantile
 
     def _queues(self) -> Iterator[Metric]:
         rows, size, capacity = (
@@ -86,3 +101,14 @@ class ModelCollector(Collector):
 
     def _loaded(self) -> Iterator[LoadedModel]:
         return (entry.model for entry in self._models.entries() if entry.model is not None)
+
+
+def _spread(manifest: BundleManifest, quantity: str) -> Spread | None:
+    """Of a quantity over the test set; the mean alone, from training, in older bundles."""
+    if manifest.reference is not None:
+        found: Spread | None = getattr(manifest.reference, quantity)
+        return found
+    nats = manifest.provenance.metrics.get(quantity)
+    if nats is None or not math.isfinite(nats):
+        return None
+    return Spread(mean=nats, quantiles={})

@@ -24,6 +24,7 @@ _NOT_SUMMED = (
     "latens_model_ready",
     "latens_model_info",
     "latens_reference_nats",
+    "latens_reference_quantile_nats",
     "latens_device_fallback",
     "process_start_time_seconds",
     "process_max_fds",

@@ -45,7 +45,7 @@ DOORS = {
         "training.errors",
         "training.models",
     ),
-    ("export", "serving"): ("serving.atlas", "serving.bundle"),
+    ("export", "serving"): ("serving.atlas", "serving.bundle", "serving.likelihood"),
 }
 
 
