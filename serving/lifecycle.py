@@ -22,6 +22,7 @@ from serving.health import Health
 from serving.http.app import application
 from serving.http.listener import WebServer
 from serving.loading import load
+from serving.loop_lag import LoopLag
 from serving.metrics import Metrics
 from serving.mirror import Mirror
 from serving.oip.service import OpenInferenceService
@@ -73,6 +74,7 @@ class Latens:
             self._watcher,
             Canary(self.models, settings.canary_seconds, self.lost),
             DriftWatch(self.models, self.metrics, settings.drift_seconds),
+            LoopLag(self.metrics.loop_lag),
         )
         self.health = Health(self.metrics, self.models)
         self.door = Door(self.models)

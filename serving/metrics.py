@@ -91,6 +91,12 @@ class Metrics:
         self.ready = self._gauge(
             "latens_ready", "1 when the server answers calls, 0 before and after."
         )
+        self.loop_lag = Histogram(
+            "latens_event_loop_lag_seconds",
+            "How late the event loop was, measured once a second.",
+            buckets=_FAST,
+            registry=self.registry,
+        )
         self.loads = self._counter(
             "latens_model_loads", "Attempts to load a version of a model.", ("model", "result")
         )

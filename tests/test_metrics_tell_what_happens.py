@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,8 @@ from server_process import Server, running_server
 
 from serving.drift import DriftWatch
 from serving.lifecycle import Latens
+from serving.loop_lag import LoopLag
+from serving.metrics import Metrics
 from serving.settings import Settings
 from training import datasets
 
@@ -38,6 +42,8 @@ CALLED = {
     "latens_model_loads_total": {"model": "point", "result": "ok"},
     "latens_queue_capacity_rows": {"model": "point", "graph": "encoder"},
     "latens_ready": {},
+    "latens_reference_nats": {"model": "mnist-2d", "quantity": "kl"},
+    "latens_reference_quantile_nats": {"model": "point", "level": "0.95"},
     "process_resident_memory_bytes": {},
 }
 
@@ -150,6 +156,23 @@ async def test_what_callers_encode_is_sampled_by_itself(model_repository: Path) 
         while not _total(latens, "latens_reconstruction_error_nats_count"):
             await stub.Encode(pb.EncodeRequest(images=images), timeout=20)
     await latens.stop()
+
+
+async def test_a_late_event_loop_shows() -> None:
+    metrics = Metrics()
+    lag = LoopLag(metrics.loop_lag, 0.001)
+    lag.start()
+    await asyncio.sleep(0)  # its first timer is set
+    time.sleep(0.1)  # what no handler should do
+    while not (count := _value(metrics, "latens_event_loop_lag_seconds_count")):
+        await asyncio.sleep(0)
+    assert count == 1
+    assert _value(metrics, "latens_event_loop_lag_seconds_sum") > 0.09
+    await lag.stop()
+
+
+def _value(metrics: Metrics, name: str) -> float:
+    return sum(value for _, value in samples(metrics.exposition().decode())[name])
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
