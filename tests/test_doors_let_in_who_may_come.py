@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from certificates import Authority
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from latens.admin.v1 import admin_pb2, admin_pb2_grpc
+from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 from server_process import Server, running_server
@@ -108,8 +110,31 @@ def test_http_asks_for_the_same_tokens(guarded: Server) -> None:
     assert post({"authorization": f"Bearer {INFER}"}) == 200
 
 
-def test_no_token_reaches_the_log(guarded: Server) -> None:
-    assert all(token not in str(guarded.lines) for token in (INFER, ADMIN, BOTH, "x" * 30))
+def test_no_token_and_no_tensor_reaches_the_log(model_repository: Path, token_file: Path) -> None:
+    flags = (f"--tokens={token_file}", "--log-calls=all", "--log-level=debug")
+    pixel, wrong = np.float32(0.7312345), np.float32(7.3145678)
+    stranger = "x" * 30
+    with running_server(model_repository, *flags) as server:
+        with grpc.insecure_channel(server.address) as channel:
+            encode = latents(channel).Encode
+            images = np.full((2, 1, 28, 28), pixel)
+            encode(_encoding(images), timeout=20, metadata=bearer(INFER))
+            images[1, 0, 5:] = wrong
+            for token in (INFER, ADMIN, stranger):
+                code_of(encode, _encoding(images), metadata=bearer(token))
+        server.stop()
+        said = f"{server.lines} {server.noise} {server.printed}"
+    codes = [line["code"] for line in server.lines if line["message"] == "call"]
+    assert codes == ["OK", "INVALID_ARGUMENT", "PERMISSION_DENIED", "UNAUTHENTICATED"]
+    for secret in (INFER, ADMIN, BOTH, stranger):
+        assert secret not in said
+    for value in (pixel, wrong):
+        assert str(value)[:6] not in said
+        assert str(value.tobytes())[2:-1] not in said
+
+
+def _encoding(images: np.ndarray) -> pb.EncodeRequest:
+    return pb.EncodeRequest(model="mnist-2d", images=to_message(images))
 
 
 def test_tokens_follow_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
