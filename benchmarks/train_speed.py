@@ -101,8 +101,7 @@ def start(name: str, options: argparse.Namespace) -> Arm:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        # Idle workers of one arm must not spin while another has its turn.
-        env=os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_WAIT_POLICY": "PASSIVE"},
+        env=os.environ | {"PYTHONPATH": str(HERE.parent)},
     )
     return Arm(name, process)
 
