@@ -13,6 +13,7 @@ import torch
 
 from export import parity
 from export.atlas import make_atlas
+from export.pixels import with_byte_input, with_byte_output
 from export.precision import DEFAULT_TOLERANCE, Precision
 from export.splitting import measure, split
 from serving.atlas import ATLAS_FILE
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
+ENCODER_UINT8_FILE = "encoder-uint8.onnx"
+DECODER_UINT8_FILE = "decoder-uint8.onnx"
 PROBE_ROWS = 8
 
 
@@ -64,6 +67,8 @@ class Bundle:
             encoder=records[ENCODER_FILE],
             decoder=records[DECODER_FILE],
             probe=records[PROBE_FILE],
+            encoder_uint8=records.get(ENCODER_UINT8_FILE),
+            decoder_uint8=records.get(DECODER_UINT8_FILE),
             atlas=records.get(ATLAS_FILE),
             provenance=self.provenance,
         )
@@ -78,6 +83,8 @@ class BundleOptions:
     """The largest difference from torch that is accepted, and then promised."""
     atlas_images: int = 0
     """How many test images the atlas holds; 0 leaves it out."""
+    byte_graphs: bool = True
+    """Whether both graphs come a second time, with pixels 0..255."""
 
 
 def make_bundle(
@@ -106,6 +113,9 @@ def make_bundle(
         DECODER_FILE: graphs.decoder,
         PROBE_FILE: probe_bytes(_probe(model, test.images)),
     }
+    if options.byte_graphs:
+        files[ENCODER_UINT8_FILE] = with_byte_input(graphs.encoder)
+        files[DECODER_UINT8_FILE] = with_byte_output(graphs.decoder)
     if options.atlas_images:
         step("placing test images on the atlas")
         files[ATLAS_FILE] = make_atlas(model, test.images, test.labels, options.atlas_images)
