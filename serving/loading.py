@@ -111,7 +111,7 @@ def _load(directory: Path, options: LoadOptions, observer: ModelObserver) -> Loa
         statistics,
         limits,
         provider=engines["encoder"].provider,
-        device_fallback=engines["encoder"].device_fallback,
+        device_fallback=any(engine.device_fallback for engine in engines.values()),
         atlas=_atlas(directory, manifest),
         probe=probe,
         close=close,
