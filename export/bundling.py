@@ -13,6 +13,7 @@ import torch
 
 from export import parity
 from export.atlas import make_atlas
+from export.pixels import with_byte_input, with_byte_output
 from export.precision import DEFAULT_TOLERANCE, Precision
 from export.reference import measure_reference
 from export.splitting import measure, split
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
+ENCODER_UINT8_FILE = "encoder-uint8.onnx"
+DECODER_UINT8_FILE = "decoder-uint8.onnx"
 PROBE_ROWS = 8
 
 
@@ -67,6 +70,8 @@ class Bundle:
             encoder=records[ENCODER_FILE],
             decoder=records[DECODER_FILE],
             probe=records[PROBE_FILE],
+            encoder_uint8=records.get(ENCODER_UINT8_FILE),
+            decoder_uint8=records.get(DECODER_UINT8_FILE),
             atlas=records.get(ATLAS_FILE),
             reference=self.reference,
             provenance=self.provenance,
@@ -82,6 +87,8 @@ class BundleOptions:
     """The largest difference from torch that is accepted, and then promised."""
     atlas_images: int = 0
     """How many test images the atlas holds; 0 leaves it out."""
+    byte_graphs: bool = True
+    """Whether both graphs come a second time, with pixels 0..255."""
 
 
 def make_bundle(
@@ -110,6 +117,9 @@ def make_bundle(
         DECODER_FILE: graphs.decoder,
         PROBE_FILE: probe_bytes(_probe(model, test.images)),
     }
+    if options.byte_graphs:
+        files[ENCODER_UINT8_FILE] = with_byte_input(graphs.encoder)
+        files[DECODER_UINT8_FILE] = with_byte_output(graphs.decoder)
     if options.atlas_images:
         step("placing test images on the atlas")
         files[ATLAS_FILE] = make_atlas(model, test.images, test.labels, options.atlas_images)

@@ -73,7 +73,12 @@ def _export(settings: ExportSettings) -> tuple[Path, Bundle]:
     _step(f"reading {settings.run}")
     trained = checkpoint.load(settings.run)
     dataset = _dataset(trained, settings)
-    options = BundleOptions(settings.precision, settings.accepted_tolerance, settings.atlas_images)
+    options = BundleOptions(
+        settings.precision,
+        settings.accepted_tolerance,
+        settings.atlas_images,
+        settings.byte_graphs,
+    )
     with staging(settings.repository) as staged:
         bundle = make_bundle(trained, dataset, options, _step)
         name = settings.model_name

@@ -70,6 +70,14 @@ class ExportSettings(BaseSettings):
             "none, as where the images are nobody else's business",
         ),
     ] = 2000
+    byte_graphs: Annotated[
+        bool,
+        Field(
+            description="both graphs a second time, with pixels as bytes, for calls with uint8 "
+            "images; they double the bundle, and the weights in a server's memory; "
+            "--no-byte-graphs leaves them out"
+        ),
+    ] = True
     json_output: Annotated[bool, Field(alias="json", description="print the result as JSON")] = (
         False
     )

@@ -167,11 +167,21 @@ class BundleManifest(_Strict):
     encoder: FileRecord
     decoder: FileRecord
     probe: FileRecord
+    encoder_uint8: FileRecord | None = None
+    """The encoder with pixels 0..255 as its input, and otherwise the same."""
+    decoder_uint8: FileRecord | None = None
+    """The decoder with pixels 0..255 as its output, and otherwise the same."""
     atlas: FileRecord | None = None
     """Part of the test set with its means, for looking at: see `serving.atlas`."""
     reference: Reference | None = None
     """For telling drift; None in bundles that were made before there was any."""
     provenance: Provenance
+
+    @property
+    def graphs(self) -> dict[str, FileRecord]:
+        """The files of the graphs that there are, by the graph's name."""
+        names = ("encoder", "decoder", "encoder_uint8", "decoder_uint8")
+        return {name: record for name in names if (record := getattr(self, name)) is not None}
 
 
 class Probe(_Strict):

@@ -11,7 +11,8 @@ import numpy as np
 
 from serving.batcher import Batcher
 from serving.errors import DrainingError, LatensError, QueueFullError
-from serving.model import Floats, LoadedModel
+from serving.model import LoadedModel
+from serving.probing import Question, questions
 from serving.repository import Repository, State
 
 _ANSWER_SECONDS = 30.0
@@ -61,28 +62,31 @@ class Canary:
         self._runs[key] = sum(statistics.runs for statistics in model.statistics.values())
 
     async def ask(self, model: LoadedModel) -> None:
-        """Sends the row through both graphs; what fails or differs is told as lost."""
+        """Sends the row through every graph; what fails or differs is told as lost."""
         probe = model.probe
         if probe is None:
             return
         model.hold()
         try:
-            await self._ask(model, "encoder", model.encoder, probe.images, probe.mean)
-            await self._ask(model, "decoder", model.decoder, probe.latents, probe.decoded)
+            asked = questions(probe, model.contract.tolerance)
+            for graph, batcher in model.batchers.items():
+                await self._ask(model, graph, batcher, asked[graph])
         finally:
             model.release()
 
     async def _ask(
-        self, model: LoadedModel, graph: str, batcher: Batcher, given: Floats, wanted: Floats
+        self, model: LoadedModel, graph: str, batcher: Batcher, question: Question
     ) -> None:
+        deadline = time.monotonic() + _ANSWER_SECONDS
         try:
-            (answer, *_) = await batcher.submit(given[:1], time.monotonic() + _ANSWER_SECONDS)
+            (answer, *_) = await batcher.submit(question.given[:1], deadline)
         except (QueueFullError, DrainingError):
             return  # it is anything but idle, or on its way out
         except LatensError as error:
             self._lost(model.name, graph, error)
             return
+        wanted, *_ = question.wanted.values()
         difference = float(np.abs(answer - wanted[:1]).max())
-        if not difference <= model.contract.tolerance:  # also when it is NaN
+        if not difference <= question.allowed:  # also when it is NaN
             told = ValueError(f"the probe's answer is off by {difference:.3g}")
             self._lost(model.name, graph, told)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,6 @@ from serving.batcher import Batcher, BatchLimits, BatchReport
 from serving.bundle import (
     BundleError,
     BundleManifest,
-    Probe,
     read_manifest,
     read_probe,
     verified_bytes,
@@ -32,6 +31,7 @@ from serving.engine import (
 from serving.engine_choice import open_engine
 from serving.errors import BundleRefusedError, EngineFailedError, OutOfDeviceMemoryError
 from serving.model import CallLimits, LoadedModel
+from serving.probing import check_probe
 from serving.statistics import GraphStatistics
 
 Floats = NDArray[np.float32]
@@ -86,28 +86,32 @@ def _load(directory: Path, options: LoadOptions, observer: ModelObserver) -> Loa
     manifest = read_manifest(directory)
     probe = read_probe(verified_bytes(directory, manifest.probe), manifest.contract)
     settings = _engine_settings(manifest, options)
-    encoder = open_engine(verified_bytes(directory, manifest.encoder), settings)
-    decoder = open_engine(verified_bytes(directory, manifest.decoder), settings)
-    _check_signature(manifest, encoder, decoder)
-    check_probe(probe, encoder, decoder, manifest.contract.tolerance)
+    engines = {
+        graph: open_engine(verified_bytes(directory, record), settings)
+        for graph, record in manifest.graphs.items()
+    }
+    _check_signature(manifest, engines)
+    check_probe(probe, engines, manifest.contract.tolerance)
     limits = CallLimits.for_contract(
         manifest.contract, options.max_rows, options.max_message_bytes, options.max_row_passes
     )
 
     def close() -> None:
-        encoder.close()
-        decoder.close()
+        for engine in engines.values():
+            engine.close()
 
     statistics = {"encoder": GraphStatistics(), "decoder": GraphStatistics()}
     observer = _Counting(observer, statistics)
     return LoadedModel(
         manifest,
-        _batcher("encoder", encoder, manifest, options, observer),
-        _batcher("decoder", decoder, manifest, options, observer),
+        {
+            graph: _batcher(graph, engine, manifest, options, observer)
+            for graph, engine in engines.items()
+        },
         statistics,
         limits,
-        provider=encoder.provider,
-        device_fallback=encoder.device_fallback,
+        provider=engines["encoder"].provider,
+        device_fallback=any(engine.device_fallback for engine in engines.values()),
         atlas=_atlas(directory, manifest),
         probe=probe,
         close=close,
@@ -122,13 +126,13 @@ def _engine_settings(manifest: BundleManifest, options: LoadOptions) -> EngineSe
 
 @dataclass(frozen=True, slots=True)
 class _Counting:
-    """Counts the runs of one model before it passes them on."""
+    """Counts the runs of one model and passes them on; a graph's two forms count as one."""
 
     observer: ModelObserver
     statistics: dict[str, GraphStatistics]
 
     def ran(self, model: str, graph: str, provider: str, report: BatchReport) -> None:
-        self.statistics[graph].add(report)
+        self.statistics[graph.removesuffix("_uint8")].add(report)
         self.observer.ran(model, graph, provider, report)
 
     def lost(self, model: str, graph: str, error: BaseException) -> None:
@@ -141,47 +145,25 @@ def _atlas(directory: Path, manifest: BundleManifest) -> Atlas | None:
     return read_atlas(verified_bytes(directory, manifest.atlas), manifest.contract)
 
 
-def _check_signature(manifest: BundleManifest, encoder: Engine, decoder: Engine) -> None:
-    """The graphs' shapes are those that the contract promises."""
+def _check_signature(manifest: BundleManifest, engines: Mapping[str, Engine]) -> None:
+    """The graphs' shapes and types are those that the contract promises."""
     contract = manifest.contract
     image, latent = tuple(contract.image_shape), tuple(contract.latent_shape)
     heads = [latent] if contract.posterior == "point" else [latent, latent]
-    shapes = [
-        ("encoder input", [encoder.input.row_shape], [image]),
-        ("encoder outputs", [spec.row_shape for spec in encoder.outputs], heads),
-        ("decoder input", [decoder.input.row_shape], [latent]),
-        ("decoder outputs", [spec.row_shape for spec in decoder.outputs], [image]),
-    ]
-    for what, got, expected in shapes:
-        if got != expected:
-            raise BundleError(f"{what}: the contract says rows of {expected}, the graph has {got}")
-
-
-def check_probe(probe: Probe, encoder: Engine, decoder: Engine, tolerance: float) -> None:
-    """Runs the probe on the device that will serve, and compares with the training framework.
-
-    Raises:
-        BundleError: an output differs by more than the tolerance, or is not finite.
-    """
-    encoded = encoder.run(probe.images)
-    expected = {"mean": probe.mean, "log_var": probe.log_var}
-    for (name, wanted), got in zip(expected.items(), encoded, strict=False):
-        _compare(name, wanted, got, tolerance)
-    _compare("images", probe.decoded, decoder.run(probe.latents)[0], tolerance)
-
-
-def _compare(name: str, wanted: Floats | None, got: Floats, tolerance: float) -> None:
-    if wanted is None or wanted.shape != got.shape:
-        shape = None if wanted is None else wanted.shape
-        raise BundleError(
-            f"probe: {name}: expected an array of {shape}, the graph gave {got.shape}"
-        )
-    difference = float(np.abs(wanted - got).max(initial=0))
-    if not difference <= tolerance:  # also when it is NaN
-        raise BundleError(
-            f"probe: {name}: differs from the training framework by {difference:.3g}, "
-            f"the bundle's tolerance is {tolerance:.3g}"
-        )
+    for graph, engine in engines.items():
+        pixels = "uint8" if graph.endswith("_uint8") else "float32"
+        encodes = graph.startswith("encoder")
+        taken = (image, pixels) if encodes else (latent, "float32")
+        given = [(head, "float32") for head in heads] if encodes else [(image, pixels)]
+        for what, specs, expected in (
+            ("input", (engine.input,), [taken]),
+            ("outputs", engine.outputs, given),
+        ):
+            got = [(spec.row_shape, spec.dtype.name) for spec in specs]
+            if got != expected:
+                raise BundleError(
+                    f"{graph} {what}: the contract says rows of {expected}, the graph has {got}"
+                )
 
 
 def _batcher(

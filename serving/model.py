@@ -1,10 +1,11 @@
-"""A loaded model: two graphs behind a batcher each, and the contract that holds for them."""
+"""A loaded model: its graphs behind a batcher each, and the contract that holds for them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from serving.atlas import Atlas
 from serving.batcher import Batcher
 from serving.bundle import BundleManifest, LatentContract, Probe
 from serving.errors import DrainingError, InvalidInputError
+from serving.pixels import as_bytes, as_floats
 from serving.statistics import GraphStatistics
 
 Floats = NDArray[np.float32]
@@ -20,6 +22,9 @@ Floats = NDArray[np.float32]
 # What a message holds besides its arrays: names, shapes, tags. Far more than it ever is.
 _MESSAGE_OVERHEAD = 4096
 _SAMPLE_ROWS = 16
+# No coordinate of a latent that means anything is farther out. Beyond, a graph may overflow, which
+# floats show and bytes do not.
+_FARTHEST = 16.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,7 @@ class LoadedModel:
     def __init__(
         self,
         manifest: BundleManifest,
-        encoder: Batcher,
-        decoder: Batcher,
+        batchers: Mapping[str, Batcher],
         statistics: dict[str, GraphStatistics],
         limits: CallLimits,
         *,
@@ -79,8 +83,12 @@ class LoadedModel:
         self.name = manifest.name
         self.version = str(manifest.version)
         self.contract = manifest.contract
-        self.encoder = encoder
-        self.decoder = decoder
+        self.batchers = batchers
+        """By graph: `encoder`, `decoder`, and where the bundle has them those of bytes."""
+        self.encoder = batchers["encoder"]
+        self.decoder = batchers["decoder"]
+        self._encoder_uint8 = batchers.get("encoder_uint8")
+        self._decoder_uint8 = batchers.get("decoder_uint8")
         self.statistics = statistics
         """By graph: `encoder` and `decoder`."""
         self.limits = limits
@@ -93,9 +101,15 @@ class LoadedModel:
         self._leases = 0
         self._retiring = False
 
-    async def encode(self, images: Floats, deadline: float | None) -> PosteriorRows:
-        """Images `[n, *image_shape]` in [0, 1] to the parameters of their posteriors."""
-        outputs = await self.encoder.submit(images, deadline)
+    async def encode(self, images: NDArray[Any], deadline: float | None) -> PosteriorRows:
+        """Images `[n, *image_shape]` to the parameters of their posteriors.
+
+        They are float32 in [0, 1] or uint8; the latter are converted inside the graph if they can.
+        """
+        if images.dtype == np.uint8 and self._encoder_uint8 is not None:
+            outputs = await self._encoder_uint8.submit(images, deadline)
+        else:
+            outputs = await self.encoder.submit(as_floats(images), deadline)
         _refuse_overflow(outputs, "images", "the encoder")
         rows = PosteriorRows(outputs[0], outputs[1] if len(outputs) > 1 else None)
         if self._sample is None:
@@ -112,6 +126,13 @@ class LoadedModel:
         outputs = await self.decoder.submit(latents, deadline)
         _refuse_overflow(outputs, "latents", "the decoder")
         return outputs[0]
+
+    async def decode_bytes(self, latents: Floats, deadline: float | None) -> NDArray[np.uint8]:
+        """As `decode`, to uint8 images: those rounded to 0..255, give or take a tie."""
+        if self._decoder_uint8 is None or not np.abs(latents).max() <= _FARTHEST:
+            return as_bytes(await self.decode(latents, deadline))
+        (images,) = await self._decoder_uint8.submit(latents, deadline)
+        return images
 
     def hold(self) -> None:
         """Holds the model open for a call: a retiring model closes when its last call ends."""
@@ -133,16 +154,16 @@ class LoadedModel:
 
     def _close_if_idle(self) -> None:
         if self._retiring and self._leases == 0:
-            for batcher in (self.encoder, self.decoder):
+            for batcher in self.batchers.values():
                 batcher.close(lambda: DrainingError("the model was unloaded"))
             self._close()
 
 
-def _first_rows(images: Floats, rows: PosteriorRows) -> Encoded:
+def _first_rows(images: NDArray[Any], rows: PosteriorRows) -> Encoded:
     # Copies: a view would keep the whole call's arrays.
     few = slice(_SAMPLE_ROWS)
     log_var = None if rows.log_var is None else rows.log_var[few].copy()
-    return Encoded(images[few].copy(), rows.mean[few].copy(), log_var)
+    return Encoded(as_floats(images[few].copy()), rows.mean[few].copy(), log_var)
 
 
 def _refuse_overflow(outputs: tuple[Floats, ...], field: str, graph: str) -> None:

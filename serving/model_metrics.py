@@ -95,7 +95,7 @@ class ModelCollector(Collector):
         """By model and graph, those of all versions."""
         found: dict[tuple[str, str], list[Batcher]] = {}
         for model in self._loaded():
-            for graph, batcher in (("encoder", model.encoder), ("decoder", model.decoder)):
+            for graph, batcher in model.batchers.items():
                 found.setdefault((model.name, graph), []).append(batcher)
         return found
 

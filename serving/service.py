@@ -21,9 +21,8 @@ from serving.describe import description, page_of
 from serving.door import Door
 from serving.errors import InvalidInputError
 from serving.model import LoadedModel
-from serving.pixels import as_pixels
 from serving.repository import Repository
-from serving.rpcs.arguments import attribute_shift, end_rows, seed_of
+from serving.rpcs.arguments import attribute_shift, decoded, end_rows, seed_of
 from serving.rpcs.inpaint import inpaint
 from serving.rpcs.reconstruct import reconstruct
 from serving.rpcs.score import score
@@ -79,7 +78,7 @@ class LatentService:
     ) -> EncodedRows:
         """Encode without messages around its arrays; `request.images` is not looked at."""
         with self._model(request, call) as model:
-            checked = validation.images_of(images, "images", model)
+            checked = validation.pixels_of(images, "images", model)
             call.rows = len(checked)
             rows = await model.encode(checked, call.deadline)
             if not request.HasField("draw"):
@@ -107,9 +106,9 @@ class LatentService:
             shift = attribute_shift(request.attributes, model)
             call.rows = len(checked)
             points = checked if shift is None else checked + shift
-            images = await model.decode(points, call.deadline)
+            images = await decoded(model, points, dtype, call)
             shifted = None if shift is None else points
-            return DecodedRows(model.version, as_pixels(images, dtype), shifted)
+            return DecodedRows(model.version, images, shifted)
 
     async def sample(self, request: pb.SampleRequest, call: CallContext) -> pb.SampleResponse:
         with self._model(request, call) as model:
@@ -124,9 +123,9 @@ class LatentService:
                 rows=call.rows,
                 temperature=temperature,
             )
-            images = await model.decode(latents, call.deadline)
+            images = await decoded(model, latents, dtype, call)
             response.latents.CopyFrom(to_message(latents))
-            response.images.CopyFrom(_pixels(images, dtype))
+            response.images.CopyFrom(to_message(images))
             return response
 
     async def interpolate(
@@ -141,9 +140,9 @@ class LatentService:
             path = walk(starts, ends, steps)
             points = path.reshape(-1, *model.contract.latent_shape)
             call.rows = len(points)
-            images = await model.decode(points, call.deadline)
+            images = await decoded(model, points, dtype, call)
             return pb.InterpolateResponse(
-                images=_pixels(images.reshape(len(path), steps, *images.shape[1:]), dtype),
+                images=to_message(images.reshape(len(path), steps, *images.shape[1:])),
                 latents=to_message(path),
                 version=model.version,
             )
@@ -204,7 +203,3 @@ class LatentService:
             for rows, are_images in given
         ]
         return latents[0], latents[1]
-
-
-def _pixels(images: NDArray[Any], dtype: int) -> pb.Tensor:
-    return to_message(as_pixels(images, dtype))

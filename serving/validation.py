@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from serving.errors import InvalidInputError, TooLargeError
 from serving.model import LoadedModel
+from serving.pixels import as_floats
 
 MAX_TEMPERATURE = 100.0
 
@@ -21,7 +22,12 @@ _ONE = np.float32(1).view(np.uint32)
 
 
 def images_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float32]:
-    """Images float32 `[n, *image_shape]` in [0, 1] from FLOAT32, FLOAT16 or UINT8 ones.
+    """Images float32 `[n, *image_shape]` in [0, 1]; raises as `pixels_of` does."""
+    return as_floats(pixels_of(given, field, model))
+
+
+def pixels_of(given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
+    """Images `[n, *image_shape]` as a model encodes them: float32 in [0, 1], or UINT8 as given.
 
     Raises:
         InvalidInputError: of another shape or type, no rows, or values that are no pixels.
@@ -29,8 +35,7 @@ def images_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float3
     """
     array = _rows_of(given, field, "images", model.contract.image_shape, model)
     if array.dtype == np.uint8:
-        pixels: NDArray[np.float32] = np.divide(array, np.float32(255), dtype=np.float32)
-        return pixels
+        return array
     if array.dtype == np.float16:
         array = array.astype(np.float32)
     # One look at the bits does for nearly all: those of 0 to 1 are in the numbers' own order, and

@@ -128,6 +128,51 @@ def test_every_size_and_type_is_answered_alike(
         np.testing.assert_allclose(mean, means[0], atol=1e-6)
 
 
+def test_bytes_in_and_out_are_the_floats_rounded(
+    stub: latens_pb2_grpc.LatentServiceStub,
+) -> None:
+    grey = (images(9) * 255).astype(np.uint8)
+    of_bytes, of_floats = (
+        stub.Encode(pb.EncodeRequest(images=to_message(given)), timeout=SECONDS)
+        for given in (grey, grey / np.float32(255))
+    )
+    np.testing.assert_allclose(to_array(of_bytes.mean), to_array(of_floats.mean), atol=1e-4)
+    np.testing.assert_allclose(to_array(of_bytes.log_var), to_array(of_floats.log_var), atol=1e-4)
+    ends = pb.Endpoints(images=to_message(grey[:2]))
+    for method, request in (
+        ("Decode", pb.DecodeRequest(latents=of_floats.mean)),
+        ("Sample", pb.SampleRequest(count=70, seed=2)),
+        ("Interpolate", pb.InterpolateRequest(starts=ends, ends=ends, steps=3)),
+        ("Traverse", pb.TraverseRequest(bases=ends, steps=3)),
+        ("Reconstruct", pb.ReconstructRequest(images=to_message(grey))),
+    ):
+        call: Any = getattr(stub, method)
+        floats = to_array(call(request, timeout=SECONDS).images)
+        request.image_dtype = pb.DATA_TYPE_UINT8
+        rounded = to_array(call(request, timeout=SECONDS).images)
+        assert rounded.dtype == np.uint8
+        assert np.abs(rounded - np.rint(floats * 255)).max() <= 1, method
+
+
+@pytest.mark.parametrize("name", FRONT_ENDS)
+def test_calls_of_bytes_run_in_graphs_of_bytes(servers: dict[str, Server], name: str) -> None:
+    def rows_of(graph: str) -> float:
+        found = settled_metrics_of(servers[name])
+        return found.get(f'latens_batch_rows_sum{{graph="{graph}",model="mnist-2d"}}', 0.0)
+
+    channel, stub = stub_of(servers[name])
+    with channel:
+        for request, graph in (
+            (pb.EncodeRequest(images=to_message(np.zeros((3, 1, 28, 28), np.uint8))), "encoder"),
+            (REQUESTS["Sample"], "decoder"),
+        ):
+            before = [rows_of(graph), rows_of(f"{graph}_uint8")]
+            call = stub.Encode if graph == "encoder" else stub.Sample
+            call(request, timeout=SECONDS)
+            ran = 3 if graph == "encoder" else 5
+            assert [rows_of(graph), rows_of(f"{graph}_uint8")] == [before[0], before[1] + ran]
+
+
 BAD = {
     "no images": (pb.EncodeRequest(), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
     "no such model": (

@@ -45,7 +45,7 @@ def test_a_whole_bundle_is_read(directory: Path) -> None:
         assert len(verified_bytes(directory, record)) == record.size
 
 
-@pytest.mark.parametrize("part", ["encoder", "decoder", "probe"])
+@pytest.mark.parametrize("part", ["encoder", "decoder", "encoder_uint8", "decoder_uint8", "probe"])
 @pytest.mark.parametrize(
     ("damage", "said"),
     [

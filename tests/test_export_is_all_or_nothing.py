@@ -51,10 +51,11 @@ def test_an_export_writes_the_whole_bundle_under_the_next_number(
     assert result["parity"]["batch_sizes"] == [1, 2, 3, 1000]
     written = read_manifest(repository / "point" / "8")
     assert written.atlas is not None
-    for record in (written.encoder, written.decoder, written.probe, written.atlas):
+    for record in (*written.graphs.values(), written.probe, written.atlas):
         assert len(verified_bytes(repository / "point" / "8", record)) == record.size
     assert entries(repository / "point" / "8") == [
-        "atlas.npz", "bundle.json", "decoder.onnx", "encoder.onnx", "probe.npz"
+        "atlas.npz", "bundle.json", "decoder-uint8.onnx", "decoder.onnx",
+        "encoder-uint8.onnx", "encoder.onnx", "probe.npz",
     ]  # fmt: skip
     assert sorted(path.name for path in repository.iterdir()) == ["mnist-2d", "point"]
 

@@ -33,8 +33,8 @@ _SHARED_MEMORY = "shared_memory_region"
 class InferCall:
     """A request that was understood."""
 
-    rows: NDArray[np.float32]
-    """`[n, *row_shape]`, as the graph takes it."""
+    rows: NDArray[Any]
+    """`[n, *row_shape]`, as the model takes it: float32, or images as UINT8."""
     outputs: tuple[str, ...]
     """Which outputs are wanted, in the order of the request."""
 
@@ -61,7 +61,7 @@ def read(request: oip.ModelInferRequest, model: LoadedModel, graph: Graph) -> In
     _check_datatype(tensor.datatype, graph)
     _check_shape(tensor.shape)
     raw = _RawTensor(_CODES[tensor.datatype], tuple(tensor.shape), _content(request, tensor))
-    check = validation.images_of if graph is Graph.ENCODER else validation.latents_of
+    check = validation.pixels_of if graph is Graph.ENCODER else validation.latents_of
     return InferCall(check(raw, "inputs[0]", model), outputs)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from latens.oip import open_inference_pb2 as oip
@@ -169,7 +170,7 @@ _ADMIN_ONLY = "models are loaded and unloaded at the administration's address"
 
 
 async def _run(
-    model: LoadedModel, graph: Graph, rows: NDArray[np.float32], call: CallContext
+    model: LoadedModel, graph: Graph, rows: NDArray[Any], call: CallContext
 ) -> dict[str, NDArray[np.float32]]:
     """The outputs of a graph by name."""
     if graph is Graph.DECODER:

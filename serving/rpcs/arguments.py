@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from latens.v1 import latens_pb2 as pb
 from numpy.typing import NDArray
 
 from serving import validation
+from serving.calls import CallContext
 from serving.errors import InvalidInputError, TooLargeError
 from serving.model import LoadedModel
+from serving.pixels import as_pixels
 
 # Seeds that the server chooses are exact in a double, so that no JSON reader rounds them.
 _SEED_BITS = 53
@@ -33,7 +35,16 @@ def seed_of(request: object) -> int:
     return seeded.seed if seeded.HasField("seed") else secrets.randbits(_SEED_BITS)
 
 
-def end_rows(ends: pb.Endpoints, field: str, model: LoadedModel) -> tuple[Floats, bool]:
+async def decoded(
+    model: LoadedModel, latents: Floats, dtype: int, call: CallContext
+) -> NDArray[Any]:
+    """Latents `[n, *latent_shape]` to images of the element type that the caller wants."""
+    if dtype == pb.DATA_TYPE_UINT8:
+        return await model.decode_bytes(latents, call.deadline)
+    return as_pixels(await model.decode(latents, call.deadline), dtype)
+
+
+def end_rows(ends: pb.Endpoints, field: str, model: LoadedModel) -> tuple[NDArray[Any], bool]:
     """The rows of end points, and whether they are images.
 
     Raises:
@@ -43,7 +54,7 @@ def end_rows(ends: pb.Endpoints, field: str, model: LoadedModel) -> tuple[Floats
         case "latents":
             return validation.latents_of(ends.latents, f"{field}.latents", model), False
         case "images":
-            return validation.images_of(ends.images, f"{field}.images", model), True
+            return validation.pixels_of(ends.images, f"{field}.images", model), True
     raise InvalidInputError.at(field, "expected latents or images, got neither")
 
 

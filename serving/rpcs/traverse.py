@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from latens.tensors import to_message
@@ -13,8 +14,7 @@ from serving import validation
 from serving.calls import CallContext
 from serving.errors import InvalidInputError
 from serving.model import LoadedModel
-from serving.pixels import as_pixels
-from serving.rpcs.arguments import direction_of, end_rows
+from serving.rpcs.arguments import decoded, direction_of, end_rows
 
 Floats = NDArray[np.float32]
 
@@ -37,10 +37,10 @@ async def traverse(
     lines = np.stack([move.along(bases, values) for move in moves], axis=1)
     points = lines.reshape(-1, *model.contract.latent_shape)
     call.rows = len(points)
-    images = await model.decode(points, call.deadline)
+    images = await decoded(model, points, dtype, call)
     shaped = images.reshape(*lines.shape[:3], *images.shape[1:])
     return pb.TraverseResponse(
-        images=to_message(as_pixels(shaped, dtype)),
+        images=to_message(shaped),
         latents=to_message(lines),
         axes=axes,
         version=model.version,
@@ -53,7 +53,7 @@ def _axes_of(request: pb.TraverseRequest, model: LoadedModel) -> list[pb.Travers
     return list(request.axes) or [pb.TraversalAxis(coordinate=unit) for unit in range(size)]
 
 
-def _bases_of(request: pb.TraverseRequest, model: LoadedModel) -> tuple[Floats, bool]:
+def _bases_of(request: pb.TraverseRequest, model: LoadedModel) -> tuple[NDArray[Any], bool]:
     if not request.HasField("bases"):
         return np.zeros((1, *model.contract.latent_shape), np.float32), False
     return end_rows(request.bases, "bases", model)
