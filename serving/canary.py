@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 
@@ -13,7 +11,8 @@ from serving.batcher import Batcher
 from serving.errors import DrainingError, LatensError, QueueFullError
 from serving.model import LoadedModel
 from serving.probing import Question, questions
-from serving.repository import Repository, State
+from serving.repository import Repository
+from serving.rounds import Rounds
 
 _ANSWER_SECONDS = 30.0
 
@@ -31,28 +30,15 @@ class Canary:
             interval: seconds between rounds; 0 for none at all.
             lost: told of a model (name, graph, why) that does not answer as it must.
         """
-        self._models = models
-        self._interval = interval
+        self._rounds = Rounds(models, interval, self._ask_if_idle)
         self._lost = lost
         self._runs: dict[tuple[str, str], int] = {}
-        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        if self._interval:
-            self._task = asyncio.create_task(self._rounds())
+        self._rounds.start()
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _rounds(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval)
-            for entry in self._models.entries():
-                if entry.state is State.READY and entry.model is not None:
-                    await self._ask_if_idle(entry.model)
+        await self._rounds.stop()
 
     async def _ask_if_idle(self, model: LoadedModel) -> None:
         key = (model.name, model.version)

@@ -8,15 +8,14 @@ carries; `latens_reference_nats` and `latens_reference_quantile_nats` show them 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 
 from serving import likelihood
 from serving.errors import LatensError
 from serving.metrics import Metrics
 from serving.model import Encoded, LoadedModel
-from serving.repository import Repository, State
+from serving.repository import Repository
+from serving.rounds import Rounds
 
 _ANSWER_SECONDS = 5.0
 
@@ -26,30 +25,19 @@ class DriftWatch:
 
     def __init__(self, models: Repository, metrics: Metrics, interval: float) -> None:
         """Makes one at rest; with an interval (seconds) of 0 it stays there."""
-        self._models = models
         self._metrics = metrics
-        self._interval = interval
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = Rounds(models, interval, self._measure_sample)
 
     def start(self) -> None:
-        if self._interval:
-            self._task = asyncio.create_task(self._rounds())
+        self._rounds.start()
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._rounds.stop()
 
-    async def _rounds(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval)
-            for entry in self._models.entries():
-                model = entry.model
-                if entry.state is State.READY and model is not None:
-                    encoded = model.take_sample()
-                    if encoded is not None:
-                        await self.measure(model, encoded)
+    async def _measure_sample(self, model: LoadedModel) -> None:
+        encoded = model.take_sample()
+        if encoded is not None:
+            await self.measure(model, encoded)
 
     async def measure(self, model: LoadedModel, encoded: Encoded) -> None:
         """Adds rows to the histograms of their model."""
