@@ -26,6 +26,7 @@ from server_process import Server, running_server
 from serving.bundle import read_manifest
 
 READY, FAILED = pb.MODEL_STATE_READY, pb.MODEL_STATE_FAILED
+DRAINING = pb.MODEL_STATE_DRAINING
 
 
 @pytest.fixture
@@ -131,15 +132,21 @@ def test_a_version_is_swapped_and_removed_under_load_without_a_failed_call(
 
     with ThreadPoolExecutor(4) as pool:
         answers = [pool.submit(load) for _ in range(4)]
-        directory = add_version(repository, 2)
-        assert caller.reload()["mnist-2d/2"].state == READY
-        assert caller.version() == "2"
-        shutil.rmtree(directory)
-        assert list(caller.reload()) == ["mnist-2d/1"]
-        assert caller.version() == "1"
-        stop.set()
+        try:
+            directory = add_version(repository, 2)
+            assert caller.reload()["mnist-2d/2"].state == READY
+            assert caller.version() == "2"
+            shutil.rmtree(directory)
+            held = caller.reload()
+            assert held["mnist-2d/1"].state == READY
+            # Listed only while a call that it had accepted is under way.
+            assert {model.state for model in held.values()} <= {READY, DRAINING}
+            assert caller.version() == "1"
+        finally:
+            stop.set()
         served = [version for answer in answers for version in answer.result()]
     assert set(served) == {"1", "2"}
+    assert list(caller.reload()) == ["mnist-2d/1"]
 
 
 def test_a_request_may_pin_a_version(caller: Caller, repository: Path) -> None:
