@@ -1,4 +1,4 @@
-"""Drawing latents and walking between them: pure numpy, no model."""
+"""Drawing latents: pure numpy, no model. `latens.paths` walks between them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from numpy.typing import NDArray
 
 from serving.noise import NOISE_GENERATOR, Stream, standard_normal
 
-__all__ = ["NOISE_GENERATOR", "draw_posterior", "draw_prior", "linear_path", "spherical_path"]
+__all__ = ["NOISE_GENERATOR", "draw_posterior", "draw_prior"]
 
 Latents = NDArray[np.float32]
-
-# Below this sine, two directions are taken as (anti)parallel: float32 ends carry no finer angle.
-_PARALLEL = 1e-7
 
 
 def draw_prior(
@@ -44,77 +41,3 @@ def draw_posterior(
     noise = standard_normal(seed, Stream.POSTERIOR, first_row, rows, math.prod(latent_shape), step)
     drawn: Latents = mean + np.exp(np.float32(0.5) * log_var) * noise.reshape(mean.shape)
     return drawn
-
-
-def linear_path(starts: Latents, ends: Latents, steps: int) -> Latents:
-    """Straight lines between `[n, *latent_shape]`: `[n, steps, *latent_shape]`, both ends exact."""
-    t = _fractions(steps, starts.ndim)
-    first = starts[:, None].astype(np.float64)
-    return _with_exact_ends(first + t * (ends[:, None] - first), starts, ends)
-
-
-def spherical_path(starts: Latents, ends: Latents, steps: int) -> Latents:
-    """Arcs of constant angular speed, the length going linearly from one end's to the other's.
-
-    Spherical linear interpolation (Shoemake 1985; for latents, White 2016), per item over the whole
-    latent. Where no single arc exists it stays defined:
-
-    * an end of length zero has no direction: the path is the straight line;
-    * parallel ends: likewise the straight line, which is then the arc;
-    * opposite ends: every half circle is as short; the one taken turns towards the coordinate axis
-      that is farthest from the ends' line, the first of them if several are. A latent of one
-      coordinate has no half circle: the straight line.
-
-    Returns:
-        float32 `[n, steps, *latent_shape]`, both ends exact.
-    """
-    shape = starts.shape
-    a = starts.reshape(len(starts), -1).astype(np.float64)
-    b = ends.reshape(len(ends), -1).astype(np.float64)
-    lengths_a, lengths_b = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
-    path = np.asarray(linear_path(starts, ends, steps), np.float64).reshape(len(a), steps, -1)
-    arcs = (lengths_a > 0) & (lengths_b > 0)
-    if a.shape[1] > 1 and arcs.any():
-        unit_a = a[arcs] / lengths_a[arcs, None]
-        unit_b = b[arcs] / lengths_b[arcs, None]
-        t = _fractions(steps, 2)
-        lengths = lengths_a[arcs, None, None] * (1 - t) + lengths_b[arcs, None, None] * t
-        path[arcs] = lengths * _great_circle(unit_a, unit_b, t)
-    return _with_exact_ends(path.reshape(shape[0], steps, *shape[1:]), starts, ends)
-
-
-def _great_circle(
-    a: NDArray[np.float64], b: NDArray[np.float64], t: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Points at the fractions `t` of the arcs between unit vectors `[n, size]`."""
-    # The angle by Kahan's formula: exact near 0 and pi, where the arc cosine is not.
-    angle = 2 * np.arctan2(np.linalg.norm(a - b, axis=1), np.linalg.norm(a + b, axis=1))
-    across = b - np.sum(a * b, axis=1, keepdims=True) * a
-    sine = np.linalg.norm(across, axis=1)
-    opposite = (sine < _PARALLEL) & (angle > 1)
-    if opposite.any():
-        across[opposite] = _perpendicular(a[opposite])
-        sine = np.linalg.norm(across, axis=1)
-    across /= np.where(sine == 0, 1.0, sine)[:, None]
-    turned = angle[:, None, None] * t
-    points: NDArray[np.float64] = np.cos(turned) * a[:, None] + np.sin(turned) * across[:, None]
-    return points
-
-
-def _perpendicular(unit: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Vectors at right angles to unit vectors `[n, size]`, size at least 2."""
-    rows = np.arange(len(unit))
-    axis = np.abs(unit).argmin(axis=1)
-    across: NDArray[np.float64] = -unit[rows, axis][:, None] * unit
-    across[rows, axis] += 1
-    return across
-
-
-def _fractions(steps: int, axes: int) -> NDArray[np.float64]:
-    return np.linspace(0.0, 1.0, steps).reshape(1, steps, *[1] * (axes - 1))
-
-
-def _with_exact_ends(path: NDArray[np.float64], starts: Latents, ends: Latents) -> Latents:
-    exact = path.astype(np.float32)
-    exact[:, 0], exact[:, -1] = starts, ends
-    return exact

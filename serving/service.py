@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from latens import paths
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
 from numpy.typing import NDArray
@@ -136,7 +137,7 @@ class LatentService:
             steps = validation.steps_of(request)
             spherical = validation.mode_of(request.mode) == pb.INTERPOLATION_MODE_SPHERICAL
             starts, ends = await self._end_points(request, steps, model, call)
-            walk = latent_math.spherical_path if spherical else latent_math.linear_path
+            walk = paths.spherical_path if spherical else paths.linear_path
             path = walk(starts, ends, steps)
             points = path.reshape(-1, *model.contract.latent_shape)
             call.rows = len(points)

@@ -36,6 +36,7 @@ DOORS = {
         "latens.v1",
         "latens.admin",
         "latens.oip",
+        "latens.paths",
         "latens.tensors",
         "latens.wire",
     ),

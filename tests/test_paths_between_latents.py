@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-
-from serving.latent_math import linear_path, spherical_path
+from latens.paths import linear_path, spherical_path
 
 Path = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 PATHS = pytest.mark.parametrize("path", [linear_path, spherical_path])

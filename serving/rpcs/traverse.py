@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
+from latens.paths import along_coordinate, along_direction, values_between
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
 from numpy.typing import NDArray
@@ -17,6 +20,8 @@ from serving.model import LoadedModel
 from serving.rpcs.arguments import decoded, direction_of, end_rows
 
 Floats = NDArray[np.float32]
+_Line = Callable[[Floats, Floats], Floats]
+"""From points `[n, *latent_shape]` and values to `[n, steps, *latent_shape]`."""
 
 _START, _STOP = -3.0, 3.0
 
@@ -31,10 +36,10 @@ async def traverse(
     bases, are_images = _bases_of(request, model)
     validation.check_rows(len(bases) * len(axes) * steps, "steps", model)
     values = _values_of(request, steps)
-    moves = [_Move(axis, place, model) for place, axis in enumerate(axes)]
+    lines_along = [_line_of(axis, place, model) for place, axis in enumerate(axes)]
     if are_images:
         bases = (await model.encode(bases, call.deadline)).mean
-    lines = np.stack([move.along(bases, values) for move in moves], axis=1)
+    lines = np.stack([line(bases, values) for line in lines_along], axis=1)
     points = lines.reshape(-1, *model.contract.latent_shape)
     call.rows = len(points)
     images = await decoded(model, points, dtype, call)
@@ -65,36 +70,22 @@ def _values_of(request: pb.TraverseRequest, steps: int) -> Floats:
     for name, value in (("start", start), ("stop", stop)):
         if not math.isfinite(value):
             raise InvalidInputError.at(name, f"expected a finite value, got {value}")
-    return np.linspace(start, stop, steps, dtype=np.float32)
+    return values_between(start, stop, steps)
 
 
-class _Move:
-    """One axis: a coordinate to set, or a direction to add."""
-
-    def __init__(self, axis: pb.TraversalAxis, place: int, model: LoadedModel) -> None:
-        self._shape = model.contract.latent_shape
-        self._unit: int | None = None
-        self._direction: NDArray[np.float64] | None = None
-        match axis.WhichOneof("direction"):
-            case "coordinate":
-                self._unit = _unit_of(axis.coordinate, place, math.prod(self._shape))
-            case "attribute":
-                field = f"axes[{place}].attribute"
-                self._direction = direction_of(axis.attribute, field, model)
-            case _:
-                raise InvalidInputError.at(
-                    f"axes[{place}]", "expected a coordinate or an attribute, got neither"
-                )
-
-    def along(self, bases: Floats, values: Floats) -> Floats:
-        """Latents `[n, steps, *latent_shape]`."""
-        lines = np.repeat(bases[:, None], len(values), axis=1)
-        if self._unit is not None:
-            lines.reshape(len(bases), len(values), -1)[:, :, self._unit] = values
-        if self._direction is not None:
-            steps = values.reshape(-1, *[1] * len(self._shape))
-            lines += (steps * self._direction).astype(np.float32)
-        return lines
+def _line_of(axis: pb.TraversalAxis, place: int, model: LoadedModel) -> _Line:
+    """What an axis makes of base points: a coordinate is set, a direction is added."""
+    match axis.WhichOneof("direction"):
+        case "coordinate":
+            unit = _unit_of(axis.coordinate, place, math.prod(model.contract.latent_shape))
+            return partial(along_coordinate, unit)
+        case "attribute":
+            field = f"axes[{place}].attribute"
+            return partial(along_direction, direction_of(axis.attribute, field, model))
+        case _:
+            raise InvalidInputError.at(
+                f"axes[{place}]", "expected a coordinate or an attribute, got neither"
+            )
 
 
 def _unit_of(coordinate: int, place: int, size: int) -> int:

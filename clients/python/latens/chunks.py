@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,14 +26,13 @@ class Address(NamedTuple):
 
 
 Progress = Callable[[int, int], None]
-"""Called with the items done and the items in all, after each call."""
+"""Called with the items done and those in all, after each call."""
 
 ENVELOPE_BYTES = 4096
 """Room left in a message for all but the tensors' elements."""
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """A batch of items to be sent through one method."""
 
     items: int
@@ -48,8 +47,7 @@ class Work:
     """How often an item goes through the graphs; 0 where that is not counted."""
 
 
-@dataclass(frozen=True)
-class Pace:
+class Pace(NamedTuple):
     """How the calls of a batch follow each other."""
 
     limits: Limits
@@ -65,17 +63,27 @@ class Pace:
         Raises:
             TooLargeError: a single item exceeds the bytes of a message.
         """
-        largest = min(self.limits.max_message_bytes, self.max_message_bytes)
-        room = largest - ENVELOPE_BYTES
-        if work.items and work.item_bytes > room:
+        if work.items and work.item_bytes > self._room:
+            largest = self._room + ENVELOPE_BYTES
             raise TooLargeError(
                 f"one item takes {work.item_bytes} bytes, and a message may have {largest}"
             )
-        rows = min(self.limits.max_rows, self.rows_per_call or self.limits.max_rows)
-        bounds = [rows // max(1, work.rows), room // max(1, work.item_bytes)]
+        bounds = [self._rows // max(1, work.rows), self._room // max(1, work.item_bytes)]
         if work.passes and self.limits.max_row_passes:
             bounds.append(self.limits.max_row_passes // work.passes)
         return max(1, min(bounds))
+
+    def can_carry_an_item(self, work: Work) -> bool:
+        """Whether a call has room for the rows and the bytes of one item."""
+        return work.rows <= self._rows and work.item_bytes <= self._room
+
+    @property
+    def _rows(self) -> int:
+        return min(self.limits.max_rows, self.rows_per_call or self.limits.max_rows)
+
+    @property
+    def _room(self) -> int:
+        return min(self.limits.max_message_bytes, self.max_message_bytes) - ENVELOPE_BYTES
 
 
 class Gathered:
@@ -117,10 +125,11 @@ class Gathered:
         if count == self._items:
             self._arrays = parsed.arrays
             return
-        self._arrays = {
-            name: np.empty((self._items, *array.shape[1:]), array.dtype)
-            for name, array in parsed.arrays.items()
-        }
+        with in_memory():
+            self._arrays = {
+                name: np.empty((self._items, *array.shape[1:]), array.dtype)
+                for name, array in parsed.arrays.items()
+            }
 
     def _copy(self, arrays: wire.Arrays, count: int) -> None:
         if arrays.keys() != self._arrays.keys():
@@ -150,6 +159,15 @@ class Gathered:
         if array is not None:
             array.flags.writeable = False
         return array
+
+
+@contextmanager
+def in_memory() -> Iterator[None]:
+    """For the making of arrays of a whole batch: one that cannot be held is a batch too large."""
+    try:
+        yield
+    except (MemoryError, ValueError) as error:  # numpy's ValueError: beyond any address
+        raise TooLargeError(f"the result does not fit into memory: {error}") from error
 
 
 def send(work: Work, address: Address, pace: Pace) -> Plan[Gathered]:

@@ -47,7 +47,8 @@ class Client:
     * `model` and `version`: empty for the server's default, and for the newest that is ready.
     * `seed`: the same seed gives the same noise; one is chosen, and returned, if None.
     * `image_dtype`: of the images returned: float32 or float16 in [0, 1], or uint8 in 0..255.
-    * `progress`: called after each call with the items done and those in all.
+    * `progress`: called after each call with the items done and those in all. Where one path or
+      base has more points than a call may carry, the items are the points.
 
     Args:
         address: `host:port`, or several joined by commas to spread the calls over.
@@ -57,7 +58,7 @@ class Client:
             is split makes several calls.
         max_in_flight: how many calls of a split batch may be under way at a time.
         rows_per_call: split batches into calls of at most this many rows, even where the server
-            takes more; None to leave it to the server's limits.
+            takes more; None to leave it to the server's limits. (The ends of a path go together.)
         max_message_bytes: the largest message to send or take.
 
     Raises:
@@ -164,7 +165,7 @@ class Client:
         Args:
             starts: latents `[n, *latent_shape]`, or images, which stand for their posterior's mean.
             ends: as many rows as `starts`.
-            steps: points on each path, both ends included: 2 or more.
+            steps: points on each path, both ends included: 2 or more, as many as memory holds.
             mode: `linear` for a straight line, `spherical` for an arc of constant angular speed.
             ends_are: `latents` or `images`; told by type and shape if None.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from latens import exchange, models
-from latens.chunks import Address, Pace, Progress, send
+from latens.chunks import Address, Pace, Progress
 from latens.errors import ModelNotFoundError, ResponseError, TooLargeError
 from latens.exchange import Call, Plan, ask
 from latens.models import Model
@@ -72,5 +72,4 @@ class Plans:
         progress: Progress | None,
     ) -> Plan[ResultT]:
         pace = Pace(model.limits, self._max_message_bytes, self._rows_per_call, progress)
-        done = yield from send(operation.work(model), address, pace)
-        return operation.result(done)
+        return (yield from operation.plan(model, address, pace))

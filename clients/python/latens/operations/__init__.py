@@ -3,7 +3,8 @@
 from latens.operations.judging import Chain, Inpaint, Score
 from latens.operations.mapping import Decode, Encode, Reconstruct
 from latens.operations.operation import Kind, Operation, Shifts
-from latens.operations.walking import Axis, Interpolate, Mode, Sample, Scan, Traverse, Walk
+from latens.operations.scanning import Axis, Scan, Traverse
+from latens.operations.walking import Interpolate, Mode, Sample, Walk
 
 __all__ = [
     "Axis",

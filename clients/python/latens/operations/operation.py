@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Generic, Literal, TypeVar
 
-from latens.chunks import Gathered, Work
+from latens.chunks import Address, Gathered, Pace, Work, send
+from latens.exchange import Plan
 from latens.models import Model
 from latens.v1 import latens_pb2 as pb
 
@@ -26,6 +27,11 @@ class Operation(Generic[ResultT]):
     def result(self, done: Gathered) -> ResultT:
         """What the caller gets from the joined answers."""
         raise NotImplementedError
+
+    def plan(self, model: Model, address: Address, pace: Pace) -> Plan[ResultT]:
+        """Sends the batch: whole items in calls of one kind, unless an operation knows better."""
+        done = yield from send(self.work(model), address, pace)
+        return self.result(done)
 
 
 def shifts_of(attributes: Shifts | None) -> list[pb.AttributeShift]:

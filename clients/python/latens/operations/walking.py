@@ -1,30 +1,29 @@
-"""Through the latent space: Sample, Interpolate, Traverse."""
+"""Through the latent space: Sample, Interpolate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from latens import arguments, exchange
-from latens.chunks import Address, Gathered, Work
-from latens.exchange import Call
+from latens import arguments, exchange, paths
+from latens.chunks import Address, Gathered, Pace, Work, in_memory, send
+from latens.exchange import Call, Plan
 from latens.models import Model
+from latens.operations.mapping import Decode
 from latens.operations.operation import Kind, Operation
-from latens.results import Paths, Samples, Traversal
+from latens.results import Images, Paths, Samples
 from latens.v1 import latens_pb2 as pb
 
 Mode = Literal["linear", "spherical"]
-Axis = int | str
-"""A latent coordinate by number, or an attribute by name."""
 
 _MODES: dict[str, pb.InterpolationMode] = {
     "linear": pb.INTERPOLATION_MODE_LINEAR,
     "spherical": pb.INTERPOLATION_MODE_SPHERICAL,
 }
+_WALKS = {"linear": paths.linear_path, "spherical": paths.spherical_path}
 
 
 class Sample(Operation[Samples]):
@@ -105,6 +104,9 @@ class Interpolate(Operation[Paths]):
         self._paths = counts[0]
 
     def work(self, model: Model) -> Work:
+        return self._work(model, self._steps)
+
+    def _work(self, model: Model, steps: int) -> Work:
         arrays = dict(
             endpoint(name, array, model, self._walk.ends_are) for name, array in self._ends.items()
         )
@@ -112,7 +114,7 @@ class Interpolate(Operation[Paths]):
         def call(address: Address, start: int, stop: int) -> Call:
             request = pb.InterpolateRequest(
                 **address._asdict(),
-                steps=self._steps,
+                steps=steps,
                 mode=_MODES[self._walk.mode],
                 image_dtype=self._code,
             )
@@ -121,71 +123,35 @@ class Interpolate(Operation[Paths]):
 
         point = arguments.image_bytes(model, self._dtype) + arguments.latent_bytes(model)
         sent = sum(arguments.row_bytes(array) for array in arrays.values())
-        return Work(self._paths, max(sent, self._steps * point), call, rows=self._steps)
+        return Work(self._paths, max(sent, steps * point), call, rows=steps)
 
     def result(self, done: Gathered) -> Paths:
         return Paths(done.array("images"), done.array("latents"), done.message.version)
 
+    def plan(self, model: Model, address: Address, pace: Pace) -> Plan[Paths]:
+        """A path that no call can carry whole is walked here, and its points are decoded.
 
-@dataclass(frozen=True)
-class Scan:
-    """Where a traversal goes."""
-
-    axes: Sequence[Axis]
-    """Empty for every coordinate in order."""
-    start: float
-    stop: float
-    steps: int
-    bases_are: Kind | None
-
-
-class Traverse(Operation[Traversal]):
-    def __init__(self, bases: ArrayLike | None, scan: Scan, image_dtype: DTypeLike) -> None:
-        self._bases = None if bases is None else np.asarray(bases)
-        self._scan = scan
-        self._steps = arguments.positive("steps", scan.steps)
-        self._dtype, self._code = arguments.image_dtype(image_dtype)
-        self._axes = [_axis(axis) for axis in scan.axes]
-
-    def work(self, model: Model) -> Work:
-        arrays = {}
-        if self._bases is not None:
-            path, array = endpoint("bases", self._bases, model, self._scan.bases_are)
-            arrays[path] = array
-
-        def call(address: Address, start: int, stop: int) -> Call:
-            request = pb.TraverseRequest(
-                **address._asdict(),
-                axes=self._axes,
-                start=self._scan.start,
-                stop=self._scan.stop,
-                steps=self._steps,
-                image_dtype=self._code,
-            )
-            parts = {path: array[start:stop] for path, array in arrays.items()}
-            return Call(exchange.TRAVERSE, request, parts)
-
-        rows = self._steps * (len(self._axes) or model.latent_size)
-        point = arguments.image_bytes(model, self._dtype) + arguments.latent_bytes(model)
-        sent = sum(arguments.row_bytes(array) for array in arrays.values())
-        items = next((len(array) for array in arrays.values()), 1)
-        return Work(items, max(sent, rows * point), call, rows=rows)
-
-    def result(self, done: Gathered) -> Traversal:
-        return Traversal(
-            images=done.array("images"),
-            latents=done.array("latents"),
-            axes=tuple(
-                getattr(axis, axis.WhichOneof("direction") or "coordinate")
-                for axis in done.message.axes
-            ),
-            version=done.message.version,
-        )
+        Its ends come from the call itself with two steps: the server judges them, and encodes them
+        where they are images.
+        """
+        work = self.work(model)
+        if pace.can_carry_an_item(work):
+            return self.result((yield from send(work, address, pace)))
+        ends = yield from send(self._work(model, 2), address, pace._replace(progress=None))
+        starts, stops = ends.array("latents").swapaxes(0, 1)
+        with in_memory():
+            path = _WALKS[self._walk.mode](starts, stops, self._steps)
+        pinned = address._replace(version=ends.message.version)
+        images = yield from decoded(path, self._dtype, model, pinned, pace)
+        return Paths(images, path, pinned.version)
 
 
-def _axis(axis: Axis) -> pb.TraversalAxis:
-    if isinstance(axis, str):
-        return pb.TraversalAxis(attribute=axis)
-    if not 0 <= axis < 2**63:
-        raise arguments.invalid("axes", f"expected coordinates from 0 up, got {axis}")
-    return pb.TraversalAxis(coordinate=axis)
+def decoded(
+    points: NDArray[np.float32], image_dtype: DTypeLike, model: Model, address: Address, pace: Pace
+) -> Plan[Images]:
+    """The images of points `[..., *latent_shape]`, in as many calls as they need."""
+    points.flags.writeable = False  # like all that is returned
+    decode = Decode(points.reshape(-1, *model.latent_shape), None, image_dtype)
+    done = yield from decode.plan(model, address, pace)
+    around = points.shape[: points.ndim - len(model.latent_shape)]
+    return done.images.reshape(*around, *done.images.shape[1:])
