@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from latens import tensors, wire
+from latens.forms import Reader
 from latens.v1 import latens_pb2 as pb
 
 arrays: st.SearchStrategy[np.ndarray] = st.one_of(
@@ -71,24 +74,28 @@ def test_what_protobuf_serializes_is_parsed_by_hand_to_the_same(
     assert same(parsed.arrays["latents"], latents)
 
 
-def check_against_protobuf(payload: bytes) -> None:
+def parse(payload: bytes) -> wire.Parsed:
+    return wire.parse(pb.DecodeResponse, payload)
+
+
+def check_against_protobuf(payload: bytes, read: Callable[[bytes], wire.Parsed] = parse) -> None:
     """Read by hand and by protobuf, the bytes give the same message or the same refusal."""
     try:
         expected = pb.DecodeResponse.FromString(payload)
     except DecodeError:
         with pytest.raises(DecodeError):
-            wire.parse(pb.DecodeResponse, payload)
+            read(payload)
         return
     if not expected.HasField("images"):
-        assert wire.parse(pb.DecodeResponse, payload) == (expected, {})
+        assert read(payload) == (expected, {})
         return
     try:
         array = tensors.to_array(expected.images)
     except tensors.TensorError:
         with pytest.raises(tensors.TensorError, match="expected"):
-            wire.parse(pb.DecodeResponse, payload)
+            read(payload)
         return
-    parsed = wire.parse(pb.DecodeResponse, payload)
+    parsed = read(payload)
     expected.ClearField("images")
     assert parsed.message == expected
     assert same(parsed.arrays["images"], array)
@@ -109,6 +116,45 @@ def test_a_broken_message_is_never_read_differently_from_protobuf(data: st.DataO
     changed[position] = data.draw(st.integers(0, 255))
     payload = bytes(changed)[: data.draw(st.integers(position, len(whole)))]
     check_against_protobuf(payload)
+
+    reader = Reader(pb.DecodeResponse)
+    reader.read(whole)
+    check_against_protobuf(payload, reader.read)
+
+
+def changed(array: np.ndarray, by: int) -> np.ndarray:
+    """An array of the same shape and type with other elements."""
+    altered = bytes(byte ^ by for byte in array.tobytes())
+    return np.frombuffer(altered, array.dtype).reshape(array.shape)
+
+
+@given(images=arrays, latents=arrays, seeds=st.tuples(st.integers(0, 300), st.integers(0, 300)))
+def test_an_answer_like_one_before_is_read_as_if_it_were_the_first(
+    images: np.ndarray, latents: np.ndarray, seeds: tuple[int, int]
+) -> None:
+    reader = Reader(pb.SampleResponse)
+    for number, seed in enumerate(seeds):
+        mine = [changed(array, number) for array in (images, latents)]
+        fields = {"images": tensors.to_message(mine[0]), "latents": tensors.to_message(mine[1])}
+        payload = pb.SampleResponse(**fields, seed=seed, version="4").SerializeToString()
+        parsed = reader.read(payload)
+        assert parsed.message == pb.SampleResponse(seed=seed, version="4")
+        assert parsed.arrays.keys() == fields.keys()
+        for name, array in zip(fields, mine, strict=True):
+            assert same(parsed.arrays[name], array)
+            assert not parsed.arrays[name].flags.writeable
+
+
+def test_what_is_remembered_of_answers_is_bounded() -> None:
+    reader = Reader(pb.DecodeResponse)
+    for length in range(1, 300):
+        message = pb.DecodeResponse(images=tensors.to_message(np.ones((1, length), np.uint8)))
+        reader.read(message.SerializeToString())
+    image = tensors.to_message(np.ones((1, 1), np.uint8))
+    long = pb.DecodeResponse(images=image, version="9" * 600).SerializeToString()
+    assert reader.read(long).message.version == "9" * 600
+    assert len(reader._forms) <= 64
+    assert len(long) not in reader._forms
 
 
 def test_fields_in_another_order_or_sent_twice_are_merged_as_protobuf_merges_them() -> None:

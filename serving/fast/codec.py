@@ -91,8 +91,8 @@ class AnswerWriter:
 
     def __init__(self, kind: type[Message], fields: Sequence[str]) -> None:
         """Makes a writer; `fields` names the tensors, in the order of `write`."""
-        numbers = [kind.DESCRIPTOR.fields_by_name[name].number for name in fields]
-        self._tags = [wire.varint(number << 3 | 2) for number in numbers]
+        self._kind = kind
+        self._fields = fields
         self._known: dict[Hashable, tuple[list[Part], int]] = {}
 
     def write(
@@ -128,11 +128,10 @@ class AnswerWriter:
         """Heads, each before an empty place for the data, and the small fields at the end."""
         parts: list[Part] = []
         size = 0
-        for tag, array in zip(self._tags, arrays, strict=True):
+        for field, array in zip(self._fields, arrays, strict=True):
             if array is None:
                 continue
-            head = bytes(wire.tensor_parts(array)[0])
-            head = tag + wire.varint(len(head) + array.nbytes) + head
+            head = wire.head(self._kind.DESCRIPTOR, field, array.dtype, array.shape)
             parts += (head, b"")
             size += len(head) + array.nbytes
         parts.append(small.SerializeToString())

@@ -41,7 +41,7 @@ def images(field: str, value: ArrayLike) -> NDArray[Any]:
     array = np.asarray(value)
     if array.dtype == np.uint8:
         return array
-    if not np.issubdtype(array.dtype, np.floating):
+    if array.dtype.kind != "f":
         raise invalid(field, f"expected uint8 or floating-point pixels, got {array.dtype}")
     return _batch(field, _floats(array))
 
@@ -53,7 +53,7 @@ def latents(field: str, value: ArrayLike) -> NDArray[Any]:
         InvalidInputError: it is no array of one.
     """
     array = np.asarray(value)
-    if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
+    if array.dtype.kind not in "fiu":
         raise invalid(field, f"expected real numbers, got {array.dtype}")
     return _batch(field, _floats(array))
 

@@ -8,8 +8,8 @@ error into it. So the sync and the async client share every decision and differ 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
@@ -17,21 +17,19 @@ from numpy.typing import NDArray
 from latens import tensors, wire
 from latens.channel import SERVICE
 from latens.errors import ResponseError, TooLargeError
+from latens.forms import Reader
 from latens.v1 import latens_pb2 as pb
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
 class Method:
     """One RPC of the contract."""
 
-    name: str
-    response: type[Message]
-
-    @property
-    def path(self) -> str:
-        return f"/{SERVICE}/{self.name}"
+    def __init__(self, name: str, response: type[Message]) -> None:
+        self.name = name
+        self.path = f"/{SERVICE}/{name}"
+        self.answers = Reader(response)
 
 
 ENCODE = Method("Encode", pb.EncodeResponse)
@@ -50,13 +48,13 @@ METHODS = (
 )
 
 
-@dataclass(frozen=True)
-class Call:
+# What follows is made for each call: a tuple is, in a third of the time of a frozen dataclass.
+class Call(NamedTuple):
     """One call to make."""
 
     method: Method
     request: Message
-    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = MappingProxyType({})
     """The request's tensors by field path."""
 
     def payload(self, max_bytes: int) -> bytes:
@@ -81,13 +79,12 @@ class Call:
             ResponseError: they are none.
         """
         try:
-            return wire.parse(self.method.response, payload)
+            return self.method.answers.read(payload)
         except (DecodeError, tensors.TensorError) as error:
             raise ResponseError(f"{self.method.name} answered nonsense: {error}") from error
 
 
-@dataclass(frozen=True)
-class Exchange:
+class Exchange(NamedTuple):
     """Calls that may be in flight together; `take` gets their answers in the calls' order."""
 
     calls: Iterable[Call]

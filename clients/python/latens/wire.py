@@ -11,11 +11,14 @@ Encoding: https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
@@ -24,9 +27,9 @@ from latens.v1 import latens_pb2 as pb
 
 MessageT = TypeVar("MessageT", bound=Message)
 Arrays = dict[str, NDArray[Any]]
-Part = bytes | memoryview
 Payload = bytes | memoryview
 
+_IS_LITTLE_ENDIAN = sys.byteorder == "little"
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 _SHORT = [bytes((value,)) for value in range(0x80)]
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
@@ -57,35 +60,53 @@ def serialize(message: Message, arrays: Mapping[str, NDArray[Any]]) -> bytes:
     Raises:
         TypeError: an array is of another element type.
     """
-    parts: list[Part] = [message.SerializeToString()]
+    parts: list[bytes | memoryview] = [message.SerializeToString()]
     for path, array in arrays.items():
-        parts += _field(message.DESCRIPTOR, path.split("."), array)
+        parts.append(head(message.DESCRIPTOR, path, array.dtype, array.shape))
+        parts.append(_plain(array).data)
     return b"".join(parts)
 
 
-def _field(owner: Any, path: list[str], array: NDArray[Any]) -> list[Part]:
-    """The parts of one field: tag, length and content, the content through `path` to a tensor."""
-    descriptor = owner.fields_by_name[path[0]]
-    if path[1:]:
-        assert descriptor.message_type is not None
-        content = _field(descriptor.message_type, path[1:], array)
-    else:
-        content = tensor_parts(array)
-    size = sum(map(len, content))
-    return [_tag(descriptor.number, _LENGTH_DELIMITED) + varint(size), *content]
+@functools.lru_cache(256)
+def head(owner: Descriptor, path: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """What comes before the elements of a tensor that is a field of a message.
+
+    Args:
+        owner: the type of the message.
+        path: of the field, as for `serialize`.
+        dtype: of the elements.
+        shape: of the tensor.
+
+    Raises:
+        TypeError: tensors have no elements of that type.
+    """
+    fields: list[Any] = []
+    inside: Any = owner
+    for name in path.split("."):
+        fields.append(inside.fields_by_name[name])
+        inside = fields[-1].message_type
+    count = math.prod(shape) * dtype.itemsize
+    written = _tensor_head(tensors.code_of(dtype), shape, count)
+    for field in reversed(fields):
+        size = varint(len(written) + count)
+        written = _tag(field.number, _LENGTH_DELIMITED) + size + written
+    return written
 
 
-def tensor_parts(array: NDArray[Any]) -> list[Part]:
-    """The bytes of a `Tensor`: its head, then the memory of the array itself where it can be."""
-    code = tensors.code_of(array.dtype)
-    plain = np.ascontiguousarray(array, dtype=tensors.DTYPES[code])
-    shape = b"".join(map(varint, array.shape))
-    head = b"\x08" + varint(code)
+def _tensor_head(code: int, shape: tuple[int, ...], count: int) -> bytes:
+    """The bytes of a `Tensor` but for the `count` bytes of its elements, which come last."""
+    written = b"\x08" + varint(code)
     if shape:
-        head += b"\x12" + varint(len(shape)) + shape
-    if not plain.nbytes:
-        return [head]
-    return [head + b"\x1a" + varint(plain.nbytes), plain.reshape(-1).view(np.uint8).data]
+        lengths = b"".join(map(varint, shape))
+        written += b"\x12" + varint(len(lengths)) + lengths
+    return written + b"\x1a" + varint(count) if count else written
+
+
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """The array itself where its memory is what the wire holds: in C order, little-endian."""
+    if array.flags.c_contiguous and array.dtype.isnative and _IS_LITTLE_ENDIAN:
+        return array
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
 
 
 def parse(kind: type[MessageT], payload: Payload) -> Parsed:
@@ -242,4 +263,4 @@ def read_varint(payload: Payload, position: int) -> tuple[int, int]:
         shift += 7
 
 
-__all__ = ["Arrays", "DecodeError", "Parsed", "parse", "read_varint", "serialize", "varint"]
+__all__ = ["Arrays", "DecodeError", "Parsed", "head", "parse", "serialize", "varint"]
