@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_UP_SECONDS = 60
-_DOWN_SECONDS = 30
+_UP_SECONDS = 120
+_DOWN_SECONDS = 60
 
 
 class Server:
