@@ -113,5 +113,6 @@ def model_repository(
 @pytest.fixture(scope="session")
 def server(model_repository: Path) -> Iterator[Server]:
     """A server process of this worker's over `model_repository`; not to be stopped or loaded."""
-    with running_server(model_repository) as running:
+    # Tests count what runs: nothing but their calls does.
+    with running_server(model_repository, "--canary-seconds=0", "--drift-seconds=0") as running:
         yield running

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,6 +19,14 @@ def metric_sum(server: Server, name: str) -> float:
     families = text_string_to_metric_families(text)
     samples = (sample for family in families for sample in family.samples)
     return sum(sample.value for sample in samples if sample.name == name)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Waits for what a process will come to; fails if it does not."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
 
 
 def memory_of(pid: int) -> int:

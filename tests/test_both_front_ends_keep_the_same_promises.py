@@ -30,11 +30,15 @@ ONE = pb.SampleRequest(count=1, seed=1)
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
+# Only callers' rows are counted.
+OF_THEMSELVES = ("--canary-seconds=0", "--drift-seconds=0")
+
+
 @pytest.fixture(scope="module")
 def servers(model_repository: Path) -> Iterator[dict[str, Server]]:
     with (
-        running_server(model_repository, "--frontend=grpcio") as plain,
-        running_server(model_repository, "--frontend=fast") as fast,
+        running_server(model_repository, "--frontend=grpcio", *OF_THEMSELVES) as plain,
+        running_server(model_repository, "--frontend=fast", *OF_THEMSELVES) as fast,
     ):
         yield {"grpcio": plain, "fast": fast}
 

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from figures_of_a_process import metric_sum, wait_until
 from grpc_reflection.v1alpha import reflection_pb2
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
@@ -50,7 +51,7 @@ CALLED = {
 
 @pytest.fixture(scope="module")
 def own(model_repository: Path) -> Iterator[Server]:
-    with running_server(model_repository) as server:
+    with running_server(model_repository, "--canary-seconds=0", "--drift-seconds=0") as server:
         with grpc.insecure_channel(server.address) as channel:
             stub = latens_pb2_grpc.LatentServiceStub(channel)
             for count in (3, 2):
@@ -61,6 +62,8 @@ def own(model_repository: Path) -> Iterator[Server]:
             unknown: Any = channel.unary_unary("/my.own/TextHere")
             with pytest.raises(grpc.RpcError):
                 unknown(b"", timeout=20)
+        # A client may have its answer before the call is counted as over.
+        wait_until(lambda: metric_sum(server, "latens_calls_in_flight") == 0)
         yield server
 
 

@@ -38,7 +38,9 @@ def repository(model_repository: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(repository: Path) -> Iterator[Server]:
-    with running_server(repository, "--admin-port=0", "--watch-seconds=0") as server:
+    # No rounds of its own: they hold a model for a moment, which is then listed as draining.
+    rounds = ("--watch-seconds=0", "--canary-seconds=0", "--drift-seconds=0")
+    with running_server(repository, "--admin-port=0", *rounds) as server:
         yield server
 
 

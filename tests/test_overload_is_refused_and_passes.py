@@ -23,6 +23,7 @@ ROWS = 2048
 CALLERS = 10 * QUEUE_ROWS // ROWS
 # A longer form: LATENS_TEST_OVERLOAD_SECONDS=60.
 SECONDS = float(os.environ.get("LATENS_TEST_OVERLOAD_SECONDS", "2"))
+MOST_SECONDS = 60.0
 MOST_GROWTH = 256 << 20
 REQUEST = pb.SampleRequest(count=ROWS, image_dtype=pb.DATA_TYPE_UINT8)
 
@@ -35,8 +36,13 @@ class Offered:
         self.hints: list[int] = []
         self.most_rows = 0.0
 
+    def is_enough(self, end: float) -> bool:
+        """After the agreed time, or later where the machine was too busy for the watch."""
+        seen = self.hints and self.most_rows
+        return time.monotonic() > (end if seen else end + MOST_SECONDS)
+
     async def call_until(self, end: float, stub: Any) -> None:
-        while time.monotonic() < end:
+        while not self.is_enough(end):
             call = stub.Sample(REQUEST, timeout=60)
             code = await call.code()
             self.codes[code] += 1
@@ -45,7 +51,7 @@ class Offered:
                 self.hints.append(int(trailers["grpc-retry-pushback-ms"]))
 
     async def watch_until(self, end: float, server: Server) -> None:
-        while time.monotonic() < end:
+        while not self.is_enough(end):
             waiting = await asyncio.to_thread(metric_sum, server, "latens_queue_rows")
             self.most_rows = max(self.most_rows, waiting)
 

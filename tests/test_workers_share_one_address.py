@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
+from figures_of_a_process import metric_sum, wait_until
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
-from prometheus_client.parser import text_string_to_metric_families
 from server_process import Server, running_server
 
 from serving.summed_metrics import summed
@@ -37,15 +35,6 @@ def sample(server: Server, calls: int = 1) -> None:
             assert stub.Sample(ONE, timeout=20, wait_for_ready=True).seed == 1
 
 
-def metric(server: Server, name: str) -> float:
-    with urllib.request.urlopen(f"http://{server.http_address}/metrics", timeout=20) as answer:
-        text = answer.read().decode()
-    samples = [
-        sample for family in text_string_to_metric_families(text) for sample in family.samples
-    ]
-    return sum(sample.value for sample in samples if sample.name == name)
-
-
 def workers_of(server: Server) -> set[int]:
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text()
     return {int(pid) for pid in children.split()}
@@ -56,20 +45,14 @@ def lives(server: Server) -> int:
     return len([line for line in server.lines if line["message"] == "worker serving"])
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_calls_are_answered_and_the_metrics_are_their_sum(pair: Server) -> None:
     assert len(workers_of(pair)) == 2
     for _ in range(12):
         sample(pair, calls=2)
-    assert metric(pair, "latens_rows_total") == 24
-    assert metric(pair, "latens_ready") == 1
-    assert metric(pair, "latens_calls_in_flight") == 0
+    # A client may have its answer before the call is counted as over.
+    wait_until(lambda: metric_sum(pair, "latens_calls_in_flight") == 0)
+    assert metric_sum(pair, "latens_rows_total") == 24
+    assert metric_sum(pair, "latens_ready") == 1
     assert lives(pair) == 2
 
 
