@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,7 @@ SAY = "/test.Echo/Say"
 
 
 class Echo:
-    """A service that says what it was told; `Wait` answers once `open` is set."""
+    """A service that says what it was told; `Wait` and `Heed` do so once `open` is set."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -42,6 +43,20 @@ class Echo:
         finally:
             self.waiting -= 1
         return request
+
+    async def chat(self, requests: AsyncIterator[bytes], context: object) -> AsyncIterator[bytes]:
+        del context
+        async for request in requests:
+            yield request
+
+    async def heed(self, requests: AsyncIterator[bytes], context: object) -> AsyncIterator[bytes]:
+        await self.wait(b"", context)
+        async for request in requests:
+            yield request
+
+    async def join(self, requests: AsyncIterator[bytes], context: object) -> bytes:
+        del context
+        return b"".join([request async for request in requests])
 
 
 @dataclass
@@ -87,6 +102,9 @@ async def start(limits: Limits | None = None) -> Running:
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "Say": grpc.unary_unary_rpc_method_handler(echo.say),
         "Wait": grpc.unary_unary_rpc_method_handler(echo.wait),
+        "Chat": grpc.stream_stream_rpc_method_handler(echo.chat),
+        "Heed": grpc.stream_stream_rpc_method_handler(echo.heed),
+        "Join": grpc.stream_unary_rpc_method_handler(echo.join),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", handlers),))
     port = server.bind("127.0.0.1", 0)

@@ -22,7 +22,7 @@ FEW = Limits(
     connections=12,
     misuse_burst=50,
     misuse_rate=1.0,
-    handshake_seconds=0.5,
+    handshake_seconds=2.0,
     stall_seconds=1.5,
 )
 

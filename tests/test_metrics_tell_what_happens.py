@@ -15,7 +15,6 @@ import grpc
 import numpy as np
 import pytest
 from figures_of_a_process import metric_sum, wait_until
-from grpc_reflection.v1alpha import reflection_pb2
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
@@ -176,23 +175,3 @@ async def test_a_late_event_loop_shows() -> None:
 
 def _value(metrics: Metrics, name: str) -> float:
     return sum(value for _, value in samples(metrics.exposition().decode())[name])
-
-
-@pytest.mark.parametrize("version", ["v1", "v1alpha"])
-def test_reflection_tells_the_services(own: Server, version: str) -> None:
-    request = reflection_pb2.ServerReflectionRequest(list_services="")
-    with grpc.insecure_channel(own.address) as channel:
-        method = channel.stream_stream(
-            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
-            reflection_pb2.ServerReflectionRequest.SerializeToString,
-            reflection_pb2.ServerReflectionResponse.FromString,
-        )
-        answer = next(method(iter([request]), timeout=20))
-        names = {service.name for service in answer.list_services_response.service}
-        symbol = reflection_pb2.ServerReflectionRequest(
-            file_containing_symbol="latens.v1.LatentService"
-        )
-        described = next(method(iter([symbol]), timeout=20))
-    assert {"latens.v1.LatentService", "grpc.health.v1.Health"} <= names
-    assert not any("admin" in name for name in names)
-    assert described.file_descriptor_response.file_descriptor_proto

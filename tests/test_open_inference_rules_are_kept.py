@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,10 +12,17 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from latens.oip import open_inference_pb2 as oip
 from latens.oip import open_inference_pb2_grpc
-from server_process import Server
+from server_process import Server, running_server
 
 IMAGES = np.full((2, 1, 28, 28), 0.5, np.float32)
 Change = Callable[[oip.ModelInferRequest], Any]
+
+
+@pytest.fixture(scope="module", params=["grpcio", "fast"])
+def server(request: pytest.FixtureRequest, model_repository: Path) -> Iterator[Server]:
+    rounds = ("--canary-seconds=0", "--drift-seconds=0")  # nothing runs but what is asked
+    with running_server(model_repository, f"--frontend={request.param}", *rounds) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from environments import environment
-from server_process import Server
+from server_process import Server, running_server
 
 CALLS = Path(__file__).parent / "interop" / "triton_calls.py"
 
 
+@pytest.fixture(scope="module", params=["grpcio", "fast"])
+def either(request: pytest.FixtureRequest, model_repository: Path) -> Iterator[Server]:
+    with running_server(model_repository, f"--frontend={request.param}") as server:
+        yield server
+
+
 @pytest.fixture(scope="module")
-def seen(server: Server) -> Any:
+def seen(either: Server) -> Any:
     """What the client saw of a server; it runs in an environment and a process of its own."""
     python = environment("tritonclient", ["tritonclient[grpc]==2.73.0", "numpy==2.4.6"])
     done = subprocess.run(
-        [python, CALLS, server.address, "mnist-2d"],
+        [python, CALLS, either.address, "mnist-2d"],
         capture_output=True,
         text=True,
         timeout=120,

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 
 from serving.fast import answers
-from serving.fast.headers import DEADLINE_EXCEEDED, INTERNAL, RESOURCE_EXHAUSTED, UNAVAILABLE
+from serving.fast.headers import (
+    DEADLINE_EXCEEDED,
+    INTERNAL,
+    RESOURCE_EXHAUSTED,
+    UNAVAILABLE,
+    Refusal,
+)
+from serving.fast.inbox import Inbox
 from serving.fast.inflow import Message, Stream
 from serving.fast.session import Session
 
@@ -18,6 +25,8 @@ log = logging.getLogger(__name__)
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class Context:
@@ -77,7 +86,8 @@ class Context:
         raise grpc.aio.AbortError
 
     async def write(self, message: Any) -> None:
-        """Sends one message of several."""
+        """Sends one message of several, once the client has taken most of those before."""
+        await self._session.out.room(self._stream)
         if not self.begun:
             self.begun = True
             self._session.out.begin(self._stream)
@@ -105,11 +115,11 @@ class Route:
         """Makes one.
 
         Args:
-            handler: of a unary or server-streaming method.
+            handler: of a method of any kind.
             intercepted: puts the interceptors around it, at the first call.
             message_bytes: the largest answer.
         """
-        assert not handler.request_streaming
+        self.takes_several = handler.request_streaming
         self._handler = handler
         self._intercepted = intercepted
         self._streams = handler.response_streaming
@@ -118,30 +128,41 @@ class Route:
         self.serialize: Callable[[Any], bytes] = handler.response_serializer or bytes
         self._message_bytes = message_bytes
 
-    def start(self, session: Session, stream: Stream, message: Message) -> None:
+    def start(self, session: Session, stream: Stream, message: Message | Inbox) -> None:
         """Begins a call."""
-        stream.call = Call(self, session, stream, bytes(message))
+        given = message if isinstance(message, Inbox) else bytes(message)
+        stream.call = Call(self, session, stream, given)
 
-    async def run(self, context: Context, session: Session, stream: Stream, message: bytes) -> None:
+    async def run(
+        self, context: Context, session: Session, stream: Stream, given: bytes | Inbox
+    ) -> None:
         """The call, to its end."""
-        try:
-            request = self._parse(message)
-        except Exception:
-            context.set_code(grpc.StatusCode.INTERNAL)
-            context.set_details("the request cannot be parsed")
+        if isinstance(given, Inbox):
+            request: Any = self._messages(context, given)
         else:
-            response = await self._respond(request, context)
-            if not self._streams and not context.code():
-                self._answer(context, session, stream, response)
-                return
-        session.out.end(stream, context.status())
+            request = await self._parsed(context, given)
+        response = await self._respond(request, context)
+        if not self._streams and not context.code():
+            self._answer(context, session, stream, response)
+        else:
+            session.out.end(stream, context.status())
+
+    async def _messages(self, context: Context, inbox: Inbox) -> AsyncIterator[Any]:
+        try:
+            while (message := await inbox.next()) is not None:
+                yield await self._parsed(context, message)
+        except Refusal as refusal:
+            await context.abort(_CODES[refusal.code], refusal.message)
+
+    async def _parsed(self, context: Context, message: bytes) -> Any:
+        try:
+            return self._parse(message)
+        except Exception:
+            await context.abort(grpc.StatusCode.INTERNAL, "the request cannot be parsed")
 
     async def _respond(self, request: Any, context: Context) -> Any:
         if self._behavior is None:
-            handler = await self._intercepted(self._handler)
-            # Handlers are given our context for grpc's; it has what they use of it.
-            behavior = handler.unary_stream if self._streams else handler.unary_unary
-            self._behavior = cast(Callable[[Any, Any], Any], behavior)
+            self._behavior = _behavior_of(await self._intercepted(self._handler))
         answer = self._behavior(request, context)
         if not hasattr(answer, "__aiter__"):
             return await answer
@@ -160,12 +181,26 @@ class Route:
         session.out.answer(stream, (payload,), len(payload))
 
 
+def _behavior_of(handler: Handler) -> Callable[[Any, Any], Any]:
+    # Handlers are given our context for grpc's; it has what they use of it.
+    behaviors = {
+        (False, False): handler.unary_unary,
+        (False, True): handler.unary_stream,
+        (True, False): handler.stream_unary,
+        (True, True): handler.stream_stream,
+    }
+    behavior = behaviors[handler.request_streaming, handler.response_streaming]
+    return cast(Callable[[Any, Any], Any], behavior)
+
+
 class Call:
     """A handler at work."""
 
     __slots__ = ("_context", "_session", "_stream", "_task", "_timer")
 
-    def __init__(self, route: Route, session: Session, stream: Stream, message: bytes) -> None:
+    def __init__(
+        self, route: Route, session: Session, stream: Stream, given: bytes | Inbox
+    ) -> None:
         self._session = session
         self._stream = stream
         self._context = Context(session, stream)
@@ -173,7 +208,7 @@ class Call:
         self._timer: asyncio.TimerHandle | None = None
         if stream.deadline is not None:
             self._timer = loop.call_at(stream.deadline, self._expire)
-        self._task = loop.create_task(route.run(self._context, session, stream, message))
+        self._task = loop.create_task(route.run(self._context, session, stream, given))
         self._task.add_done_callback(self._ended)
 
     def cancel(self) -> None:
@@ -190,9 +225,9 @@ class Call:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._stream.id not in self._session.streams:
+        if self._stream.id not in self._session.streams or self._stream.trailers is not None:
             if not task.cancelled():
-                task.exception()  # no one is there to be told
+                task.exception()  # no one is there to be told, or the client was told already
             return
         alone = not self._context.begun
         if task.cancelled():

@@ -95,11 +95,13 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not take its answers: nothing more is read from it until it does."""
         self._paused = True
+        self.session.out.pause()
         if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         self._paused = False
+        self.session.out.resume()
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 

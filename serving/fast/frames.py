@@ -108,3 +108,30 @@ def reset(stream: int, code: ErrorCode) -> bytes:
 def goaway(last_stream: int, code: ErrorCode, text: str = "") -> bytes:
     """Announces that no stream after `last_stream` will be served."""
     return frame(GOAWAY, 0, 0, PAIR.pack(last_stream, code) + text.encode()[:128])
+
+
+def header_block(flags: int, payload: bytes) -> bytes:
+    """The header block of a HEADERS frame with padding or a priority.
+
+    Raises:
+        ConnectionFault: the frame is shorter than they are.
+    """
+    view = memoryview(payload)
+    if flags & PADDED:
+        view = unpadded(view)
+    if flags & HAS_PRIORITY:
+        if len(view) < 5:
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS cut short")
+        view = view[5:]
+    return bytes(view)
+
+
+def unpadded(view: memoryview) -> memoryview:
+    """The payload of a padded frame, without padding.
+
+    Raises:
+        ConnectionFault: the padding is longer than the frame.
+    """
+    if not view or view[0] >= len(view):
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "more padding than payload")
+    return view[1 : len(view) - view[0]]

@@ -20,6 +20,7 @@ from serving.calls import CallContext
 from serving.errors import InvalidInputError, LatensError
 from serving.fast import answers
 from serving.fast.codec import AnswerWriter, Part, RequestReader
+from serving.fast.inbox import Inbox
 from serving.fast.inflow import Message, Stream
 from serving.fast.server import FastServer
 from serving.fast.session import Session
@@ -49,6 +50,8 @@ class Terms:
 class HotRoute:
     """One RPC whose messages are read and written by hand."""
 
+    takes_several = False
+
     def __init__(
         self,
         read: Read,
@@ -74,8 +77,9 @@ class HotRoute:
         self._max_deadline = terms.max_deadline
         self._message_bytes = terms.message_bytes
 
-    def start(self, session: Session, stream: Stream, message: Message) -> None:
+    def start(self, session: Session, stream: Stream, message: Message | Inbox) -> None:
         """Begins a call."""
+        assert not isinstance(message, Inbox)
         Steps(self._run(session, stream, message)).begin(stream)
 
     async def _run(self, session: Session, stream: Stream, message: Message) -> None:

@@ -1,15 +1,18 @@
-"""Request messages as they arrive: gRPC's length-prefixed framing, with one message a call."""
+"""Requests as they arrive: gRPC's length-prefixed framing."""
 
 from __future__ import annotations
 
 import struct
 import zlib
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from serving.fast.headers import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, Head, Refusal
+
+if TYPE_CHECKING:
+    from serving.fast.inbox import Inbox
 
 Message = bytes | memoryview
 
@@ -29,6 +32,7 @@ class Stream:
         "filled",
         "head",
         "id",
+        "inbox",
         "parts",
         "prefix",
         "received",
@@ -50,7 +54,9 @@ class Stream:
         self.credit = 0
         """Bytes received since the client was last given room."""
         self.call: Any = None
-        """What answers it, once the request is whole."""
+        """What answers it, from when the request is whole, or has begun if it is of several."""
+        self.inbox: Inbox | None = None
+        """The messages of a request of several."""
         self.still = 0
         """Sweeps since anything moved."""
         self.unsent = 0
@@ -76,9 +82,9 @@ def take_whole(stream: Stream, data: bytes, start: int, stop: int, limit: int) -
     compressed, length = PREFIX.unpack_from(data, start)
     start += _PREFIX_SIZE
     if length != stop - start:
-        raise _miscounted(length, limit)
+        raise miscounted(length, limit)
     message = data[start:stop]
-    return _plain(stream.head, message, limit) if compressed else message
+    return plain(stream.head, message, limit) if compressed else message
 
 
 def take_piece(stream: Stream, piece: memoryview, limit: int) -> int:
@@ -95,13 +101,13 @@ def take_piece(stream: Stream, piece: memoryview, limit: int) -> int:
             return 0
         compressed, length = PREFIX.unpack(stream.prefix)
         if length > limit:
-            raise _miscounted(length, limit)
+            raise miscounted(length, limit)
         stream.compressed = bool(compressed)
         # Not filled with zeros: memory is taken only where bytes arrive.
         stream.buffer = np.empty(length, np.uint8).data
     end = stream.filled + len(piece)
     if end > len(stream.buffer):
-        raise _miscounted(len(stream.buffer), limit)
+        raise miscounted(len(stream.buffer), limit)
     stream.buffer[stream.filled : end] = piece
     stream.filled = end
     return len(piece)
@@ -116,18 +122,47 @@ def take_end(stream: Stream, limit: int) -> Message:
     if stream.buffer is None or stream.filled < len(stream.buffer):
         raise Refusal(INTERNAL, "a unary call carries one message; the body ended before it")
     message = stream.buffer.toreadonly()
-    return _plain(stream.head, message, limit) if stream.compressed else message
+    return plain(stream.head, message, limit) if stream.compressed else message
 
 
-def _miscounted(length: int, limit: int) -> Refusal:
+def take(stream: Stream, piece: memoryview, limit: int) -> int:
+    """Keeps bytes of a request; returns how many of them are now held.
+
+    Raises:
+        Refusal: more than one message of a unary call, or too large a one.
+    """
+    if stream.inbox is None:
+        return take_piece(stream, piece, limit)
+    stream.inbox.add(piece)
+    return len(piece)
+
+
+def held(stream: Stream) -> int:
+    """Bytes of a request that are in memory."""
+    return stream.filled if stream.inbox is None else len(stream.inbox.held)
+
+
+def is_awaited(stream: Stream) -> bool:
+    """Whether the client owes bytes; one of several messages need not come ever."""
+    if stream.inbox is None:
+        return stream.uploading
+    return stream.uploading and stream.inbox.is_cut_short
+
+
+def miscounted(length: int, limit: int) -> Refusal:
+    """Why a message of another length than is allowed or was announced is refused."""
     if length > limit:
         text = f"received message larger than max ({length} vs. {limit})"
         return Refusal(RESOURCE_EXHAUSTED, text)
     return Refusal(INTERNAL, "a unary call carries one message, of the length that its prefix says")
 
 
-def _plain(head: Head, message: Message, limit: int) -> bytes:
-    """A compressed message, inflated no further than the limit."""
+def plain(head: Head, message: Message, limit: int) -> bytes:
+    """A compressed message, inflated no further than the limit.
+
+    Raises:
+        Refusal: it cannot be.
+    """
     if head.encoding == b"identity":
         raise Refusal(INTERNAL, "compressed message, but no grpc-encoding")
     if head.encoding != b"gzip":
@@ -138,7 +173,7 @@ def _plain(head: Head, message: Message, limit: int) -> bytes:
     except zlib.error:
         raise Refusal(INTERNAL, "broken gzip data") from None
     if len(plain) > limit:
-        raise _miscounted(len(plain), limit)
+        raise miscounted(len(plain), limit)
     if not inflater.eof:
         raise Refusal(INTERNAL, "gzip data cut short")
     return plain

@@ -45,6 +45,8 @@ FRAME_BYTES = 1 << 20
 """The largest DATA frame that we take. Its bytes are not gathered first, so it costs nothing."""
 CONTROL_FRAME_BYTES = 64 << 10
 """The largest of any other kind: these are gathered."""
+ANSWERS_BYTES = 1 << 20
+"""Unsent bytes of a call above which a handler that answers with several messages waits."""
 PAUSE_BYTES = 4 << 20
 """Unsent bytes of a connection above which we read no more from it."""
 

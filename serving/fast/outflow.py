@@ -22,7 +22,7 @@ from serving.fast.frames import (
     StreamFault,
 )
 from serving.fast.inflow import PREFIX, Stream
-from serving.fast.limits import Account
+from serving.fast.limits import ANSWERS_BYTES, Account
 
 Part = bytes | memoryview
 
@@ -51,6 +51,8 @@ class Outflow:
         self._chunks: list[Part] = []
         self._flush_due = False
         self._waiting: dict[int, Stream] = {}
+        self._paused = False
+        self._writers: list[asyncio.Future[None]] = []
         self._transport: asyncio.Transport | None = None
         self._call_soon = asyncio.get_running_loop().call_soon
 
@@ -96,6 +98,22 @@ class Outflow:
     def message(self, stream: Stream, message: bytes) -> None:
         """Sends one of several messages."""
         self._queue(stream, [PREFIX.pack(0, len(message)) + message])
+
+    async def room(self, stream: Stream) -> None:
+        """Waits while the client is behind with taking what it was sent."""
+        while self._paused or stream.unsent > ANSWERS_BYTES:
+            writer = asyncio.get_running_loop().create_future()
+            self._writers.append(writer)
+            await writer
+
+    def pause(self) -> None:
+        """The socket takes no more for now."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """It does again."""
+        self._paused = False
+        self._relieve()
 
     def end(self, stream: Stream, block: bytes) -> None:
         """Ends an answer with trailers, or is one, once what was queued for the stream is sent."""
@@ -151,6 +169,7 @@ class Outflow:
             self._count(stream, -length)
             stream.still = 0
         self._waiting.pop(stream.id, None)
+        self._relieve()
         if stream.trailers is not None:
             self._chunks.append(stream.trailers)
             self._finished(stream)
@@ -167,6 +186,13 @@ class Outflow:
                 self._chunks.append(part[:length])
                 parts[0] = part[length:]
                 return
+
+    def _relieve(self) -> None:
+        """Those who wait look again whether there is room."""
+        writers, self._writers = self._writers, []
+        for writer in writers:
+            if not writer.done():
+                writer.set_result(None)
 
     def _count(self, stream: Stream, change: int) -> None:
         stream.unsent += change

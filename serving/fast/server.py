@@ -16,6 +16,7 @@ from serving.fast import answers
 from serving.fast.calls import Handler, Route
 from serving.fast.connection import Connection
 from serving.fast.headers import RESOURCE_EXHAUSTED, UNIMPLEMENTED, Head, Refusal
+from serving.fast.inbox import Inbox
 from serving.fast.inflow import Message, Stream
 from serving.fast.limits import Account, Limits
 from serving.fast.session import Session
@@ -27,12 +28,17 @@ _LOOK_SECONDS = 1.0
 class Serves(Protocol):
     """What a path leads to."""
 
-    def start(self, session: Session, stream: Stream, message: Message) -> None:
-        """Begins a call whose request is whole; sets `stream.call` if it can be cancelled."""
+    @property
+    def takes_several(self) -> bool:
+        """Whether requests are of several messages."""
+        ...
+
+    def start(self, session: Session, stream: Stream, message: Message | Inbox) -> None:
+        """Begins a call; sets `stream.call` if it can be cancelled."""
 
 
 class FastServer:
-    """A gRPC server for unary and server-streaming calls; used as `grpc.aio.Server` is.
+    """A gRPC server, used as `grpc.aio.Server` is.
 
     The `add_…Servicer_to_server` functions of generated code take it.
     """
@@ -138,23 +144,21 @@ class FastServer:
         handler = self._handler_of(path)
         if handler is None:
             head.refusal = Refusal(UNIMPLEMENTED, f"method {path[:128]} is not known")
-        elif handler.request_streaming:
-            text = f"method {path[:128]} is served by --frontend grpcio only"
-            head.refusal = Refusal(UNIMPLEMENTED, text)
         else:
             route = Route(handler, partial(self._intercepted, path), self.limits.message_bytes)
             head.route = self._routes[path] = route
 
-    def start_call(self, session: Session, stream: Stream, message: Message) -> None:
-        """Begins a call whose request is whole."""
+    def start_call(self, session: Session, stream: Stream, message: Message | Inbox) -> None:
+        """Begins a call whose request is whole, or is of several messages."""
         if self.account.held + session.out.unsent > self.account.limit:
             self.refuse(session, stream, self.crowded())
         else:
             stream.head.route.start(session, stream, message)
 
     def refuse(self, session: Session, stream: Stream, refusal: Refusal) -> None:
-        """Answers a call that cannot begin."""
+        """Answers a call that cannot begin, or not go on."""
         session.out.end(stream, answers.refusal(refusal))
+        self.cancel(stream)
 
     def crowded(self) -> Refusal:
         """Why a call is refused when too much memory is held already."""

@@ -17,6 +17,7 @@ from serving.fast.frames import (
     StreamFault,
 )
 from serving.fast.headers import INTERNAL, Head, HeadReader, Refusal
+from serving.fast.inbox import Inbox
 from serving.fast.inflow import Message, Stream
 from serving.fast.limits import (
     CONNECTION_WINDOW,
@@ -37,11 +38,11 @@ class Application(Protocol):
     def route(self, head: Head) -> None:
         """Fills in what serves a head's path, or why nothing does."""
 
-    def start_call(self, session: Session, stream: Stream, message: Message) -> None:
-        """Begins a call whose request is whole."""
+    def start_call(self, session: Session, stream: Stream, message: Message | Inbox) -> None:
+        """Begins a call whose request is whole, or is of several messages."""
 
     def refuse(self, session: Session, stream: Stream, refusal: Refusal) -> None:
-        """Answers a call that cannot begin."""
+        """Answers a call that cannot begin, or not go on."""
 
     def crowded(self) -> Refusal:
         """Why a call is refused when too much memory is held already."""
@@ -99,7 +100,7 @@ class Session:
         if stream is None or not stream.uploading or self._block is not None:
             self._stray_data(number, stream)
             return
-        if flags == END_STREAM and not stream.received:
+        if flags == END_STREAM and not stream.received and stream.inbox is None:
             stream.uploading = False
             if stream.head.length is not None and stream.head.length != stop - start:
                 raise StreamFault(number, ErrorCode.PROTOCOL_ERROR, "content-length is wrong")
@@ -123,7 +124,7 @@ class Session:
     def look(self, stall_seconds: float) -> None:
         """Called every second: gives up on streams in which nothing moves any more."""
         for stream in list(self.streams.values()):
-            if stream.uploading or stream.unsent:
+            if stream.unsent or inflow.is_awaited(stream):
                 stream.still += 1
                 if stream.still > stall_seconds:
                     self.reset(stream.id, ErrorCode.CANCEL)
@@ -134,8 +135,9 @@ class Session:
             self._forget(stream)
 
     def _piece(self, stream: Stream, flags: int, piece: memoryview) -> None:
+        stream.credit += len(piece)  # padding takes of the window too
         if flags & PADDED:
-            piece = _unpadded(piece)
+            piece = frames.unpadded(piece)
         if not piece and not flags & END_STREAM:
             self.control.count_misuse()
         stream.still = 0
@@ -143,7 +145,7 @@ class Session:
         application = self._application
         limit = application.limits.message_bytes
         try:
-            application.account.held += inflow.take_piece(stream, piece, limit)
+            application.account.held += inflow.take(stream, piece, limit)
             if application.account.held > application.account.limit:
                 raise application.crowded()
             if flags & END_STREAM:
@@ -152,16 +154,30 @@ class Session:
         except Refusal as refusal:
             application.refuse(self, stream, refusal)
             return
-        stream.credit += len(piece)
-        if stream.credit >= STREAM_WINDOW // 2:
+        self._give_room(stream)
+
+    def _give_room(self, stream: Stream) -> None:
+        """Lets the client send on, unless the handler is behind."""
+        if stream.credit < STREAM_WINDOW // 2 or not stream.uploading:
+            return
+        if stream.inbox is None or stream.inbox.wants_more:
             self.out.send(frames.window_update(stream.id, stream.credit))
             stream.credit = 0
+
+    def _taken(self, stream: Stream, size: int) -> None:
+        """The handler has taken bytes of a request of several messages, or waits for more."""
+        if stream.id in self.streams:
+            self._application.account.held -= size
+            self._give_room(stream)
 
     def _end_upload(self, stream: Stream, limit: int) -> None:
         stream.uploading = False
         if stream.head.length is not None and stream.head.length != stream.received:
             raise StreamFault(stream.id, ErrorCode.PROTOCOL_ERROR, "content-length is wrong")
-        self._application.start_call(self, stream, inflow.take_end(stream, limit))
+        if stream.inbox is not None:
+            stream.inbox.end()
+        else:
+            self._application.start_call(self, stream, inflow.take_end(stream, limit))
 
     def _stray_data(self, number: int, stream: Stream | None) -> None:
         if self._block is not None:
@@ -174,7 +190,7 @@ class Session:
 
     def _headers(self, flags: int, number: int, payload: bytes) -> None:
         if flags & (PADDED | HAS_PRIORITY):
-            payload = _fragment(flags, payload)
+            payload = frames.header_block(flags, payload)
         if flags & END_HEADERS:
             self._open(flags, number, payload)
         else:
@@ -212,17 +228,24 @@ class Session:
         application.account.calls += 1
         if head.timeout is not None:
             stream.deadline = time.monotonic() + head.timeout
-        if flags & END_STREAM:
-            stream.uploading = False
+        stream.uploading = not flags & END_STREAM
         if head.route is None and head.refusal is None:
             application.route(head)
-        refusal = head.refusal
-        if application.account.calls > application.limits.calls:
-            refusal = application.crowded()
+        crowded = application.account.calls > application.limits.calls
+        refusal = application.crowded() if crowded else head.refusal
         if refusal is not None:
             application.refuse(self, stream, refusal)
-        elif flags & END_STREAM:
+        elif head.route.takes_several:
+            self._start_several(stream)
+        elif not stream.uploading:
             application.refuse(self, stream, Refusal(INTERNAL, "a unary call carries one message"))
+
+    def _start_several(self, stream: Stream) -> None:
+        application = self._application
+        stream.inbox = Inbox(stream, application.limits.message_bytes, self._taken)
+        if not stream.uploading:
+            stream.inbox.end()
+        application.start_call(self, stream, stream.inbox)
 
     def _late_headers(self, flags: int, number: int, block: bytes) -> None:
         """Headers of a stream that was opened before: a client's trailers, or a mistake."""
@@ -273,7 +296,7 @@ class Session:
         """The answer is handed over whole."""
         if self.streams.pop(stream.id, None) is None:
             return
-        self._application.account.held -= stream.filled
+        self._application.account.held -= inflow.held(stream)
         self._application.account.calls -= 1
         if stream.uploading:  # what is left of the request would be read for nothing
             self.out.send(frames.reset(stream.id, ErrorCode.NO_ERROR))
@@ -281,25 +304,7 @@ class Session:
     def _forget(self, stream: Stream) -> None:
         """No one waits for the answer any more."""
         self.streams.pop(stream.id, None)
-        self._application.account.held -= stream.filled
+        self._application.account.held -= inflow.held(stream)
         self._application.account.calls -= 1
         self.out.drop(stream)
         self._application.cancel(stream)
-
-
-def _fragment(flags: int, payload: bytes) -> bytes:
-    """The header block of a HEADERS frame with padding or a priority."""
-    view = memoryview(payload)
-    if flags & PADDED:
-        view = _unpadded(view)
-    if flags & HAS_PRIORITY:
-        if len(view) < 5:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS cut short")
-        view = view[5:]
-    return bytes(view)
-
-
-def _unpadded(view: memoryview) -> memoryview:
-    if not view or view[0] >= len(view):
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "more padding than payload")
-    return view[1 : len(view) - view[0]]
