@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 WIDE = (1000, 640)  # wide enough for two columns, small enough to paint fast without a GPU
-_PATIENCE = 30.0
+_PATIENCE = 90.0  # seconds: the machine may have much else to do
 _FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -78,11 +78,44 @@ class Explorer:
 
         Playwright's own `wait_for_function` calls eval in the page, which its policy forbids.
         """
+        self.until_holds(
+            lambda: self.page.evaluate(expression, arg), f"{expression} {str(arg)[:80]}"
+        )
+
+    def until_holds(self, check: Callable[[], object], what: str) -> None:
+        """Waits until a check that is made here is true."""
         give_up = time.monotonic() + _PATIENCE
-        while not self.page.evaluate(expression, arg):
+        while not check():
             if time.monotonic() > give_up:
-                raise AssertionError(f"never came true: {expression} {str(arg)[:80]}")
+                raise AssertionError(f"never came true: {what}; complaints: {self.complaints[:3]}")
             self.page.wait_for_timeout(20)
+
+    def until_text(self, selector: str, words: str) -> None:
+        """Waits until an element's text holds the words."""
+        self.until_holds(
+            lambda: words in self.text(selector),
+            f"{words!r} in {selector}, {self.text(selector)!r}",
+        )
+
+    def until_shown(self, selector: str) -> None:
+        self.page.wait_for_selector(selector, state="visible")
+
+    def until_gone(self, selector: str) -> None:
+        """Waits until an element is hidden, or is no more."""
+        self.page.wait_for_selector(selector, state="hidden")
+
+    def until_count(self, selector: str, count: int) -> None:
+        self.until_holds(
+            lambda: self.page.locator(selector).count() == count, f"{count} of {selector}"
+        )
+
+    def until_pressed(self, selector: str, pressed: bool) -> None:
+        """Waits until a button says that it is, or is not, pressed."""
+        wanted = str(pressed).lower()
+        self.until_holds(
+            lambda: self.page.get_attribute(selector, "aria-pressed") == wanted,
+            f"{selector} is {'' if pressed else 'not '}pressed",
+        )
 
     def text(self, selector: str) -> str:
         return self.page.inner_text(selector)
@@ -104,6 +137,11 @@ class Explorer:
           return ink;
         }"""
         return int(self.page.eval_on_selector(selector, count))
+
+    def until_ink(self, selector: str, enough: Callable[[int], bool]) -> int:
+        """Waits until a canvas has ink enough; how much."""
+        self.until_holds(lambda: enough(self.ink(selector)), f"ink enough in {selector}")
+        return self.ink(selector)
 
     def until_changed(self, selector: str, before: str) -> str:
         """Waits until a canvas shows something else."""

@@ -13,7 +13,7 @@ from server_process import Server, running_server
 
 def explore(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).parent / "latens"), "explore", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
 
 def test_it_prints_the_address_of_a_page_that_answers(server: Server) -> None:

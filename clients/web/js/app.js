@@ -17,7 +17,8 @@ const MOST_PINS = 4;
  */
 /**
  * @typedef {object} Path what the map draws between the pins
- * @property {ArrayLike<number>[]} latents @property {ArrayLike<number> | null} bead
+ * @property {ArrayLike<number>[]} latents @property {number} leg steps from one pin to the next
+ * @property {ArrayLike<number> | null} bead
  */
 
 export class App {

@@ -1,7 +1,7 @@
 // The header, the tabs, the legend and the map's buttons.
 
 import { labelColour } from "./colours.js";
-import { byId, make, press } from "./dom.js";
+import { byId, figure, make, press } from "./dom.js";
 import { saveCanvas } from "./save.js";
 
 /** @typedef {import("./app.js").App} App */
@@ -34,8 +34,8 @@ export function bindChrome(app, map, act) {
   const clicks = {
     undo: () => store.undo(), redo: () => store.redo(), share: act.share, theme: act.switchTheme,
     help: () => byId("keys").showModal(),
-    "zoom-in": () => store.set({ view: map.port.zoomed(1.5) }, false),
-    "zoom-out": () => store.set({ view: map.port.zoomed(1 / 1.5) }, false),
+    "zoom-in": () => map.lookAt(map.port.zoomed(1.5)),
+    "zoom-out": () => map.lookAt(map.port.zoomed(1 / 1.5)),
     fit: () => store.set({ view: null }, false),
     tiles: () => store.set({ tiles: !store.state.tiles }, false),
     dots: () => store.set({ dots: !store.state.dots }, false),
@@ -71,7 +71,7 @@ export function showChrome(app) {
 function showModels(app) {
   const select = byId("model"), { space } = app;
   if (!space) return;
-  const names = app.models.map(({ name, version }) => `${name}  ·  ${version}`);
+  const names = app.models.map(({ name, version }) => `${name}  ·  v${version}`);
   if (names.join() !== select.dataset.names) {
     select.dataset.names = names.join();
     select.replaceChildren(...names.map((name) => make("option", {}, name)));
@@ -79,7 +79,7 @@ function showModels(app) {
   select.selectedIndex = app.models.findIndex(({ name, version }) => name === space.model.name && version === space.model.version);
   const { architecture, imageShape, latentSize, beta, metrics, dataset } = space.model;
   const parts = [`${dataset || "images"} ${imageShape.slice(1).join(" × ")}`, `${latentSize} latent ${latentSize === 1 ? "coordinate" : "coordinates"}`, `${architecture}, β = ${beta}`];
-  if (metrics.elbo) parts.push(`ELBO ${metrics.elbo.toFixed(1)} nats`);
+  if (metrics.elbo) parts.push(`ELBO ${figure(metrics.elbo, 1)} nats`);
   byId("facts").textContent = parts.join("  ·  ");
 }
 

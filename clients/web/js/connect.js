@@ -2,6 +2,7 @@
 
 const SERVICE = "latens.v1.LatentService";
 const TOKEN_KEY = "latens-token";
+const PAUSES = [200, 600, 1500]; // milliseconds before a busy server is asked again
 
 /** A failed call. `code` is Connect's: "unavailable", "invalid_argument", "unimplemented" … */
 export class CallError extends Error {
@@ -30,7 +31,7 @@ export function authorization() {
 /** HTTP statuses of proxies and servers that answer without a Connect error. */
 const CODE_OF_STATUS = /** @type {Record<number, string>} */ ({
   401: "unauthenticated", 403: "permission_denied", 404: "unimplemented", 405: "unimplemented",
-  413: "resource_exhausted", 429: "resource_exhausted", 502: "unavailable", 503: "unavailable",
+  413: "invalid_argument", 429: "resource_exhausted", 502: "unavailable", 503: "unavailable",
   504: "deadline_exceeded",
 });
 
@@ -54,32 +55,41 @@ function networkError(reason) {
 }
 
 /**
- * Calls one RPC of LatentService.
+ * Calls one RPC of LatentService; a server that has too much to do is asked again.
  * @param {string} method @param {object} request @param {number} [timeout] milliseconds
  * @returns {Promise<any>} the response message as JSON
  * @throws {CallError}
  */
 export async function call(method, request, timeout = 20_000) {
-  const began = performance.now();
-  try {
-    const response = await fetch(`${SERVICE}/${method}`, {
-      method: "POST",
-      headers: {
-        "Content-Type": "application/json",
-        "Connect-Protocol-Version": "1",
-        "Connect-Timeout-Ms": String(timeout),
-        ...authorization(),
-      },
-      body: JSON.stringify(request),
-      signal: AbortSignal.timeout(timeout + 500),
-    }).catch((reason) => { throw networkError(reason); });
-    if (!response.ok) throw await errorOf(response);
-    const answer = await response.json().catch((reason) => { throw networkError(reason); });
-    const ms = performance.now() - began;
-    pulse.dispatchEvent(new CustomEvent("answer", { detail: { method, ms } }));
-    return answer;
-  } catch (error) {
-    pulse.dispatchEvent(new CustomEvent("failure", { detail: { method, error } }));
-    throw error;
+  for (const pause of [...PAUSES, 0]) {
+    try {
+      return await once(method, request, timeout);
+    } catch (error) {
+      if (!pause || !(error instanceof CallError) || error.code !== "resource_exhausted") {
+        pulse.dispatchEvent(new CustomEvent("failure", { detail: { method, error } }));
+        throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random())));
+    }
   }
+}
+
+/** @param {string} method @param {object} request @param {number} timeout */
+async function once(method, request, timeout) {
+  const began = performance.now();
+  const response = await fetch(`${SERVICE}/${method}`, {
+    method: "POST",
+    headers: {
+      "Content-Type": "application/json",
+      "Connect-Protocol-Version": "1",
+      "Connect-Timeout-Ms": String(timeout),
+      ...authorization(),
+    },
+    body: JSON.stringify(request),
+    signal: AbortSignal.timeout(timeout + 500),
+  }).catch((reason) => { throw networkError(reason); });
+  if (!response.ok) throw await errorOf(response);
+  const answer = await response.json().catch((reason) => { throw networkError(reason); });
+  pulse.dispatchEvent(new CustomEvent("answer", { detail: { method, ms: performance.now() - began } }));
+  return answer;
 }

@@ -39,6 +39,9 @@ export function fitted(canvas) {
   return { context, width, height };
 }
 
+/** A number as it is set in text, with a minus sign. @param {number} x @param {number} digits */
+export const figure = (x, digits) => x.toFixed(digits).replace("-", "−");
+
 const SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉";
 /** @param {number} index from 0 */
 export const coordinate = (index) =>

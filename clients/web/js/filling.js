@@ -40,6 +40,7 @@ export class Filling {
       const filled = await app.offered("Inpaint", () =>
         space.latents.inpaint(pixels, mask, Number(this.rounds.value), app.store.state.seed));
       this.fills.replaceChildren(...(filled ? Array.from({ length: FILLS }, (_, row) => this.one(imageAt(filled, row, shape))) : []));
+      this.fills.scrollIntoView({ block: "nearest" });
     } finally {
       this.follow();
     }

@@ -58,7 +58,17 @@ export function bindHand(map, act) {
     const middle = /** @type {[number, number]} */ ([(c[0] + d[0]) / 2, (c[1] + d[1]) / 2]);
     map.port.view = map.port.panned(middle[0] - (a[0] + b[0]) / 2, middle[1] - (a[1] + b[1]) / 2);
     const factor = Math.hypot(c[0] - d[0], c[1] - d[1]) / Math.max(1, before);
-    app.store.set({ view: map.port.zoomed(factor, ...middle) }, false);
+    map.lookAt(map.port.zoomed(factor, ...middle));
+  }
+
+  /** @param {[number, number]} at */
+  function letGo(at) {
+    grip = null;
+    map.dragging = false;
+    canvas.dataset.hand = "";
+    act.dragged(...at, true);
+    app.store.commit();
+    map.invalidate();
   }
 
   canvas.addEventListener("pointerdown", (event) => {
@@ -66,7 +76,7 @@ export function bindHand(map, act) {
     canvas.setPointerCapture(event.pointerId);
     const at = place(event);
     pointers.set(event.pointerId, at);
-    if (pointers.size > 1) { grip = null; return; }
+    if (pointers.size > 1) { if (grip) letGo(at); return; }
     const found = under(at, event.pointerType === "touch" ? 28 : 17);
     const kind = event.shiftKey ? "point" : found?.kind ?? "pan";
     grip = { kind, index: found?.index ?? -1, from: at, moved: false };
@@ -86,7 +96,7 @@ export function bindHand(map, act) {
     grip.moved ||= Math.hypot(at[0] - grip.from[0], at[1] - grip.from[1]) > CLICK;
     if (!grip.moved) return;
     if (grip.kind === "pan")
-      app.store.set({ view: map.port.panned(at[0] - before[0], at[1] - before[1]) }, false);
+      map.lookAt(map.port.panned(at[0] - before[0], at[1] - before[1]));
     else moveGrip(at);
     pointers.set(event.pointerId, at);
   });
@@ -101,16 +111,13 @@ export function bindHand(map, act) {
 
   /** @param {PointerEvent} event */
   function release(event) {
-    pointers.delete(event.pointerId);
-    if (!grip) return;
+    if (!pointers.delete(event.pointerId)) return;
+    const [left] = pointers.values();
+    // Of two fingers one has gone: the other goes on panning.
+    if (!grip) { if (pointers.size === 1) grip = { kind: "pan", index: -1, from: left, moved: true }; return; }
     const { kind, moved, index } = grip, at = place(event);
-    grip = null;
-    map.dragging = false;
-    canvas.dataset.hand = "";
-    act.dragged(...at, true);
     if (!moved && event.type === "pointerup") click(kind, index, at);
-    app.store.commit();
-    map.invalidate();
+    letGo(at);
   }
 
   /** @param {string} kind @param {number} index @param {[number, number]} at */
@@ -128,6 +135,6 @@ export function bindHand(map, act) {
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
     const factor = Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.0016) * (event.deltaMode ? 20 : 1));
-    app.store.set({ view: map.port.zoomed(factor, ...place(event)) }, false);
+    map.lookAt(map.port.zoomed(factor, ...place(event)));
   }, { passive: false });
 }

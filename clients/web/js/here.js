@@ -63,7 +63,7 @@ export function bindHere(app, map) {
       if (dragging) return;
       const { space } = app;
       if (item < 0 || !space?.atlas) { card.hidden = true; hovered = -1; return; }
-      if (item !== hovered) {
+      if (item !== hovered || cardCanvas.hidden) { // the images come a little after the means
         const image = space.atlas.image(item, space.model.imageShape), label = space.atlas.label(item);
         if (image) app.show(cardCanvas, image);
         cardCanvas.hidden = !image;

@@ -16,7 +16,7 @@ const isTyping = (target) =>
 export function bindKeys(app, map, act) {
   const { store } = app;
   const panel = (/** @type {"sliders"|"image"|"mix"} */ name) => () => store.set({ panel: name }, false);
-  const zoom = (/** @type {number} */ factor) => () => store.set({ view: map.port.zoomed(factor) }, false);
+  const zoom = (/** @type {number} */ factor) => () => map.lookAt(map.port.zoomed(factor));
   const goTo = (/** @type {number} */ index) => () => {
     const pin = store.state.pins[index];
     if (pin) store.set({ z: pin.z });

@@ -54,6 +54,12 @@ export class LatentMap {
     this.invalidate();
   }
 
+  /** At once, so that what comes before the next frame goes on from here. @param {import("./store.js").View} view */
+  lookAt(view) {
+    this.port.view = view;
+    this.app.store.set({ view }, false);
+  }
+
   invalidate() {
     this.pending ||= requestAnimationFrame((now) => {
       this.pending = 0;
@@ -131,7 +137,7 @@ export class LatentMap {
     const { app, port, colours } = this, space = /** @type {NonNullable<App["space"]>} */ (app.space);
     const at = (/** @type {ArrayLike<number>} */ z) => port.toScreen(...space.plane.project(z));
     const { z, pins } = app.store.state;
-    if (app.path) drawPath(context, app.path.latents.map(at), app.path.bead ? at(app.path.bead) : null, colours);
+    if (app.path) drawPath(context, app.path.latents.map(at), app.path.leg, app.path.bead ? at(app.path.bead) : null, colours);
     if (app.posterior) {
       const { mean, logVar } = app.posterior;
       drawEllipse(context, at(mean), logVar && space.plane.ellipse(logVar), port.view.scale, colours);

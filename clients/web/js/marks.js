@@ -25,10 +25,20 @@ export function drawRings(context, port, colours) {
   context.globalAlpha = 1;
 }
 
-/** @param {Context} context @param {Spot[]} spots @param {Spot | null} bead @param {Colours} colours */
-export function drawPath(context, spots, bead, colours) {
+/**
+ * Smooth within a leg (a Catmull-Rom spline), with a corner where two of them meet.
+ * @param {Context} context @param {Spot[]} spots @param {number} leg spots from one pin to the next
+ * @param {Spot | null} bead @param {Colours} colours
+ */
+export function drawPath(context, spots, leg, bead, colours) {
   context.beginPath();
-  spots.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
+  context.moveTo(...spots[0]);
+  for (let i = 0; i + 1 < spots.length; i++) {
+    const first = i - (i % leg), a = spots[Math.max(i - 1, first)], b = spots[i];
+    const c = spots[i + 1], d = spots[Math.min(i + 2, first + leg)];
+    context.bezierCurveTo(
+      b[0] + (c[0] - a[0]) / 6, b[1] + (c[1] - a[1]) / 6, c[0] - (d[0] - b[0]) / 6, c[1] - (d[1] - b[1]) / 6, ...c);
+  }
   context.lineJoin = "round";
   for (const [width, colour] of /** @type {[number, string][]} */ ([[5, colours.bg], [2.5, colours.accent]])) {
     context.lineWidth = width;

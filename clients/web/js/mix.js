@@ -39,13 +39,14 @@ export class Mix {
     const shape = () => this.app.space?.model.imageShape ?? [1, 1, 1];
     const link = (/** @type {string} */ text, /** @type {string} */ id, /** @type {(path: NonNullable<Mix["path"]>) => void} */ work) =>
       make("button.link", { id, onclick: () => { if (this.path) work(this.path); } }, text);
-    return make("div.row", {}, this.play,
-      make("button", { id: "path-here", title: "Move the point to this place on the path", onclick: () => this.goHere() }, "Go there"),
-      make("span.stretch"), make("span.quiet", {}, "Save"),
+    return make("div.row.apart", {},
+      make("div.row", {}, this.play,
+        make("button", { id: "path-here", title: "Move the point to this place on the path", onclick: () => this.goHere() }, "Go there")),
+      make("div.row.saves", {}, make("span.quiet", {}, "Save"),
       link("PNG", "path-png", ({ images, count }) => savePng(images, shape(), count, "path.png")),
       link("GIF", "path-gif", ({ images }) => saveGif(images, shape(), "path.gif")),
       link(".npy", "path-npy", ({ latents, count }) =>
-        saveNpy(latents, [count, .../** @type {any} */ (this.app.space).model.latentShape], "path.npy")));
+        saveNpy(latents, [count, .../** @type {any} */ (this.app.space).model.latentShape], "path.npy"))));
   }
 
   /** The state has changed. */
@@ -114,6 +115,7 @@ export class Mix {
     const { path } = this, size = this.app.space?.model.latentSize ?? 1;
     this.app.path = path && {
       latents: Array.from({ length: path.count }, (_, row) => path.latents.subarray(row * size, (row + 1) * size)),
+      leg: STEPS - 1,
       bead: this.latentHere(),
     };
     this.app.redraw();

@@ -1,6 +1,6 @@
 // Sliders: the most active coordinates with a film of what each does, and the attributes.
 
-import { coordinate, make } from "./dom.js";
+import { coordinate, figure, make } from "./dom.js";
 import { latest } from "./latest.js";
 import { imageAt } from "./pixels.js";
 
@@ -98,7 +98,7 @@ export class Sliders {
     for (const { dial, input, output } of this.rows) {
       const value = dial.read(z);
       input.value = String(value);
-      output.textContent = (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
+      output.textContent = (value < 0 ? "" : "+") + figure(value, 2);
     }
     this.refilm(z);
   }

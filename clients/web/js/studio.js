@@ -1,6 +1,6 @@
 // The Image tab: an image's posterior, reconstruction, error and score; a mask and its filling.
 
-import { make, press } from "./dom.js";
+import { figure, make, press } from "./dom.js";
 import { Easel } from "./easel.js";
 import { Filling } from "./filling.js";
 import { latest } from "./latest.js";
@@ -153,7 +153,7 @@ export class Studio {
     return [
       ...(parts ? [["reconstruction", `${parts.reconstruction.toFixed(1)} nats`]] : []),
       ...(parts && parts.kl !== null ? [["KL", `${parts.kl.toFixed(1)} nats`]] : []),
-      ...(bound ? [["log p(x) ≥", `${bound.bound.toFixed(1)} ± ${bound.error.toFixed(1)} nats`]]
+      ...(bound ? [["log p(x) ≥", `${figure(bound.bound, 1)} ± ${bound.error.toFixed(1)} nats`]]
         : space.model.spread ? [["score", "this server does not offer it"]] : []),
     ];
   }

@@ -7,7 +7,7 @@ import { byId, make } from "./dom.js";
 const WORDS = {
   unavailable: "The server does not answer.",
   deadline_exceeded: "The server took too long to answer.",
-  resource_exhausted: "The server has more to do than it can; this page tries again.",
+  resource_exhausted: "The server has more to do than it can. Try again in a moment.",
   permission_denied: "This token is not allowed to call the models.",
   not_found: "The server no longer holds this model.",
 };
