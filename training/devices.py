@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from training.errors import UsageError
+from training.matrix_products import by_onednn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,5 +99,6 @@ def describe_environment(placement: Placement) -> dict[str, Any]:
         "device": device.type,
         "device_name": named,
         "threads": torch.get_num_threads(),
+        "float32_products": "onednn" if by_onednn(device) else "torch's choice",
         "world_size": placement.world_size,
     }

