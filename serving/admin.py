@@ -45,14 +45,14 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         return pb.ReloadRepositoryResponse(models=[description(entry) for entry in entries])
 
     async def LoadModel(self, request: pb.LoadModelRequest, _: Context) -> pb.LoadModelResponse:  # noqa: N802
-        await self._models.load(request.model, _version_of(request.version))
+        await self._models.load(request.model, version_of(request.version))
         entry = self._models.entry(request.model, request.version)
         return pb.LoadModelResponse(model=description(entry))
 
     async def UnloadModel(  # noqa: N802
         self, request: pb.UnloadModelRequest, _: Context
     ) -> pb.UnloadModelResponse:
-        await self._models.unload(request.model, _version_of(request.version))
+        await self._models.unload(request.model, version_of(request.version))
         return pb.UnloadModelResponse()
 
     async def Drain(self, request: pb.DrainRequest, _: Context) -> pb.DrainResponse:  # noqa: N802
@@ -62,7 +62,12 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         return pb.DrainResponse(calls_in_flight=calls)
 
 
-def _version_of(text: str) -> int:
+def version_of(text: str) -> int:
+    """A version as requests give it.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
     if not VERSION_NAME.match(text):
         raise InvalidInputError.at("version", f"expected a decimal integer, got {text[:20]!r}")
     return int(text)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import grpc
@@ -138,6 +139,10 @@ class GrpcioFrontEnd:
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: is another server there?") from error
         return bound
+
+    def bind_socket(self, path: Path) -> None:
+        """Takes a Unix socket, in plain text: who may open it is the file system's to say."""
+        self._server.add_insecure_port(f"unix:{path}")
 
     async def start(self) -> None:
         await self._server.start()

@@ -67,7 +67,7 @@ class Latens:
         self.leave = asyncio.Event()
         """Set to have the server take leave in good order."""
         self._patient = True
-        self.models = self._repository()
+        self.models = self._repository(worker)
         self.metrics.watch(self.models)
         self._watcher = Watcher(self.models, settings.watch_seconds)
         self._rounds = (
@@ -87,7 +87,7 @@ class Latens:
             self._tracing,
         )
         self.port = self._grpc.bind(settings.host, settings.port)
-        self._admin = self._admin_server(tokens)
+        self._admin = self._admin_server(tokens, worker)
         self._serving_message = "worker serving" if worker else "serving"
         self._summed = (
             WorkerMetrics(worker.folder, worker.name, self.metrics.exposition) if worker else None
@@ -165,13 +165,14 @@ class Latens:
         if self._summed is not None:
             await self._summed.stop()
 
-    def _repository(self) -> Repository:
+    def _repository(self, worker: WorkerTask | None) -> Repository:
         settings = self.settings
         return Repository(
             settings.repository,
             functools.partial(load, options=settings.load_options(), observer=self),
             default_model=settings.default_model,
             max_versions=settings.max_versions,
+            unwanted=worker.unloaded if worker else (),
             fetch=_fetch_of(settings),
         )
 
@@ -185,12 +186,17 @@ class Latens:
             context = ssl_context(settings.tls, "http/1.1")
         return WebServer(app, settings.host, settings.http_port, context, reuse_port=shared)
 
-    def _admin_server(self, tokens: Tokens) -> FrontEnd | None:
+    def _admin_server(self, tokens: Tokens, worker: WorkerTask | None) -> FrontEnd | None:
         settings = self.settings
         if settings.admin_port is None:
             return None
-        servicer = AdminServicer(self.models, self.door, self.leave.set)
-        server = make_admin_server(settings, servicer, self.health, self.metrics, tokens)
+        servicer, health = AdminServicer(self.models, self.door, self.leave.set), self.health
+        if worker is not None:  # the supervisor asks, and counts: it has the address
+            quiet = settings.model_copy(update={"log_calls": "none"})
+            server = make_admin_server(quiet, servicer, health.servicer, Metrics(), Tokens(None))
+            server.bind_socket(worker.admin_socket)
+            return server
+        server = make_admin_server(settings, servicer, health.servicer, self.metrics, tokens)
         self.admin_port = server.bind(settings.admin_host, settings.admin_port)
         return server
 

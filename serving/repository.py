@@ -63,6 +63,7 @@ class Repository:
         *,
         default_model: str = "",
         max_versions: int = 4,
+        unwanted: Iterable[Key] = (),
         fetch: Callable[[], None] = lambda: None,
     ) -> None:
         """Makes an empty one; `refresh` fills it.
@@ -72,6 +73,7 @@ class Repository:
             load: turns the directory of a bundle into a model, or raises BundleRefusedError.
             default_model: what an empty name means; empty for the first ready one by name.
             max_versions: how many versions of a model are held, the newest ones.
+            unwanted: versions to keep out until `load` asks for them.
             fetch: called, in a thread, before the folder is looked at; may raise OSError.
         """
         self._root = root
@@ -81,7 +83,7 @@ class Repository:
         self._fetch = fetch
         self._entries: dict[Key, Entry] = {}
         self._draining: list[Entry] = []
-        self._unwanted: set[Key] = set()
+        self._unwanted = set(unwanted)
         self._settled = False
         self._refreshing = asyncio.Lock()
         self._picked: dict[tuple[str, str], LoadedModel] = {}  # what names meant, till a change

@@ -6,13 +6,13 @@ from typing import Any, TypeAlias
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import aio
 from latens.admin.v1 import admin_pb2_grpc
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 
 from serving.account import MethodAccount
 from serving.admin import SERVICE_NAME as ADMIN
-from serving.admin import AdminServicer
 from serving.frontends import FrontEnd, GrpcioFrontEnd, make_front_end
 from serving.health import SERVICE_NAME, Health
 from serving.interceptors import CALL, CallInterceptor
@@ -102,15 +102,19 @@ def make_server(
     add_service: Any = latens_pb2_grpc.add_LatentServiceServicer_to_server  # generated, untyped
     add_service(LatentServicer(service), server)
     add_open_inference(server, open_inference)
-    _add_health(server, health)
+    _add_health(server, health.servicer)
     if settings.reflection:
         add_reflection(server, (SERVICE_NAME, OPEN_INFERENCE, _HEALTH_SERVICE))
     return server
 
 
 def make_admin_server(
-    settings: Settings, servicer: AdminServicer, health: Health, metrics: Metrics, tokens: Tokens
-) -> FrontEnd:
+    settings: Settings,
+    servicer: admin_pb2_grpc.AdminServiceServicer,
+    health: aio.HealthServicer,
+    metrics: Metrics,
+    tokens: Tokens,
+) -> GrpcioFrontEnd:
     """The server of the admin address, not yet bound or started."""
     server = GrpcioFrontEnd(settings, [_interceptor(settings, metrics, tokens, "admin")])
     add_admin: Any = admin_pb2_grpc.add_AdminServiceServicer_to_server  # generated, untyped
@@ -150,6 +154,6 @@ def _interceptor(
     )
 
 
-def _add_health(server: FrontEnd, health: Health) -> None:
+def _add_health(server: FrontEnd, servicer: aio.HealthServicer) -> None:
     add: Any = health_pb2_grpc.add_HealthServicer_to_server
-    add(health.servicer, server)
+    add(servicer, server)

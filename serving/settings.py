@@ -69,7 +69,8 @@ class Settings(BaseSettings):
     admin_host: str = "127.0.0.1"
     """The address of the admin service (load, unload, reload, drain)."""
     admin_port: Port | None = None
-    """The admin service's port, 0 for any free one; by default there is none."""
+    """The admin service's port, 0 for any free one; by default there is none. What is asked there
+    reaches every worker."""
 
     tls_certificate: Path | None = None
     """PEM file of the gRPC ports' certificate chain; read again when it changes."""
@@ -156,8 +157,6 @@ class Settings(BaseSettings):
             raise ValueError("--tls-certificate and --tls-key go together")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("--tls-client-ca needs --tls-certificate and --tls-key")
-        if self.workers > 1 and self.admin_port is not None:
-            raise ValueError("--admin-port reaches one process: use --workers 1, or SIGHUP")
         if self.http_tls and self.tls_certificate is None:
             raise ValueError("--http-tls needs --tls-certificate and --tls-key")
         return self

@@ -17,11 +17,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from serving.crew_admin import CrewAdminServer
+from serving.errors import NotReadyError
 from serving.settings import Settings
 from serving.worker import READY, TASK_VARIABLE, WorkerTask
 
 log = logging.getLogger(__name__)
 
+_UP_SECONDS = 120.0
 _STEADY_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
 
@@ -42,21 +45,30 @@ class Supervisor:
         self._settings = settings.model_copy(
             update={"port": self.port, "http_port": self.http_port}
         )
+        self.size = settings.workers
         self._workers: dict[int, asyncio.subprocess.Process] = {}
-        self._ready = [asyncio.Event() for _ in range(settings.workers)]
+        self._ready = [asyncio.Event() for _ in range(self.size)]  # of its first life
+        self._up = [asyncio.Event() for _ in range(self.size)]  # of its present one
         self._stop = asyncio.Event()
         self._code = 0
+        self._folder = Path()
+        self._admin = None if settings.admin_port is None else CrewAdminServer(self, settings)
 
     async def run(self, announce: asyncio.Event) -> int:
         """Runs until a signal comes; sets `announce` once all serve. Returns the exit code."""
         self._take_signals()
         with tempfile.TemporaryDirectory(prefix="latens-") as folder:
+            self._folder = Path(folder)
+            if self._admin is not None:
+                await self._admin.start(self._folder)
             async with asyncio.TaskGroup() as keepers:
-                for index in range(self._settings.workers):
-                    keepers.create_task(self._keep(index, Path(folder)))
+                for index in range(self.size):
+                    keepers.create_task(self._keep(index))
                 telling = keepers.create_task(self._tell(announce))
                 await self._stop.wait()
                 telling.cancel()
+            if self._admin is not None:
+                await self._admin.stop()
         for reserved in (self._grpc, self._http):
             reserved.close()
         log.info("stopped")
@@ -70,19 +82,42 @@ class Supervisor:
         facts = {
             "address": f"{host}:{self.port}",
             "http_address": f"{host}:{self.http_port}",
-            "workers": self._settings.workers,
+            "workers": self.size,
         }
+        if self._admin is not None:
+            await self._admin.set_serving(True)
+            facts["admin_address"] = f"{self._settings.admin_host}:{self._admin.port}"
         log.info("serving", extra={"facts": facts})
 
-    async def _keep(self, index: int, folder: Path) -> None:
+    async def admin_socket(self, index: int) -> Path:
+        """Where worker number `index` is asked; see `Crew`."""
+        try:
+            await asyncio.wait_for(self._up[index].wait(), _UP_SECONDS)
+        except TimeoutError:
+            raise NotReadyError(f"worker {index} does not come up", retry_after=1.0) from None
+        return self._task(index).admin_socket
+
+    def dismiss(self) -> list[Path]:
+        """Starts no worker any more; see `Crew`."""
+        self._stop.set()
+        for index, process in self._workers.items():
+            if not self._up[index].is_set():
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGTERM)
+        return [self._task(i).admin_socket for i in range(self.size) if self._up[i].is_set()]
+
+    def _task(self, index: int) -> WorkerTask:
+        unloaded = () if self._admin is None else tuple(sorted(self._admin.unloaded))
+        return WorkerTask(f"worker-{index}", self._folder, self._settings, unloaded)
+
+    async def _keep(self, index: int) -> None:
         """Has worker number `index` run, again and again, until all are to stop."""
-        task = WorkerTask(f"worker-{index}", folder, self._settings)
         pause = _FIRST_PAUSE
         while not self._stop.is_set():
             begun = time.monotonic()
-            code = await self._live(index, task)
+            code, served = await self._live(index, self._task(index))
             if self._stop.is_set():
-                if self._ready[index].is_set():  # else the signal found it unprepared
+                if served:  # else the signal found it unprepared
                     self._code = self._code or code
                 return
             if not self._ready[index].is_set():
@@ -95,8 +130,8 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), pause)
 
-    async def _live(self, index: int, task: WorkerTask) -> int:
-        """One life of a worker; its exit code."""
+    async def _live(self, index: int, task: WorkerTask) -> tuple[int, bool]:
+        """One life of a worker; its exit code, and whether it came to serve."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "serving.worker"),
             stdin=asyncio.subprocess.PIPE,
@@ -108,11 +143,14 @@ class Supervisor:
         if self._stop.is_set():
             process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
-        if await process.stdout.readline() == READY:
+        served = await process.stdout.readline() == READY
+        if served:
             self._ready[index].set()
+            self._up[index].set()
         code = await process.wait()
+        self._up[index].clear()
         del self._workers[index]
-        return code
+        return code, served
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from serving.folder import Key
 from serving.settings import Settings
 
 TASK_VARIABLE: Final = "LATENS_WORKER"
@@ -28,16 +29,25 @@ class WorkerTask:
     folder: Path
     """Where the sockets of all workers are."""
     settings: Settings
+    unloaded: tuple[Key, ...] = ()
+    """The versions that an operator has unloaded."""
+
+    @property
+    def admin_socket(self) -> Path:
+        """Where the supervisor asks it what an operator wants."""
+        return self.folder / f"{self.name}.admin"
 
     def to_json(self) -> str:
         """What `from_environment` reads."""
         chosen = self.settings.model_dump(mode="json", include=set(Settings.model_fields))
-        return json.dumps({"name": self.name, "folder": str(self.folder), "settings": chosen})
+        told = {"name": self.name, "folder": str(self.folder), "settings": chosen}
+        return json.dumps(told | {"unloaded": self.unloaded})
 
     @classmethod
     def from_environment(cls) -> WorkerTask:
         told: dict[str, Any] = json.loads(os.environ[TASK_VARIABLE])
-        return cls(told["name"], Path(told["folder"]), Settings(**told["settings"]))
+        unloaded = tuple((name, version) for name, version in told["unloaded"])
+        return cls(told["name"], Path(told["folder"]), Settings(**told["settings"]), unloaded)
 
 
 async def leave_with_supervisor(leave: asyncio.Event) -> None:
