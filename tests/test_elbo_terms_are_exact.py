@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
+from torch.nn import functional
 
 from training.config import LossConfig
 from training.losses import Drawn, kl, kl_by_unit, log_prior_to_posterior, objective, reconstruction
@@ -87,6 +88,24 @@ def test_bernoulli_reconstruction_stays_finite_where_a_sigmoid_saturates() -> No
     logits = torch.tensor([1e4, -1e4]).view(2, 1, 1, 1)
     terms = reconstruction(logits, torch.zeros(2, 1, 1, 1), LossConfig())
     assert terms.tolist() == [1e4, 0.0]
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0, 30.0])
+def test_bernoulli_reconstruction_and_its_gradient_are_those_of_torch(
+    generator: torch.Generator, scale: float
+) -> None:
+    logits = scale * torch.randn(3, IMAGES, *SHAPE, generator=generator)
+    targets = torch.rand(IMAGES, *SHAPE, generator=generator)
+    weights = torch.rand(3, IMAGES, generator=generator)
+    ours, theirs = (logits.clone().requires_grad_() for _ in range(2))
+    terms = reconstruction(ours, targets, LossConfig())
+    expected = functional.binary_cross_entropy_with_logits(
+        theirs, targets.expand_as(theirs), reduction="none"
+    ).sum((-3, -2, -1))
+    torch.testing.assert_close(terms, expected)
+    torch.autograd.backward((weights * terms).sum())
+    torch.autograd.backward((weights * expected).sum())
+    torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 def test_gaussian_reconstruction_is_the_negative_log_likelihood(
