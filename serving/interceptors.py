@@ -92,12 +92,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             ),
             (False, True): (
                 "server_stream",
-                _writing(handler.unary_stream),
+                writing(handler.unary_stream),
                 grpc.unary_stream_rpc_method_handler,
             ),
             (True, True): (
                 "bidi_stream",
-                _writing(handler.stream_stream),
+                writing(handler.stream_stream),
                 grpc.stream_stream_rpc_method_handler,
             ),
         }
@@ -168,7 +168,7 @@ class _Surrounded:
         return CallContext(deadline, _header(context, _REQUEST_ID_KEY)[:_LONGEST_REQUEST_ID])
 
 
-def _writing(behavior: Any) -> Behavior:
+def writing(behavior: Any) -> Behavior:
     """A streaming handler of either kind, generator or writer, as a writer."""
 
     async def write(request: Any, context: Context) -> None:

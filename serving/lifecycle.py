@@ -179,7 +179,8 @@ class Latens:
     def _web_server(self, tokens: Tokens, *, shared: bool) -> WebServer:
         settings = self.settings
         app = application(
-            settings, self.service, self.models, self.health, self.metrics, tokens, self._expose
+            *(settings, self.service, self.models, self.health, self.metrics, tokens),
+            *(self._expose, self._tracing),
         )
         context = None
         if settings.tls is not None and settings.http_tls:

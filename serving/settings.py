@@ -141,8 +141,7 @@ class Settings(BaseSettings):
     encoded; 0 for none."""
 
     tracing: bool = False
-    """Make OpenTelemetry spans of gRPC calls, sent by OTLP to where OTEL_EXPORTER_OTLP_ENDPOINT
-    says."""
+    """Make OpenTelemetry spans of calls, sent by OTLP to where OTEL_EXPORTER_OTLP_ENDPOINT says."""
 
     log_format: Literal["auto", "json", "text"] = "auto"
     """How log lines look; auto is text on a terminal and JSON elsewhere."""

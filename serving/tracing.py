@@ -1,4 +1,4 @@
-"""Traces of calls by OpenTelemetry: an extra, off unless asked for.
+"""Traces of calls, by gRPC and by HTTP, in OpenTelemetry: an extra, off unless asked for.
 
 Where spans go is told by OpenTelemetry's own variables, for example OTEL_EXPORTER_OTLP_ENDPOINT.
 A caller's trace context (W3C `traceparent`) is carried on. A span says what a log line would: the
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import grpc
 
 from serving.calls import CallContext
-from serving.interceptors import CALL, Behavior, Context, Handler
+from serving.interceptors import CALL, Behavior, Context, Handler, writing
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -29,7 +29,10 @@ class TracingMissingError(Exception):
 
 
 class Tracing(grpc.aio.ServerInterceptor):
-    """Makes a span of each unary call. Comes after the interceptor that knows the call."""
+    """Makes a span of each call. Comes after the interceptor that knows the call.
+
+    A stream is one span over its whole length; watching health and asking for descriptors are none.
+    """
 
     def __init__(self, provider: TracerProvider) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -44,17 +47,16 @@ class Tracing(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming or handler.response_streaming:
+        method = handler_call_details.method
+        if handler is None or (handler.response_streaming and method.startswith("/grpc.")):
             return handler
-        method, behavior = handler_call_details.method, cast("Behavior", handler.unary_unary)
+        behavior, make = _kind_of(handler)
 
         async def traced(request: Any, context: Context) -> Any:
             with self.span(method, context.invocation_metadata() or (), CALL.get()):
                 return await behavior(request, context)
 
-        return grpc.unary_unary_rpc_method_handler(
-            traced, handler.request_deserializer, handler.response_serializer
-        )
+        return make(traced, handler.request_deserializer, handler.response_serializer)
 
     def shutdown(self) -> None:
         """Sends what is left; waits for it."""
@@ -62,7 +64,11 @@ class Tracing(grpc.aio.ServerInterceptor):
 
     @contextmanager
     def span(
-        self, method: str, headers: Iterable[tuple[str, str | bytes]], call: CallContext
+        self,
+        method: str,
+        headers: Iterable[tuple[str, str | bytes]],
+        call: CallContext,
+        system: str = "grpc",
     ) -> Iterator[Span]:
         """Surrounds a call.
 
@@ -70,6 +76,7 @@ class Tracing(grpc.aio.ServerInterceptor):
             method: the full name, `/package.Service/Method`.
             headers: what came with the call; the caller's trace context is among them, or not.
             call: read when the call has ended, for what the service learnt of it.
+            system: what carries it, in OpenTelemetry's words.
         """
         from opentelemetry.trace import SpanKind
 
@@ -79,7 +86,7 @@ class Tracing(grpc.aio.ServerInterceptor):
             f"{service}/{name}",
             self._propagator.extract(carrier),
             SpanKind.SERVER,
-            {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name},
+            {"rpc.system": system, "rpc.service": service, "rpc.method": name},
             record_exception=False,  # its text is for our log alone
         ) as span:
             try:
@@ -92,6 +99,15 @@ class Tracing(grpc.aio.ServerInterceptor):
                         "latens.rows": call.rows,
                     }
                 )
+
+
+def _kind_of(handler: Handler) -> tuple[Behavior, Callable[..., Handler]]:
+    """What a handler does, and what makes such a handler."""
+    if handler.request_streaming:
+        return writing(handler.stream_stream), grpc.stream_stream_rpc_method_handler
+    if handler.response_streaming:
+        return writing(handler.unary_stream), grpc.unary_stream_rpc_method_handler
+    return cast("Behavior", handler.unary_unary), grpc.unary_unary_rpc_method_handler
 
 
 def from_environment() -> Tracing:

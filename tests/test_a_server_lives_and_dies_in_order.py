@@ -24,10 +24,10 @@ from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 from server_process import Server, running_server
 
-from serving import lifecycle, loading
+from serving import cli, lifecycle, loading
 from serving.batcher import Batcher, BatchLimits
 from serving.canary import Canary
-from serving.errors import EngineFailedError
+from serving.errors import EngineFailedError, LatensError
 from serving.lifecycle import Latens
 from serving.settings import Settings
 
@@ -140,6 +140,51 @@ async def test_the_canary_sings_to_idle_models_alone(model_repository: Path) -> 
             await asyncio.sleep(0.01)
     await latens.stop()
     assert latens.failed is None
+
+
+class Dead(BaseException):
+    """What ends a thread: no failure of a run."""
+
+
+async def test_a_dead_engine_thread_fails_its_callers_and_ends_the_server(
+    model_repository: Path,
+) -> None:
+    latens = Latens(settings(model_repository, inline_seconds=0))
+    await latens.start()
+    ending = asyncio.ensure_future(latens.run_until_stopped())
+
+    def dead(rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        raise Dead
+
+    latens.models.pick("mnist-2d", "1").decoder._run = dead
+    async with called(latens) as channel:
+        stub = latens_pb2_grpc.LatentServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Sample(pb.SampleRequest(model="mnist-2d", count=1), timeout=60)
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+    await ending
+    assert isinstance(latens.failed, Dead)
+    assert not latens.health.serving
+
+
+async def test_a_device_that_dies_idle_is_found_and_the_exit_code_is_1(
+    model_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Latens] = []
+
+    class Remembered(Latens):
+        async def run_until_stopped(self) -> None:
+            made.append(self)
+            self.models.pick("point", "1").decoder._run = broken
+            await super().run_until_stopped()
+
+    def broken(rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        raise RuntimeError("gone")
+
+    monkeypatch.setattr(cli, "Latens", Remembered)
+    assert await cli._live(settings(model_repository, canary_seconds=0.02)) == 1
+    assert isinstance(made[0].failed, LatensError)
+    assert not made[0].health.serving
 
 
 async def test_a_run_that_never_ends_is_given_up() -> None:

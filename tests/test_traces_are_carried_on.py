@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from latens.oip import open_inference_pb2 as oip
+from latens.oip import open_inference_pb2_grpc
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
@@ -94,6 +101,45 @@ def test_each_call_is_a_span_of_the_callers_trace(
         assert "secret" not in str(span)
     facts = {attribute.key: attribute.value for attribute in good.attributes}
     assert facts["latens.model"].string_value == "mnist-2d"
+    assert facts["latens.rows"].int_value == 3
+    assert bad.status.code == trace_pb2.Status.STATUS_CODE_ERROR
+
+
+@pytest.mark.parametrize("frontend", ["grpcio", "fast"])
+def test_a_call_by_http_and_a_stream_are_spans_of_the_callers_trace_too(
+    model_repository: Path, collector: Collector, frontend: str
+) -> None:
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    flags = ("--tracing", f"--frontend={frontend}")
+    with (
+        running_server(model_repository, *flags, environment=environment) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        stub: Any = open_inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+        asked = iter([oip.ModelInferRequest(model_name="none")] * 2)
+        answers = list(stub.ModelStreamInfer(asked, timeout=60, metadata=CALLERS))
+        assert [bool(answer.error_message) for answer in answers] == [True, True]
+        headers = {"content-type": "application/json", **dict(CALLERS)}
+        for body in (b'{"count": 3}', b'{"count": 0}'):
+            url = f"http://{server.http_address}/latens.v1.LatentService/Sample"
+            request = urllib.request.Request(url, body, headers)
+            with (
+                contextlib.suppress(urllib.error.HTTPError),
+                urllib.request.urlopen(request, timeout=60) as answer,
+            ):
+                answer.read()
+        watch.cancel()
+    stream, good, bad = sorted(collector.spans, key=lambda span: span.start_time_unix_nano)
+    assert stream.name == "inference.GRPCInferenceService/ModelStreamInfer"
+    for span in (stream, good, bad):
+        assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, PARENT)
+        assert "secret" not in str(span)
+    assert good.name == bad.name == "latens.v1.LatentService/Sample"
+    facts = {attribute.key: attribute.value for attribute in good.attributes}
+    assert facts["rpc.system"].string_value == "connect_rpc"
     assert facts["latens.rows"].int_value == 3
     assert bad.status.code == trace_pb2.Status.STATUS_CODE_ERROR
 

@@ -21,6 +21,7 @@ from serving.repository import Repository
 from serving.service import LatentService
 from serving.settings import Settings
 from serving.tokens import Tokens
+from serving.tracing import Tracing
 
 Exposition: TypeAlias = Callable[[], Awaitable[bytes]]
 
@@ -35,12 +36,13 @@ def application(
     metrics: Metrics,
     tokens: Tokens,
     expose: Exposition,
+    tracing: Tracing | None = None,
 ) -> ASGIApp:
     """The whole HTTP side as one ASGI application; `expose` gives what `/metrics` shows."""
     routes: list[BaseRoute] = [*_operations(expose, health)]
     # Where the gRPC port has TLS, no call and no token is to come by plain HTTP.
     if settings.tls is None or settings.http_tls:
-        rpc = RpcApplication(service, settings, metrics, tokens)
+        rpc = RpcApplication(service, settings, metrics, tokens, tracing)
         arrays = AtlasArrays(models, tokens)
         routes.append(Mount(rpc.path, cross_origin(rpc, settings.cors_origins)))
         routes.append(Route("/atlas/{model}/{version}/{array}.npy", arrays.respond))

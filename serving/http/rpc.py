@@ -28,6 +28,7 @@ from serving.metrics import Metrics
 from serving.service import LatentService
 from serving.settings import Settings
 from serving.tokens import Tokens
+from serving.tracing import Tracing
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["LatentService"]
 
@@ -42,13 +43,18 @@ class RpcApplication(ConnectASGIApplication[LatentService]):
     """The ASGI application that answers `POST /latens.v1.LatentService/<Method>`."""
 
     def __init__(
-        self, service: LatentService, settings: Settings, metrics: Metrics, tokens: Tokens
+        self,
+        service: LatentService,
+        settings: Settings,
+        metrics: Metrics,
+        tokens: Tokens,
+        tracing: Tracing | None = None,
     ) -> None:
         most = settings.http_max_message_bytes
 
         def endpoints(implementation: LatentService) -> Mapping[str, Any]:
             return {
-                f"/{SERVICE.full_name}/{method.name}": _endpoint(method, handler, most)
+                f"/{SERVICE.full_name}/{method.name}": _endpoint(method, handler, most, tracing)
                 for method in SERVICE.methods
                 if (handler := getattr(implementation, snake_case(method.name), None))
             }
@@ -73,9 +79,19 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def _endpoint(method: MethodDescriptor, handler: Handler, most_bytes: int) -> Any:
+def _endpoint(
+    method: MethodDescriptor, handler: Handler, most_bytes: int, tracing: Tracing | None
+) -> Any:
+    path = f"/{SERVICE.full_name}/{method.name}"
+
     async def answer(request: Message, _: RequestContext[Any, Any]) -> Message:
         return _bounded(await handler(request, call_under_way()), most_bytes)
+
+    async def traced(request: Message, ctx: RequestContext[Any, Any]) -> Message:
+        assert tracing is not None
+        headers = ctx.request_headers.items()
+        with tracing.span(path, headers, call_under_way(), "connect_rpc"):
+            return await answer(request, ctx)
 
     info = MethodInfo(
         name=method.name,
@@ -85,7 +101,7 @@ def _endpoint(method: MethodDescriptor, handler: Handler, most_bytes: int) -> An
         idempotency_level=IdempotencyLevel.UNKNOWN,  # POST only: no page of another site may call
         stream_type=StreamType.UNARY,
     )
-    return Endpoint.unary(info, answer)
+    return Endpoint.unary(info, answer if tracing is None else traced)
 
 
 def _bounded(response: Message, most: int) -> Message:
