@@ -162,6 +162,19 @@ def bound(count: int) -> Turn:
     return turn
 
 
+def bound_widest(count: int) -> Turn:
+    """The same by what our trainer multiplies with."""
+    from training.matrix_products import widest_products
+
+    products = bound(count)
+
+    def turn() -> None:
+        with widest_products(torch.device("cpu")):
+            products()
+
+    return turn
+
+
 ARMS: dict[str, Callable[[int], Turn]] = {
     "latens": latens,
     "latens-bfloat16": lambda count: latens(count, precision="bfloat16"),
@@ -169,6 +182,7 @@ ARMS: dict[str, Callable[[int], Turn]] = {
     "example": example,
     "pythae": pythae,
     "bound": bound,
+    "bound-widest": bound_widest,
 }
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
