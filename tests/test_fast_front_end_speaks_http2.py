@@ -171,6 +171,7 @@ async def test_what_is_not_grpc_gets_an_http_status(
         [(":path", SAY), (":scheme", "http")],
         [*HEADERS, ("Upper", "case")],
         [*HEADERS, ("connection", "close")],
+        [*(field for field in HEADERS if field[0] != "te"), ("te", "gzip")],
         [*HEADERS, (":late", "pseudo")],
         [*HEADERS, ("content-length", "minus one")],
         [*HEADERS, ("x-break", "a\r\nb")],
@@ -183,6 +184,25 @@ async def test_a_malformed_request_resets_its_stream_alone(
     block = peer.encoder.encode(fields)
     peer.send(frames.frame(frames.HEADERS, frames.END_HEADERS, 1, block))
     assert (await peer.answer(1)).reset == frames.ErrorCode.PROTOCOL_ERROR
+    peer.call(3, b"next")
+    assert (await peer.answer(3)).data == prefixed(b"next")
+
+
+async def test_data_after_the_end_of_a_request_is_a_fault_of_its_stream(running: Running) -> None:
+    peer = await running.connect()
+    peer.call(1, b"whole")
+    assert (await peer.answer(1)).data == prefixed(b"whole")
+    peer.send(frames.frame(frames.DATA, 0, 1, b"more"))
+    assert (await peer.answer(1)).reset == frames.ErrorCode.STREAM_CLOSED
+    peer.call(3, b"next")
+    assert (await peer.answer(3)).data == prefixed(b"next")
+
+
+async def test_data_of_a_call_that_was_refused_meanwhile_is_passed_over(running: Running) -> None:
+    peer = await running.connect()
+    peer.begin(1, "/test.Echo/Nothing")
+    assert (await peer.answer(1)).headers["grpc-status"] == "12"
+    peer.finish(1, b"sent before the client could know")
     peer.call(3, b"next")
     assert (await peer.answer(3)).data == prefixed(b"next")
 

@@ -8,6 +8,7 @@ import ssl
 from typing import cast
 
 from serving.fast import frames
+from serving.fast.application import Application
 from serving.fast.frames import (
     DATA,
     HEAD,
@@ -27,7 +28,7 @@ from serving.fast.limits import (
     STREAM_WINDOW,
     Limits,
 )
-from serving.fast.session import Application, Session
+from serving.fast.session import Session
 
 log = logging.getLogger(__name__)
 

@@ -137,7 +137,8 @@ def _pseudo_fields(stream: int, fields: Fields) -> dict[bytes, bytes]:
     for name, value in fields:
         if name[:1] != b":":
             ordinary = True
-            if name in _CONNECTION_FIELDS or not _NAME.fullmatch(name):
+            forbidden = name in _CONNECTION_FIELDS or (name == b"te" and value != b"trailers")
+            if forbidden or not _NAME.fullmatch(name):
                 raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "a field that must not be")
         elif ordinary or name in pseudo or name not in _PSEUDO:
             raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "misplaced pseudo-header")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
 
 from serving.fast import frames, inflow
+from serving.fast.application import Application
 from serving.fast.control import Control, check_size
 from serving.fast.frames import (
     END_HEADERS,
@@ -16,39 +16,17 @@ from serving.fast.frames import (
     ErrorCode,
     StreamFault,
 )
-from serving.fast.headers import INTERNAL, Head, HeadReader, Refusal
+from serving.fast.headers import INTERNAL, HeadReader, Refusal
 from serving.fast.inbox import Inbox
-from serving.fast.inflow import Message, Stream
+from serving.fast.inflow import Stream
 from serving.fast.limits import (
     CONNECTION_WINDOW,
     CONTROL_FRAME_BYTES,
     STREAM_WINDOW,
-    Account,
-    Limits,
 )
 from serving.fast.outflow import Outflow
 
-
-class Application(Protocol):
-    """What answers the calls of all connections."""
-
-    limits: Limits
-    account: Account
-
-    def route(self, head: Head) -> None:
-        """Fills in what serves a head's path, or why nothing does."""
-
-    def start_call(self, session: Session, stream: Stream, message: Message | Inbox) -> None:
-        """Begins a call whose request is whole, or is of several messages."""
-
-    def refuse(self, session: Session, stream: Stream, refusal: Refusal) -> None:
-        """Answers a call that cannot begin, or not go on."""
-
-    def crowded(self) -> Refusal:
-        """Why a call is refused when too much memory is held already."""
-
-    def cancel(self, stream: Stream) -> None:
-        """Ends a call that no one waits for."""
+_LEFT_OPEN = 1024
 
 
 class Session:
@@ -71,6 +49,7 @@ class Session:
         self._application = application
         self._heads = HeadReader(limits.header_bytes)
         self._credit = 0
+        self._left_open: dict[int, None] = {}  # ended by us while the client was sending
         self._block: bytearray | None = None
         self._block_of = (0, 0)  # stream and flags of the block that CONTINUATION frames go on with
         self.handlers = self.control.handlers | {
@@ -117,6 +96,8 @@ class Session:
     def reset(self, number: int, code: ErrorCode) -> None:
         """Ends a stream from our side."""
         stream = self.streams.get(number)
+        if stream is None or stream.uploading:
+            self._leave_open(number)
         if stream is not None:
             self._forget(stream)
         self.out.send(frames.reset(number, code))
@@ -186,6 +167,9 @@ class Session:
             raise StreamFault(number, ErrorCode.STREAM_CLOSED, "data after the end of the request")
         if number > self.last_stream or not number & 1:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "data on a stream that is not open")
+        if number not in self._left_open:
+            self.control.count_misuse()
+            raise StreamFault(number, ErrorCode.STREAM_CLOSED, "data after the end of the request")
         # Of a call that was answered before its request had all come: the client cannot know yet.
 
     def _headers(self, flags: int, number: int, payload: bytes) -> None:
@@ -299,7 +283,14 @@ class Session:
         self._application.account.held -= inflow.held(stream)
         self._application.account.calls -= 1
         if stream.uploading:  # what is left of the request would be read for nothing
+            self._leave_open(stream.id)
             self.out.send(frames.reset(stream.id, ErrorCode.NO_ERROR))
+
+    def _leave_open(self, number: int) -> None:
+        """What the client still sends on this stream is no fault of its."""
+        self._left_open[number] = None
+        if len(self._left_open) > _LEFT_OPEN:
+            del self._left_open[next(iter(self._left_open))]
 
     def _forget(self, stream: Stream) -> None:
         """No one waits for the answer any more."""
