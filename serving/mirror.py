@@ -3,24 +3,34 @@
 What is copied is a whole version at a time, into a folder beside and then by a rename, so that the
 server never sees half of one; that it is whole and unchanged is found when it is loaded, by its
 digests. A version that went at the source goes here too; one that was put here by hand stays.
+Of several processes with the same local folder one copies at a time, and the others find it done.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import secrets
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from serving.bundle import MANIFEST_FILE, MODEL_NAME, VERSION_NAME
 
+if sys.platform != "win32":
+    import fcntl
+
 log = logging.getLogger(__name__)
 
 # Lies in each version that was copied, and says from what.
 _RECORD: Final = ".source.json"
+_INCOMING: Final = ".incoming-"
+_REPLACED: Final = ".replaced-"
 _FILE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 _LARGEST_FILE: Final = 8 << 30
 
@@ -57,8 +67,15 @@ class Mirror:
         Raises:
             OSError: the source cannot be read.
         """
-        self._files.invalidate_cache()
         self._repository.mkdir(parents=True, exist_ok=True)
+        with _alone_in(self._repository):
+            self._sync()
+
+    def _sync(self) -> None:
+        for kind in (_INCOMING, _REPLACED):  # left by a process that was killed
+            for folder in self._repository.glob(f"{kind}*"):
+                shutil.rmtree(folder, ignore_errors=True)
+        self._files.invalidate_cache()
         found = self._versions()
         for (model, version), record in found.items():
             local = self._repository / model / version
@@ -87,7 +104,7 @@ class Mirror:
         return [_name(entry) for entry in entries if not _is_file(entry)]
 
     def _fetch(self, model: str, version: str, record: dict[str, Any]) -> None:
-        incoming = self._repository / f".incoming-{secrets.token_hex(8)}"
+        incoming = self._repository / f"{_INCOMING}{secrets.token_hex(8)}"
         remote = f"{self._root}/{model}/{version}"
         facts = {"model": model, "version": version, "source": self._url}
         try:
@@ -106,12 +123,27 @@ class Mirror:
     def _put(self, incoming: Path, place: Path) -> None:
         place.parent.mkdir(exist_ok=True)
         if place.exists():  # another bundle under the same version: out of the way first
-            replaced = self._repository / f".replaced-{secrets.token_hex(8)}"
+            replaced = self._repository / f"{_REPLACED}{secrets.token_hex(8)}"
             place.rename(replaced)
             incoming.rename(place)
             shutil.rmtree(replaced, ignore_errors=True)
         else:
             incoming.rename(place)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Waits until no other process is in here; one that is killed is out."""
+    if sys.platform == "win32":  # there one process has to do
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # so too where the file system has no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _record_of(local: Path) -> dict[str, Any] | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,46 @@ def test_a_copy_that_fails_leaves_nothing_half(
     monkeypatch.undo()
     mirror.sync()
     assert held(local) == {"point/1", "point/2"}
+
+
+def test_what_a_killed_process_left_is_removed(remote: Any, local: Path) -> None:
+    for name in (".incoming-0123", ".replaced-4567"):
+        (local / name).mkdir(parents=True)
+        (local / name / "encoder.onnx").write_bytes(b"half")
+    Mirror(URL, local).sync()
+    assert [path.name for path in local.iterdir()] == ["point"]
+    assert held(local) == {"point/1"}
+
+
+def test_of_several_that_mirror_into_one_folder_each_waits_and_one_copies(
+    remote: Any, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirrors = [Mirror(URL, local) for _ in range(4)]
+    copied: list[str] = []
+    inside = threading.Semaphore()
+    real = mirrors[0]._files.get_file  # of the one store that they all read
+
+    def counted(source: str, to: str) -> None:
+        assert inside.acquire(blocking=False), "two copy at a time"
+        copied.append(source)
+        real(source, to)
+        inside.release()
+
+    monkeypatch.setattr(mirrors[0]._files, "get_file", counted)
+    with ThreadPoolExecutor(len(mirrors)) as pool:
+        for done in [pool.submit(mirror.sync) for mirror in mirrors]:
+            done.result(60)
+    assert held(local) == {"point/1"}
+    assert len(copied) == len(set(copied))
+
+
+def test_workers_serve_one_source(model_repository: Path, tmp_path: Path, local: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(model_repository / "point", source / "point")
+    with running_server(local, f"--source=file://{source}", "--workers=2") as server:
+        server.wait_for("copied", model="point", version="1")
+        assert len([line for line in server.lines if line["message"] == "copied"]) == 1
+        assert len([line for line in server.lines if line["message"] == "model ready"]) == 2
 
 
 def test_an_unknown_kind_of_url_is_one_clear_error(tmp_path: Path) -> None:

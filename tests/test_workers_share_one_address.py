@@ -77,6 +77,16 @@ def test_all_leave_together(pair: Server) -> None:
     assert len([line for line in pair.lines if line["message"] == "stopped"]) == 3
 
 
+def test_a_second_signal_ends_them_all_at_once(model_repository: Path) -> None:
+    with running_server(model_repository, "--workers=2", "--drain-delay=300") as server:
+        workers = workers_of(server)
+        server.signal(signal.SIGTERM)
+        wait_until(lambda: sum(line["message"] == "draining" for line in server.lines) == 2)
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 128 + signal.SIGTERM
+        wait_until(lambda: not any(_runs(pid) for pid in workers))
+
+
 def test_workers_do_not_outlive_their_supervisor(pair: Server) -> None:
     workers = workers_of(pair)
     pair.kill()
