@@ -1,34 +1,19 @@
-"""The command `latens`: useful without a word of Python, and clear when it cannot help."""
+"""The command `latens`: useful without a word of Python."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
-import signal
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
+from command_line import GREY, Run, command_line, ok
 from latens import Client
-from latens.cli import app
 from PIL import Image, ImageSequence
 from server_process import Server
-
-GREY = Image.new("L", (28, 28), 128)
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -38,33 +23,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Run:
-    """Runs the command in this process, in an empty folder, with the server in the environment."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LATENS_ADDRESS", server.address)
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["latens", *map(str, arguments)])
-        before = signal.getsignal(signal.SIGTERM)
-        capfd.readouterr()
-        code = 0
-        try:
-            app.run()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        out, err = capfd.readouterr()
-        assert "Traceback" not in out + err
-        return Outcome(code, out, err)
-
-    return call
-
-
-def ok(outcome: Outcome) -> Outcome:
-    assert outcome.code == 0, outcome
-    return outcome
+    return command_line(server.address, tmp_path, monkeypatch, capfd)
 
 
 def test_one_short_command_makes_a_sheet_of_sampled_digits(run: Run) -> None:
@@ -247,81 +206,6 @@ def test_dark_ink_on_white_paper_can_be_inverted(run: Run) -> None:
     assert light["mean"] == dark["mean"]
 
 
-REFUSED = {
-    "another kind of file": (2, ["sample", "-o", "x.jpeg"], "expected .png"),
-    "no such folder": (2, ["sample", "-o", "none/x.png"], "no folder"),
-    "a folder for a file": (2, ["grid", "-o", "folder.png"], "is a folder"),
-    "no output": (2, ["sample"], "--output"),
-    "an unknown verb": (2, ["dream"], "dream"),
-    "a count of none": (2, ["sample", "-n", "0", "-o", "x.png"], "count"),
-    "an address that is none": (2, ["health", "-a", "nowhere:port"], "expected host:port"),
-    "one end": (2, ["interpolate", "0,0", "-o", "x.png"], "both START and END"),
-    "both a file and points": (2, ["decode", "a.npy", "--at", "0,0", "-o", "x.png"], "either"),
-    "a key without certificate": (2, ["--key-file", "bad.png", "health"], "certificate"),
-    "a picture that is not there": (3, ["encode", "none.png"], "no such file"),
-    "an unknown model": (3, ["sample", "-m", "nobody", "-o", "x.png"], "mnist-2d"),
-    "an unknown service": (3, ["health", "--service", "nobody"], "nobody"),
-    "no server": (4, ["sample", "-a", "127.0.0.1:1", "-o", "x.png"], "no server answers"),
-    "a picture that is none": (5, ["encode", "bad.png"], "no readable picture"),
-    "an array that is none": (5, ["encode", "bad.npy"], "no readable array"),
-    "a pickled array": (5, ["decode", "pickled.npy", "-o", "x.png"], "no readable array"),
-    "images of another shape": (5, ["encode", "wide.npy"], "expected images [n, 1, 28, 28]"),
-    "latents of another shape": (5, ["decode", "wide.npy", "-o", "x.png"], "latents"),
-    "pixels out of range": (5, ["encode", "bright.npy"], "[0, 1]"),
-    "a folder without pictures": (5, ["encode", "empty"], "no pictures"),
-    "too few coordinates": (5, ["decode", "--at", "1", "-o", "x.png"], "2 coordinates"),
-    "no mask": (2, ["inpaint", "bad.png", "-o", "x.png"], "--mask or --hide"),
-    "a bare attribute": (
-        2,
-        ["decode", "a.npy", "--attribute", "b", "-o", "x.png"],
-        "NAME=STRENGTH",
-    ),
-    "an unknown attribute": (5, ["traverse", "--attribute", "b", "-o", "x.png"], "attribute"),
-    "a point's probability": (5, ["score", "-m", "point", "grey.png"], "point"),
-    "a coordinate too far": (5, ["traverse", "--coordinates", "9", "-o", "x.png"], "0 to 1"),
-}
-
-
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_cannot_be_done_is_said_in_a_line_with_its_exit_code(run: Run, what: str) -> None:
-    Path("folder.png").mkdir()
-    Path("empty").mkdir()
-    Path("bad.png").write_bytes(b"no picture")
-    Path("bad.npy").write_bytes(b"no array")
-    GREY.save("grey.png")
-    np.save("pickled.npy", np.array([{}], object), allow_pickle=True)
-    np.save("wide.npy", np.zeros((2, 1, 28, 29), np.float32))
-    np.save("bright.npy", np.full((1, 1, 28, 28), 255, np.float32))
-    before = sorted(Path().iterdir())
-
-    code, arguments, said = REFUSED[what]
-    outcome = run(*arguments)
-    assert (outcome.code, outcome.out) == (code, "")
-    assert said in outcome.err
-    assert sorted(Path().iterdir()) == before
-
-
-def test_a_nonsense_output_is_refused_before_the_server_is_asked(run: Run) -> None:
-    outcome = run("sample", "-a", "127.0.0.1:1", "-o", "none/x.png")
-    assert outcome.code == 2
-
-
-def test_a_write_that_fails_leaves_the_old_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    ok(run("sample", "-n", 1, "-o", "kept.png"))
-    kept = Path("kept.png").read_bytes()
-
-    def full(self: Path, target: Path) -> Path:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "replace", full)
-        outcome = run("sample", "-n", 1, "-o", "kept.png")
-    assert outcome.code == 1
-    assert "No space left" in outcome.err
-    assert Path("kept.png").read_bytes() == kept
-    assert [path.name for path in Path().iterdir()] == ["kept.png"]
-
-
 @pytest.mark.parametrize(
     "verb",
     [
@@ -353,34 +237,3 @@ def test_a_terminal_sees_progress_on_stderr_alone(run: Run, monkeypatch: Any) ->
         outcome = ok(run("sample", "-n", 3000, "-o", "many.npy", "--json"))
     assert "sample" in shown.getvalue()
     assert json.loads(outcome.out)["count"] == 3000
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_with_its_code_and_without_a_trace(
-    tmp_path: Path, number: signal.Signals, code: int
-) -> None:
-    """The address is a port that accepts and never answers, so the command is sure to wait."""
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = "{}:{}".format(*silent.getsockname())
-        command = [sys.executable, "-m", "latens", "-a", address, "sample", "-o", "x.png"]
-        with subprocess.Popen(
-            command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
-        ) as process:
-            silent.settimeout(60)
-            connection, _ = silent.accept()  # it has begun to connect
-            with connection:
-                process.send_signal(number)
-                _, said = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert "Traceback" not in said
-    assert not list(tmp_path.iterdir())
-
-
-def test_without_the_extra_it_says_what_to_install() -> None:
-    code = "import sys; sys.modules['typer'] = None\nfrom latens.cli import main\nmain()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert "pip install 'latens[cli]'" in done.stderr
-    assert "Traceback" not in done.stderr

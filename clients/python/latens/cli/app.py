@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -13,7 +12,16 @@ from typer.core import TyperGroup
 
 from latens import __version__
 from latens.channel import DEFAULT_ADDRESS, Tls
-from latens.cli import console, exploring, inspecting, judging, mapping, scanning, walking
+from latens.cli import (
+    console,
+    exploring,
+    inspecting,
+    judging,
+    mapping,
+    options,
+    scanning,
+    walking,
+)
 from latens.cli.failures import (
     EXIT_CODES,
     INTERRUPTED,
@@ -22,7 +30,7 @@ from latens.cli.failures import (
     exit_code_of,
     sentence_of,
 )
-from latens.cli.options import SERVER, Session, token_from
+from latens.cli.session import Session, token_from
 from latens.errors import LatensError
 
 EXAMPLES = f"""\
@@ -74,64 +82,25 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="The version.")
+]
+
+
 @app.callback()
 def before_the_verb(
     context: typer.Context,
-    address: Annotated[
-        str,
-        typer.Option(
-            "--address", "-a", envvar="LATENS_ADDRESS", metavar="HOST:PORT[,...]",
-            help="The server, or several; may also come after the verb.", rich_help_panel=SERVER,
-        ),
-    ] = DEFAULT_ADDRESS,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            envvar="LATENS_TIMEOUT", min=0.001, help="Seconds that one call may take.",
-            rich_help_panel=SERVER,
-        ),
-    ] = 60.0,
-    tls: Annotated[
-        bool,
-        typer.Option("--tls", envvar="LATENS_TLS", help="Connect by TLS.", rich_help_panel=SERVER),
-    ] = False,
-    ca_file: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="LATENS_CA_FILE", help="The authorities to trust, PEM; implies --tls.",
-            rich_help_panel=SERVER,
-        ),
-    ] = None,
-    cert_file: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="LATENS_CERT_FILE", help="Our certificate, PEM; implies --tls.",
-            rich_help_panel=SERVER,
-        ),
-    ] = None,
-    key_file: Annotated[
-        Path | None,
-        typer.Option(envvar="LATENS_KEY_FILE", help="Its key, PEM.", rich_help_panel=SERVER),
-    ] = None,
-    server_name: Annotated[
-        str | None,
-        typer.Option(
-            envvar="LATENS_SERVER_NAME", help="The name in the server's certificate.",
-            rich_help_panel=SERVER,
-        ),
-    ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="LATENS_TOKEN_FILE", help="A bearer token; also LATENS_TOKEN, the token itself.",
-            rich_help_panel=SERVER,
-        ),
-    ] = None,
-    token: Annotated[str | None, typer.Option(envvar="LATENS_TOKEN", hidden=True)] = None,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="The version.")
-    ] = False,
-) -> None:  # fmt: skip
+    address: options.AddressBeforeOption = DEFAULT_ADDRESS,
+    timeout: options.TimeoutOption = 60.0,
+    tls: options.TlsOption = False,
+    ca_file: options.CaFileOption = None,
+    cert_file: options.CertFileOption = None,
+    key_file: options.KeyFileOption = None,
+    server_name: options.ServerNameOption = None,
+    token_file: options.TokenFileOption = None,
+    token: options.TokenOption = None,
+    version: VersionOption = False,
+) -> None:
     """Shown by `EXAMPLES`."""
     del version
     encrypted = tls or ca_file or cert_file or key_file or server_name

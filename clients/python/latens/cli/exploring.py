@@ -11,7 +11,8 @@ import typer
 
 from latens.cli import console
 from latens.cli.failures import NOT_FOUND, UNAVAILABLE, CommandError
-from latens.cli.options import AddressOption, Session
+from latens.cli.options import AddressOption
+from latens.cli.session import Session
 
 _HTTP_PORT = 8080
 _SECONDS = 10.0

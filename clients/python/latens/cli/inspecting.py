@@ -9,7 +9,8 @@ import typer
 
 from latens.cli import console
 from latens.cli.failures import UNAVAILABLE
-from latens.cli.options import AddressOption, JsonOption, connect, named
+from latens.cli.options import AddressOption, JsonOption
+from latens.cli.session import connect, named
 from latens.health import Health
 from latens.models import Model
 

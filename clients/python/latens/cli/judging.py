@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import typer
@@ -12,22 +12,27 @@ from numpy.typing import NDArray
 
 from latens.cli import console, inputs, outputs, sheets
 from latens.cli.failures import bad_data
-from latens.cli.mapping import ImagesArgument
 from latens.cli.options import (
     AddressOption,
     ColumnsOption,
+    ImagesArgument,
     InvertOption,
     JsonOption,
     ModelOption,
     ScaleOption,
     SeedOption,
-    connect,
-    named,
 )
+from latens.cli.session import calling
 from latens.models import Model
 from latens.results import Scores
 
 _MISSING_GREY = 96
+
+
+class _Chain(TypedDict):
+    iterations: int
+    average: int
+    seed: int | None
 
 
 class Part(StrEnum):
@@ -40,6 +45,14 @@ class Part(StrEnum):
     CENTRE = "centre"
 
 
+ScoresOutput = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help=".npz (bound, standard_error) or .npy (the bounds)."),
+]
+SamplesOption = Annotated[
+    int, typer.Option("--samples", "-n", min=1, help="Importance samples an image.")
+]
+BelowOption = Annotated[float | None, typer.Option(help="Show only images that score below this.")]
 CompletedOutput = Annotated[
     Path,
     typer.Option(
@@ -59,16 +72,9 @@ AverageOption = Annotated[
 def score(
     context: typer.Context,
     images: ImagesArgument,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help=".npz (bound, standard_error) or .npy (the bounds)."),
-    ] = None,
-    samples: Annotated[
-        int, typer.Option("--samples", "-n", min=1, help="Importance samples an image.")
-    ] = 64,
-    below: Annotated[
-        float | None, typer.Option(help="Show only images that score below this.")
-    ] = None,
+    output: ScoresOutput = None,
+    samples: SamplesOption = 64,
+    below: BelowOption = None,
     seed: SeedOption = None,
     invert: InvertOption = False,
     model: ModelOption = "",
@@ -86,19 +92,16 @@ def score(
     """
     target = outputs.output(output, outputs.ARRAYS) if output else None
     files = inputs.files_of(images)
-    with connect(context, address) as client, console.progress("score") as progress:
-        pixels = inputs.read_images(files, client.model(**named(model)), invert=invert)
-        done = client.score(pixels, samples=samples, seed=seed, progress=progress, **named(model))
+    with calling(context, address, model, "score") as calls:
+        pixels = inputs.read_images(files, calls.model(), invert=invert)
+        done = calls.client.score(pixels, samples=samples, seed=seed, **calls.asked)
     facts = {"count": len(pixels), "samples": samples, "version": done.version, "seed": done.seed}
+    rows = _scored(done, [str(path) for path in files], below)
     if target is not None:
         arrays = {"bound": done.bound, "standard_error": done.standard_error}
-        known = {name: array for name, array in arrays.items() if array is not None}
-        is_npz = target.kind == ".npz"
-        target.write(outputs.npz_bytes(known) if is_npz else outputs.npy_bytes(done.bound))
+        outputs.write_arrays(target, {name: a for name, a in arrays.items() if a is not None})
         console.report(target.path, facts, as_json=as_json)
-        return
-    rows = _scored(done, [str(path) for path in files], below)
-    if as_json:
+    elif as_json:
         console.print_json(facts | {"images": rows})
     else:
         table = [tuple(_cell(value) for value in row.values()) for row in rows]
@@ -153,24 +156,18 @@ def inpaint(
     if average > iterations:
         raise typer.BadParameter("--average is more than --iterations")
     files = inputs.files_of(images)
-    with connect(context, address) as client, console.progress("inpaint") as progress:
-        known = client.model(**named(model))
+    chain: _Chain = {"iterations": iterations, "average": average, "seed": seed}
+    with calling(context, address, model, "inpaint") as calls:
+        known = calls.model()
         pixels = inputs.read_images(files, known, invert=invert)
         missing = _mask_in(mask, known) if mask else _part(hide, known)
-        done = client.inpaint(
-            pixels,
-            missing,
-            iterations=iterations,
-            average=average,
-            seed=seed,
-            image_dtype=target.image_dtype,
-            progress=progress,
-            **named(model),
+        done = calls.client.inpaint(
+            pixels, missing, **chain, image_dtype=target.image_dtype, **calls.asked
         )
     shown = done.images
     if target.kind == ".png":
-        holes = np.where(_over(missing, pixels), _MISSING_GREY, sheets.as_bytes(pixels))
-        shown, columns = sheets.beside(holes.astype(np.uint8), sheets.as_bytes(shown), columns)
+        holes = _with_holes(pixels, missing)
+        shown, columns = sheets.beside(holes, sheets.as_bytes(shown), columns)
     arrays = {"originals": pixels, "masks": missing, "latents": done.latents}
     outputs.write_images(target, shown, arrays, columns=columns, scale=scale)
     facts = {"count": len(pixels), "seed": done.seed, "version": done.version}
@@ -188,11 +185,11 @@ def _mask_in(path: Path, model: Model) -> NDArray[np.bool_]:
     return missing
 
 
-def _over(missing: NDArray[np.bool_], pixels: NDArray[Any]) -> NDArray[np.bool_]:
-    """The masks with all four axes of the images."""
+def _with_holes(pixels: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The images as bytes, grey where they are masked."""
     if missing.ndim == 3:
         missing = missing[:, np.newaxis]
-    return np.broadcast_to(missing, pixels.shape)
+    return np.where(missing, np.uint8(_MISSING_GREY), sheets.as_bytes(pixels))
 
 
 def _part(part: Part | None, model: Model) -> NDArray[np.bool_]:

@@ -15,32 +15,49 @@ from latens.cli.options import (
     AddressOption,
     AttributesOption,
     ColumnsOption,
+    ImagesArgument,
     InvertOption,
     JsonOption,
     ModelOption,
     ScaleOption,
     SeedOption,
-    connect,
-    named,
     strengths,
 )
-from latens.results import Encoding
+from latens.cli.session import calling
+from latens.results import Encoding, Reconstruction
 
 _SHOWN_COORDINATES = 8
 
-ImagesArgument = Annotated[
-    list[Path], typer.Argument(help="Pictures, folders of them, .npy or .npz.", show_default=False)
+CodesOutput = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help=".npz (mean, log_var, latents) or .npy (the means)."),
+]
+DrawOption = Annotated[bool, typer.Option(help="Also draw a latent from each posterior.")]
+LatentsArgument = Annotated[
+    Path | None, typer.Argument(help="Latents, .npy or .npz.", show_default=False)
+]
+ImagesOutput = Annotated[
+    Path, typer.Option("--output", "-o", help=".png, .npy, .npz, or a folder/.")
+]
+AtOption = Annotated[
+    list[str] | None,
+    typer.Option(help="A latent by its coordinates, as 0.5,-1; may be repeated."),
+]
+ComparisonOutput = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        help=".png (each image above its reconstruction), .npy, .npz, or a folder/.",
+    ),
 ]
 
 
 def encode(
     context: typer.Context,
     images: ImagesArgument,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help=".npz (mean, log_var, latents) or .npy (the means)."),
-    ] = None,
-    draw: Annotated[bool, typer.Option(help="Also draw a latent from each posterior.")] = False,
+    output: CodesOutput = None,
+    draw: DrawOption = False,
     seed: SeedOption = None,
     invert: InvertOption = False,
     model: ModelOption = "",
@@ -57,16 +74,14 @@ def encode(
     """
     target = outputs.output(output, outputs.ARRAYS) if output else None
     files = inputs.files_of(images)
-    with connect(context, address) as client, console.progress("encode") as progress:
-        pixels = inputs.read_images(files, client.model(**named(model)), invert=invert)
-        done = client.encode(pixels, draw=draw, seed=seed, progress=progress, **named(model))
+    with calling(context, address, model, "encode") as calls:
+        pixels = inputs.read_images(files, calls.model(), invert=invert)
+        done = calls.client.encode(pixels, draw=draw, seed=seed, **calls.asked)
     arrays = {"mean": done.mean, "log_var": done.log_var, "latents": done.latents}
     present = {name: array for name, array in arrays.items() if array is not None}
-    if target is not None:
-        content = outputs.npz_bytes(present) if target.kind == ".npz" else None
-        target.write(content or outputs.npy_bytes(done.mean))
     facts = {"count": len(done.mean), "version": done.version, "seed": done.seed}
     if target is not None:
+        outputs.write_arrays(target, present)
         console.report(target.path, facts, as_json=as_json)
     elif as_json:
         console.print_json(facts | {name: array.tolist() for name, array in present.items()})
@@ -91,16 +106,9 @@ def _show_means(done: Encoding, names: list[str]) -> None:
 
 def decode(
     context: typer.Context,
-    latents: Annotated[
-        Path | None, typer.Argument(help="Latents, .npy or .npz.", show_default=False)
-    ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help=".png, .npy, .npz, or a folder/.")
-    ] = ...,  # type: ignore[assignment]  # how typer says required
-    at: Annotated[
-        list[str] | None,
-        typer.Option(help="A latent by its coordinates, as 0.5,-1; may be repeated."),
-    ] = None,
+    output: ImagesOutput,
+    latents: LatentsArgument = None,
+    at: AtOption = None,
     attribute: AttributesOption = None,
     columns: ColumnsOption = None,
     scale: ScaleOption = None,
@@ -120,23 +128,13 @@ def decode(
     shifts = strengths(attribute)
     given = inputs.read_latents(latents) if latents else None
     points = [_coordinates(text) for text in at or ()]
-    with connect(context, address) as client, console.progress("decode") as progress:
+    dtype = target.image_dtype
+    with calling(context, address, model, "decode") as calls:
         if given is None:
-            given = _stacked(points, client.model(**named(model)).latent_shape)
-        done = client.decode(
-            given,
-            attributes=shifts,
-            image_dtype=target.image_dtype,
-            progress=progress,
-            **named(model),
-        )
-    outputs.write_images(
-        target,
-        done.images,
-        {"latents": given if done.latents is None else done.latents},
-        columns=columns,
-        scale=scale,
-    )
+            given = _stacked(points, calls.model().latent_shape)
+        done = calls.client.decode(given, attributes=shifts, image_dtype=dtype, **calls.asked)
+    arrays = {"latents": given if done.latents is None else done.latents}
+    outputs.write_images(target, done.images, arrays, columns=columns, scale=scale)
     facts = {"count": len(done.images), "version": done.version}
     console.report(target.path, facts, as_json=as_json)
 
@@ -159,14 +157,7 @@ def _stacked(points: list[list[float]], shape: tuple[int, ...]) -> NDArray[np.fl
 def reconstruct(
     context: typer.Context,
     images: ImagesArgument,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            help=".png (each image above its reconstruction), .npy, .npz, or a folder/.",
-        ),
-    ],
+    output: ComparisonOutput,
     attribute: AttributesOption = None,
     columns: ColumnsOption = None,
     scale: ScaleOption = None,
@@ -186,25 +177,25 @@ def reconstruct(
     target = outputs.output(output, (*outputs.PICTURES, *outputs.ARRAYS, outputs.FOLDER))
     shifts = strengths(attribute)
     files = inputs.files_of(images)
-    with connect(context, address) as client, console.progress("reconstruct") as progress:
-        pixels = inputs.read_images(files, client.model(**named(model)), invert=invert)
-        done = client.reconstruct(
-            pixels,
-            attributes=shifts,
-            image_dtype=target.image_dtype,
-            progress=progress,
-            **named(model),
-        )
+    dtype = target.image_dtype
+    with calling(context, address, model, "reconstruct") as calls:
+        pixels = inputs.read_images(files, calls.model(), invert=invert)
+        done = calls.client.reconstruct(pixels, attributes=shifts, image_dtype=dtype, **calls.asked)
     shown = done.images
     if target.kind == ".png":
         shown, columns = sheets.beside(sheets.as_bytes(pixels), sheets.as_bytes(shown), columns)
-    figures = {"reconstruction": done.reconstruction, "kl": done.kl}
-    known = {name: figure for name, figure in figures.items() if figure is not None}
-    arrays = {"originals": pixels, "latents": done.latents, **known}
+    figures = _figures(done)
+    arrays = {"originals": pixels, "latents": done.latents, **figures}
     outputs.write_images(target, shown, arrays, columns=columns, scale=scale)
-    means = {name: round(float(figure.mean()), 3) for name, figure in known.items()}
+    means = {name: round(float(figure.mean()), 3) for name, figure in figures.items()}
     facts = {"count": len(pixels), "version": done.version, **means}
     console.report(target.path, facts, as_json=as_json)
+
+
+def _figures(done: Reconstruction) -> dict[str, NDArray[np.float32]]:
+    """What was lost of each image, nats."""
+    known = {"reconstruction": done.reconstruction}
+    return known if done.kl is None else known | {"kl": done.kl}
 
 
 COMMANDS = (encode, decode, reconstruct)

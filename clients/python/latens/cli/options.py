@@ -1,21 +1,77 @@
-"""The options that commands share, and the connection that they make."""
+"""The options that commands share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 import typer
 
-from latens.channel import DEFAULT_ADDRESS, Tls, target
-from latens.client import Client
-
-ROWS_PER_CALL = 1024
-"""Calls small enough that a progress bar moves, large enough to cost nothing."""
+from latens.channel import DEFAULT_ADDRESS
 
 SERVER = "Server"
 PICTURE = "Picture"
+
+AddressBeforeOption = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        "-a",
+        envvar="LATENS_ADDRESS",
+        metavar="HOST:PORT[,...]",
+        help="The server, or several; may also come after the verb.",
+        rich_help_panel=SERVER,
+    ),
+]
+TimeoutOption = Annotated[
+    float,
+    typer.Option(
+        envvar="LATENS_TIMEOUT",
+        min=0.001,
+        help="Seconds that one call may take.",
+        rich_help_panel=SERVER,
+    ),
+]
+TlsOption = Annotated[
+    bool, typer.Option("--tls", envvar="LATENS_TLS", help="Connect by TLS.", rich_help_panel=SERVER)
+]
+CaFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="LATENS_CA_FILE",
+        help="The authorities to trust, PEM; implies --tls.",
+        rich_help_panel=SERVER,
+    ),
+]
+CertFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="LATENS_CERT_FILE",
+        help="Our certificate, PEM; implies --tls.",
+        rich_help_panel=SERVER,
+    ),
+]
+KeyFileOption = Annotated[
+    Path | None,
+    typer.Option(envvar="LATENS_KEY_FILE", help="Its key, PEM.", rich_help_panel=SERVER),
+]
+ServerNameOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="LATENS_SERVER_NAME",
+        help="The name in the server's certificate.",
+        rich_help_panel=SERVER,
+    ),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="LATENS_TOKEN_FILE",
+        help="A bearer token; also LATENS_TOKEN, the token itself.",
+        rich_help_panel=SERVER,
+    ),
+]
+TokenOption = Annotated[str | None, typer.Option(envvar="LATENS_TOKEN", hidden=True)]
 
 AddressOption = Annotated[
     str | None,
@@ -65,6 +121,9 @@ InvertOption = Annotated[
     ),
 ]
 
+ImagesArgument = Annotated[
+    list[Path], typer.Argument(help="Pictures, folders of them, .npy or .npz.", show_default=False)
+]
 AttributesOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -73,59 +132,6 @@ AttributesOption = Annotated[
         help="An attribute of the model's to add, as bold=1.5; may be repeated.",
     ),
 ]
-
-
-@dataclass(frozen=True)
-class Session:
-    """What was said before the verb."""
-
-    address: str = DEFAULT_ADDRESS
-    tls: Tls | None = None
-    token: str | None = None
-    timeout: float = 60.0
-
-    def at(self, address: str | None) -> str:
-        """The address to use: the one after the verb wins.
-
-        Raises:
-            typer.BadParameter: it is none.
-        """
-        chosen = address or self.address
-        try:
-            target(chosen)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--address") from error
-        return chosen
-
-
-def connect(context: typer.Context, address: str | None) -> Client:
-    """The client of a command; the address is kept for what an error has to say."""
-    session: Session = context.obj
-    chosen = session.at(address)
-    context.meta["latens.address"] = chosen
-    try:
-        return Client(
-            chosen,
-            tls=session.tls,
-            token=session.token,
-            timeout=session.timeout,
-            rows_per_call=ROWS_PER_CALL,
-        )
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-class Named(TypedDict):
-    """The arguments that say which model."""
-
-    model: str
-    version: str
-
-
-def named(model: str) -> Named:
-    """`NAME[/VERSION]` as the client's arguments."""
-    name, _, version = model.partition("/")
-    return {"model": name, "version": version}
 
 
 def strengths(attributes: list[str] | None) -> dict[str, float]:
@@ -142,17 +148,3 @@ def strengths(attributes: list[str] | None) -> dict[str, float]:
         except ValueError as error:
             raise typer.BadParameter(f"--attribute: {text!r} is not NAME=STRENGTH") from error
     return found
-
-
-def token_from(text: str | None, path: Path | None) -> str | None:
-    """The bearer token from the environment or a file.
-
-    Raises:
-        typer.BadParameter: the file cannot be read.
-    """
-    if path is None:
-        return text
-    try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{path}: {error}", param_hint="--token-file") from error

@@ -103,6 +103,14 @@ def write_images(
         target.write(png_bytes(sheets.enlarged(picture, scale or sheets.tile_scale(pixels))))
 
 
+def write_arrays(target: Output, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes arrays by name to an .npz, or the first of them to an .npy."""
+    if target.kind == ".npz":
+        target.write(npz_bytes(arrays))
+    else:
+        target.write(npy_bytes(next(iter(arrays.values()))))
+
+
 def _write_folder(folder: Path, images: sheets.Pixels, scale: int) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)

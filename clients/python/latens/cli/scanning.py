@@ -7,6 +7,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from latens.cli import console, inputs, outputs
 from latens.cli.failures import bad_data
@@ -16,9 +17,8 @@ from latens.cli.options import (
     JsonOption,
     ModelOption,
     ScaleOption,
-    connect,
-    named,
 )
+from latens.cli.session import calling
 from latens.models import Model
 
 SheetOutput = Annotated[Path, typer.Option("--output", "-o", help=".png, .npy or .npz.")]
@@ -33,19 +33,25 @@ AttributeLinesOption = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="Follow an attribute of the model's; may be repeated."),
 ]
+SizeOption = Annotated[int, typer.Option(min=2, max=200, help="Images a side.")]
+PlaneReachOption = Annotated[
+    float, typer.Option("--range", min=0, help="From minus to plus this, on both axes.")
+]
+PlaneOption = Annotated[
+    str | None, typer.Option(help="The two coordinates, as 0,1. [default: the most active]")
+]
+StepsOption = Annotated[int, typer.Option(min=2, max=1000, help="Images a line.")]
+ReachOption = Annotated[float, typer.Option("--range", min=0, help="From minus to plus this.")]
+_LINES_AT_MOST = 16  # unless said
 _SHEET_KINDS = (*outputs.PICTURES, *outputs.ARRAYS)
 
 
 def grid(
     context: typer.Context,
     output: SheetOutput,
-    size: Annotated[int, typer.Option(min=2, max=200, help="Images a side.")] = 21,
-    reach: Annotated[
-        float, typer.Option("--range", min=0, help="From minus to plus this, on both axes.")
-    ] = 3.0,
-    coordinates: Annotated[
-        str | None, typer.Option(help="The two coordinates, as 0,1. [default: the most active]")
-    ] = None,
+    size: SizeOption = 21,
+    reach: PlaneReachOption = 3.0,
+    coordinates: PlaneOption = None,
     scale: ScaleOption = None,
     model: ModelOption = "",
     address: AddressOption = None,
@@ -60,22 +66,25 @@ def grid(
     """
     target = outputs.output(output, _SHEET_KINDS)
     chosen = _indices(coordinates) if coordinates else None
-    with connect(context, address) as client, console.progress("grid") as progress:
-        known = client.model(**named(model))
-        across, up = _axes(chosen, known)
-        line = np.linspace(-reach, reach, size, dtype=np.float32)
-        points = np.zeros((size, size, known.latent_size), np.float32)
-        points[:, :, across] = line
-        points[:, :, up] = line[::-1, np.newaxis]
-        latents = points.reshape(-1, *known.latent_shape)
-        done = client.decode(
-            latents, image_dtype=target.image_dtype, progress=progress, **named(model)
-        )
-    outputs.write_images(
-        target, done.images, {"latents": latents}, columns=size, scale=scale or 1, gap=0
-    )
-    facts = {"coordinates": [across, up], "version": done.version}
+    with calling(context, address, model, "grid") as calls:
+        known = calls.model()
+        axes = _axes(chosen, known)
+        latents = _plane(axes, size, reach, known)
+        done = calls.client.decode(latents, image_dtype=target.image_dtype, **calls.asked)
+    arrays = {"latents": latents}
+    outputs.write_images(target, done.images, arrays, columns=size, scale=scale or 1, gap=0)
+    facts = {"coordinates": list(axes), "version": done.version}
     console.report(target.path, facts, as_json=as_json)
+
+
+def _plane(axes: tuple[int, int], size: int, reach: float, model: Model) -> NDArray[np.float32]:
+    """The latents of a square, row by row from its upper left corner."""
+    across, up = axes
+    line = np.linspace(-reach, reach, size, dtype=np.float32)
+    points = np.zeros((size, size, model.latent_size), np.float32)
+    points[:, :, across] = line
+    points[:, :, up] = line[::-1, np.newaxis]
+    return points.reshape(-1, *model.latent_shape)
 
 
 def _indices(text: str) -> list[int]:
@@ -108,8 +117,8 @@ def traverse(
     image: BaseOption = None,
     coordinates: LinesOption = None,
     attribute: AttributeLinesOption = None,
-    steps: Annotated[int, typer.Option(min=2, max=1000, help="Images a line.")] = 11,
-    reach: Annotated[float, typer.Option("--range", min=0, help="From minus to plus this.")] = 3.0,
+    steps: StepsOption = 11,
+    reach: ReachOption = 3.0,
     invert: InvertOption = False,
     scale: ScaleOption = None,
     model: ModelOption = "",
@@ -126,20 +135,20 @@ def traverse(
     target = outputs.output(output, _SHEET_KINDS)
     chosen = _indices(coordinates) if coordinates else []
     files = inputs.files_of([image]) if image else []
-    with connect(context, address) as client, console.progress("traverse") as progress:
-        known = client.model(**named(model))
-        axes: list[int | str] = [*chosen, *(attribute or ())]
+    with calling(context, address, model, "traverse") as calls:
+        known = calls.model()
         _check_indices(chosen, known)
-        done = client.traverse(
-            inputs.read_images(files, known, invert=invert)[:1] if files else None,
-            axes=axes or known.coordinates_by_activity()[:16],
+        axes: list[int | str] = [*chosen, *(attribute or ())]
+        base = inputs.read_images(files, known, invert=invert)[:1] if files else None
+        done = calls.client.traverse(
+            base,
+            axes=axes or known.coordinates_by_activity()[:_LINES_AT_MOST],
             start=-reach,
             stop=reach,
             steps=steps,
             bases_are="images",
             image_dtype=target.image_dtype,
-            progress=progress,
-            **named(model),
+            **calls.asked,
         )
     images = done.images.reshape(-1, *known.image_shape)
     outputs.write_images(target, images, {"latents": done.latents}, columns=steps, scale=scale)

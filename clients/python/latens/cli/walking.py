@@ -19,9 +19,8 @@ from latens.cli.options import (
     ModelOption,
     ScaleOption,
     SeedOption,
-    connect,
-    named,
 )
+from latens.cli.session import Calls, calling
 from latens.models import Model
 from latens.results import Paths
 
@@ -43,18 +42,20 @@ ModeOption = Annotated[
 PathsOption = Annotated[
     int, typer.Option("--count", "-n", min=1, help="Paths, when the ends are drawn.")
 ]
+CountOption = Annotated[int, typer.Option("--count", "-n", min=1, help="How many images.")]
+TemperatureOption = Annotated[
+    float | None,
+    typer.Option(min=0, max=100, help="The spread of the latents: 1 as trained, 0 the centre."),
+]
 _SHEET_KINDS = (*outputs.PICTURES, *outputs.ARRAYS)
 
 
 def sample(
     context: typer.Context,
     output: SampleOutput,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many images.")] = 64,
+    count: CountOption = 64,
     seed: SeedOption = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option(min=0, max=100, help="The spread of the latents: 1 as trained, 0 the centre."),
-    ] = None,
+    temperature: TemperatureOption = None,
     columns: ColumnsOption = None,
     scale: ScaleOption = None,
     model: ModelOption = "",
@@ -68,25 +69,17 @@ def sample(
       latens sample -n 16 --seed 7 --model mnist-2d -o digits.png
     """
     target = outputs.output(output, (*_SHEET_KINDS, outputs.FOLDER))
-    with connect(context, address) as client, console.progress("sample") as progress:
-        done = client.sample(
-            count,
-            seed=seed,
-            temperature=temperature,
-            image_dtype=target.image_dtype,
-            progress=progress,
-            **named(model),
+    dtype = target.image_dtype
+    with calling(context, address, model, "sample") as calls:
+        done = calls.client.sample(
+            count, seed=seed, temperature=temperature, image_dtype=dtype, **calls.asked
         )
     arrays: dict[str, NDArray[Any]] = {
         "latents": done.latents,
         "seed": np.array(done.seed, np.uint64),
     }
     outputs.write_images(target, done.images, arrays, columns=columns, scale=scale)
-    facts = {
-        "count": count,
-        "seed": done.seed,
-        "version": done.version,
-    }
+    facts = {"count": count, "seed": done.seed, "version": done.version}
     console.report(target.path, facts, as_json=as_json)
 
 
@@ -117,31 +110,26 @@ def interpolate(
     target = outputs.output(output, (*_SHEET_KINDS, ".gif"))
     if (start is None) != (end is None):
         raise typer.BadParameter("expected both START and END, or neither")
-    with connect(context, address) as client, console.progress("interpolate") as progress:
+    dtype = target.image_dtype
+    with calling(context, address, model, "interpolate") as calls:
         if start is None or end is None:
-            drawn = client.sample(2 * count, seed=seed, image_dtype="uint8", **named(model))
-            seed = drawn.seed
-            first, last = drawn.latents[:count], drawn.latents[count:]
+            first, last, seed = _drawn(calls, count, seed)
         else:
-            known = client.model(**named(model))
+            known = calls.model()
             first, last = (_end(text, known, invert) for text in (start, end))
-        paths = client.interpolate(
-            first,
-            last,
-            steps,
-            mode=mode,
-            image_dtype=target.image_dtype,
-            progress=progress,
-            **named(model),
+        paths = calls.client.interpolate(
+            first, last, steps, mode=mode, image_dtype=dtype, **calls.asked
         )
     _write_paths(target, paths, scale)
-    facts = {
-        "paths": len(paths.images),
-        "steps": steps,
-        "seed": seed,
-        "version": paths.version,
-    }
+    facts = {"paths": len(paths.images), "steps": steps, "seed": seed, "version": paths.version}
     console.report(target.path, facts, as_json=as_json)
+
+
+def _drawn(calls: Calls, count: int, seed: int | None) -> tuple[NDArray[Any], NDArray[Any], int]:
+    """Starts and ends drawn from the prior, and the seed that they came from."""
+    asked = calls.asked | {"progress": None}
+    drawn = calls.client.sample(2 * count, seed=seed, image_dtype="uint8", **asked)
+    return drawn.latents[:count], drawn.latents[count:], drawn.seed
 
 
 def _end(text: str, model: Model, invert: bool) -> NDArray[Any]:
