@@ -43,15 +43,20 @@ class TextFormatter(logging.Formatter):
 
 
 def configure(log_format: LogFormat, level: str) -> None:
-    """Sends everything that is logged to stderr."""
+    """Sends what is logged to stderr: our lines of this level, and other packages' warnings.
+
+    What those say at lower levels is not theirs to keep secret: hpack, for one, tells every header
+    it decodes, tokens too.
+    """
     if log_format == "auto":
         log_format = "text" if sys.stderr.isatty() else "json"
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it tells of its own coming and going
+    wanted = logging.getLevelNamesMapping()[level.upper()]
+    root.setLevel(max(wanted, logging.WARNING))
+    logging.getLogger("serving").setLevel(wanted)
 
 
 def _time_of(record: logging.LogRecord) -> str:

@@ -51,7 +51,9 @@ class Server:
     @staticmethod
     def _places(flags: tuple[str, ...]) -> list[str]:
         given = {flag.split("=")[0] for flag in flags}
-        defaults = ("--port=0", "--http-port=0", "--drain-delay=0", "--log-format=json")
+        defaults = ["--port=0", "--http-port=0", "--drain-delay=0", "--log-format=json"]
+        if frontend := os.environ.get("LATENS_TEST_FRONTEND"):
+            defaults.append(f"--frontend={frontend}")
         return [*(flag for flag in defaults if flag.split("=")[0] not in given), *flags]
 
     @property

@@ -20,8 +20,10 @@ BOLD = [1.5, -0.5]
 BASES = np.array([[0.5, -1.0], [0.0, 2.0]], np.float32)
 
 
-@pytest.fixture(scope="module")
-def stub(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+@pytest.fixture(scope="module", params=["grpcio", "fast"])
+def stub(
+    request: pytest.FixtureRequest, model_repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
     """A server whose model has attributes, as a bundle of a labelled set has."""
     repository = tmp_path_factory.mktemp("with-attributes")
     copytree(model_repository, repository, dirs_exist_ok=True)
@@ -30,7 +32,7 @@ def stub(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     content["contract"]["attributes"] = {"bold": BOLD}
     manifest.write_text(json.dumps(content))
     with (
-        running_server(repository) as server,
+        running_server(repository, f"--frontend={request.param}") as server,
         grpc.insecure_channel(server.address) as channel,
     ):
         yield latens_pb2_grpc.LatentServiceStub(channel)

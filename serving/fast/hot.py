@@ -157,12 +157,13 @@ def encode_route(service: LatentService, account: MethodAccount, terms: Terms) -
 def decode_route(service: LatentService, account: MethodAccount, terms: Terms) -> HotRoute:
     """Decode."""
     reader = RequestReader(pb.DecodeRequest, "latents")
-    writer = AnswerWriter(pb.DecodeResponse, ("images",))
+    writer = AnswerWriter(pb.DecodeResponse, ("images", "latents"))
 
     def write(rows: DecodedRows) -> tuple[list[Part], int]:
         images = rows.images
-        key = (rows.version, images.shape, images.dtype)
-        return writer.write(key, lambda: pb.DecodeResponse(version=rows.version), (images,))
+        key = (rows.version, images.shape, images.dtype, rows.latents is None)
+        arrays = (images, rows.latents)
+        return writer.write(key, lambda: pb.DecodeResponse(version=rows.version), arrays)
 
     return HotRoute(reader.read, service.decode_rows, write, account, terms)
 

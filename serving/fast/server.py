@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
@@ -225,7 +226,8 @@ def _listen(family: int, address: Any, reuse_port: bool) -> socket.socket:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listening.bind(address)
         listening.listen(_BACKLOG)
-    except OSError:
+    except OSError as error:
         listening.close()
-        raise
+        taken = "is another server there?" if error.errno == errno.EADDRINUSE else error.strerror
+        raise OSError(f"cannot listen on {address[0]} port {address[1]}: {taken}") from error
     return listening
