@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from training.adam import Adam
 from training.binarization import draw_binary
 from training.devices import Placement, autocast
 from training.losses import Drawn, objective
@@ -57,9 +58,7 @@ class Trainer:
         self.images = images.to(device)
         self.config = config
         self.placement = placement
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), config.train.learning_rate, fused=device.type != "mps"
-        )
+        self.optimizer = Adam(self.model.parameters(), config.train.learning_rate)
         self.order = torch.Generator(device).manual_seed(config.train.seed)
         self.noise = torch.Generator(device).manual_seed(config.train.seed + 1)
         self.order_at_epoch_start = self.order.get_state()
@@ -145,7 +144,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         # DistributedDataParallel averages over the processes; the objective is the sum.
         torch.autograd.backward(loss * (self.placement.world_size / count))
-        self.optimizer.step()
+        self.optimizer.update()
         return terms
 
     def _targets(self, index: Tensor) -> Tensor:
