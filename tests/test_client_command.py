@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ def test_models_are_listed_and_described(run: Run) -> None:
     described = ok(run("models", "mnist-2d/1")).out
     assert "1 x 28 x 28" in described
     assert "philox" in described
+    assert re.search(r"test elbo +-\d+\.\d\d nats an image", described)
+    assert re.search(r"test active_units +[0-2] *$", described, re.MULTILINE)  # a count
     facts = json.loads(ok(run("models", "--json")).out)
     assert facts["default"] == "mnist-2d"
     assert {model["name"] for model in facts["models"]} == {"mnist-2d", "point"}
@@ -120,6 +123,12 @@ def test_an_interpolation_goes_from_one_picture_to_the_other(run: Run) -> None:
     with np.load("path.npz") as path:
         assert path["images"].shape == (1, 12, 1, 28, 28)
         np.testing.assert_allclose(path["latents"][0, [0, -1]], np.load("means.npy"), atol=1e-5)
+
+
+def test_coordinates_may_begin_with_a_minus(run: Run) -> None:
+    ok(run("interpolate", "-1,0.5", "-.5,-2", "--steps", 3, "-o", "path.npz"))
+    with np.load("path.npz") as path:
+        assert np.allclose(path["latents"][0], [[-1, 0.5], [-0.75, -0.75], [-0.5, -2]])
 
 
 def test_a_grid_is_the_plane_seen_from_above(run: Run) -> None:

@@ -79,6 +79,12 @@ def test_what_cannot_be_done_is_said_in_a_line_with_its_exit_code(run: Run, what
     assert sorted(Path().iterdir()) == before
 
 
+def test_the_http_port_is_told_from_a_server_that_is_away(run: Run, server: Server) -> None:
+    outcome = run("models", "-a", server.http_address)
+    assert outcome.code == 4
+    assert "is it the server's HTTP port?" in outcome.err
+
+
 def test_a_nonsense_output_is_refused_before_the_server_is_asked(run: Run) -> None:
     outcome = run("sample", "-a", "127.0.0.1:1", "-o", "none/x.png")
     assert outcome.code == 2

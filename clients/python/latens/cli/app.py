@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from latens import __version__
 from latens.channel import DEFAULT_ADDRESS, Tls
@@ -48,6 +49,9 @@ Walk through the latent space of a variational autoencoder, from the shell.
 """
 
 
+_NEGATIVE = re.compile(r"-\.?\d")
+
+
 class Commands(TyperGroup):
     """The verbs. Whatever is expected to fail ends here, in one line and with its exit code."""
 
@@ -63,6 +67,14 @@ class Commands(TyperGroup):
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
+
+
+class Verb(TyperCommand):
+    """A verb whose arguments may be numbers below 0: `-1,0.5` is no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        shielded = [f" {arg}" if _NEGATIVE.match(arg) else arg for arg in args]
+        return super().parse_args(ctx, shielded)
 
 
 app = typer.Typer(
@@ -114,7 +126,7 @@ def before_the_verb(
 
 for _module in (mapping, walking, scanning, judging, inspecting, exploring):
     for _command in _module.COMMANDS:
-        app.command(no_args_is_help=False)(_command)
+        app.command(cls=Verb, no_args_is_help=False)(_command)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -42,7 +42,9 @@ def report(target: Path, facts: Mapping[str, Any], *, as_json: bool) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table for people; as wide as it needs to be when nobody's terminal bounds it."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, show_header=any(columns)
+    )
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:

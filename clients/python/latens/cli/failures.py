@@ -45,6 +45,13 @@ def exit_code_of(error: LatensError) -> int:
             return FAILURE
 
 
+def _cause(message: str) -> str:
+    """What gRPC says last, after all that it was doing when it happened."""
+    if "http1.x" in message:
+        return "what is there speaks HTTP/1; is it the server's HTTP port?"
+    return message.rpartition(": ")[2].rstrip("]")
+
+
 def sentence_of(error: LatensError, address: str) -> str:
     """The error in words, with what to do about it where that is known."""
     lines = [error.message]
@@ -55,7 +62,7 @@ def sentence_of(error: LatensError, address: str) -> str:
     ]
     if isinstance(error, UnavailableError) and not error.reason:
         lines = [
-            f"no server answers at {address} ({error.message})",
+            f"no server answers at {address} ({_cause(error.message)})",
             "Start one with `latens-serve`, or name another with --address HOST:PORT.",
         ]
     if incident := error.metadata.get("incident"):

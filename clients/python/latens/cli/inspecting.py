@@ -68,7 +68,7 @@ def _describe(model: Model) -> None:
         "state": model.state + (f": {model.state_reason}" if model.state_reason else ""),
         "architecture": f"{model.architecture}, {model.parameter_count:,} parameters",
         "image": f"{_shape(model.image_shape)} (channels, height, width)",
-        "latent": f"{_shape(model.latent_shape)}, posterior {model.posterior.lower()}",
+        "latent": f"{_shape(model.latent_shape)}, posterior {_words(model.posterior)}",
         "trained on": f"{model.dataset}, beta {model.beta:g}, {model.likelihood.lower()} pixels",
         "runs on": f"{model.provider}, {model.precision}, within {model.tolerance:g}",
         "a call takes": f"{model.limits.max_rows:,} rows, {model.limits.max_message_bytes:,} bytes",
@@ -79,7 +79,7 @@ def _describe(model: Model) -> None:
     if model.attributes:
         shown["attributes"] = ", ".join(sorted(model.attributes))
     for name, value in sorted(model.metrics.items()):
-        shown[f"test {name}"] = f"{value:.2f} nats an image"
+        shown[f"test {name}"] = f"{value:g}" if _is_count(name) else f"{value:.2f} nats an image"
     console.print_table("", ("", ""), list(shown.items()))
     if model.latent_units:
         units = [
@@ -88,6 +88,14 @@ def _describe(model: Model) -> None:
             for unit in (model.latent_units[index],)
         ]
         console.print_table("", ("coordinate", "KL (nats)", "mean", "std"), units)
+
+
+def _words(name: str) -> str:
+    return name.lower().replace("_", " ")
+
+
+def _is_count(metric: str) -> bool:
+    return metric.endswith(("_units", "_samples"))
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -100,12 +100,12 @@ def interpolate(
 ) -> None:
     """Turns one image into another through the latent space.
 
-    Without START and END, both are drawn from the prior. Coordinates that begin with a minus
-    go after a `--`.
+    Without START and END, both are drawn from the prior.
 
     Examples:
       latens interpolate -o morph.gif
       latens interpolate three.png eight.png --steps 10 -o strip.png
+      latens interpolate --model mnist-2d -1,0.5 2,0 -o strip.png
     """
     target = outputs.output(output, (*_SHEET_KINDS, ".gif"))
     if (start is None) != (end is None):
