@@ -165,6 +165,16 @@ async def test_a_message_that_stops_half_way_ends_the_call_but_a_pause_between_t
     assert answer.headers["grpc-status"] == "0"
 
 
+async def test_headers_after_the_end_are_a_fault_of_their_stream(running: Running) -> None:
+    peer = await running.connect()
+    peer.begin(1, HEED)
+    peer.send(frames.frame(frames.DATA, frames.END_STREAM, 1, prefixed(b"all")))
+    await until(lambda: running.echo.waiting == 1)
+    peer.send(frames.frame(frames.HEADERS, 5, 1, peer.block(HEED)))
+    assert (await peer.answer(1)).reset == ErrorCode.STREAM_CLOSED
+    await has_ended(running)
+
+
 async def test_a_deadline_a_cancel_and_a_hang_up_each_cancel_the_handler(
     running: Running, channel: grpc.aio.Channel
 ) -> None:

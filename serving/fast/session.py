@@ -239,7 +239,9 @@ class Session:
             if is_request:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "a stream was opened twice")
             return
-        if is_request or not stream.uploading or not flags & END_STREAM:
+        if not stream.uploading:
+            raise StreamFault(number, ErrorCode.STREAM_CLOSED, "headers after the end")
+        if is_request or not flags & END_STREAM:
             raise StreamFault(number, ErrorCode.PROTOCOL_ERROR, "misplaced headers")
         try:
             self._end_upload(stream, self._application.limits.message_bytes)
