@@ -38,9 +38,9 @@ def request(
     tls: ssl.SSLContext | None = None,
 ) -> Answer:
     connection = (
-        http.client.HTTPSConnection(address, timeout=30, context=tls)
+        http.client.HTTPSConnection(address, timeout=120, context=tls)
         if tls
-        else http.client.HTTPConnection(address, timeout=30)
+        else http.client.HTTPConnection(address, timeout=120)
     )
     try:
         connection.request(method, path, body, headers or {})

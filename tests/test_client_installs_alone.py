@@ -61,7 +61,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = environment("builder", ["hatchling"])
     made = tmp_path_factory.mktemp("wheel")
     build = [str(python), "-m", "hatchling", "build", "-t", "wheel", "-d", str(made)]
-    subprocess.run(build, cwd=CLIENT, check=True, capture_output=True, timeout=120)
+    subprocess.run(build, cwd=CLIENT, check=True, capture_output=True, timeout=280)
     (found,) = made.glob("latens-*.whl")
     with zipfile.ZipFile(found) as archive:
         metadata = archive.read("latens-0.1.0.dist-info/METADATA").decode()
@@ -78,7 +78,7 @@ def install(wheel: Path, python: Path) -> None:
     pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
     renew = ["install", "--no-index", "--no-deps", "--force-reinstall", str(wheel)]
     for command in ([*pip, *renew], [*pip, "check"]):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=280)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -87,7 +87,7 @@ def calls(python: Path, server: Server, folder: Path) -> dict[str, Any]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     command = [str(python), "-I", "-W", "error", "-c", CALLS, server.address]
     done = subprocess.run(
-        command, cwd=folder, env=clean, capture_output=True, text=True, timeout=120
+        command, cwd=folder, env=clean, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stderr
     facts: dict[str, Any] = json.loads(done.stdout)

@@ -106,7 +106,7 @@ def test_the_command_line_takes_the_same_from_the_environment(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "one.png").exists()

@@ -30,7 +30,7 @@ def seen(either: Server) -> Any:
         [python, CALLS, either.address, "mnist-2d"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -65,7 +65,7 @@ class Model:
     latent_units: tuple[LatentUnit, ...]
     """One a coordinate, in C order of the latent shape; empty when not known."""
     metrics: Mapping[str, float]
-    """Test-set figures of the training run by name, nats an image."""
+    """Test-set figures of the training run by name: nats an image, and counts (`active_units`)."""
     attributes: Mapping[str, tuple[float, ...]]
     """Directions by name, one value a coordinate: added to a latent, the image gets more so."""
     sigma: float
