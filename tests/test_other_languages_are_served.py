@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from environments import REPOSITORY, environment
 from filelock import FileLock
 from latens import Client
-from server_process import Server
+from server_process import Server, running_server
 
 NODE = REPOSITORY / "clients" / "node"
 CALLS = Path(__file__).with_name("interop") / "node_calls.mjs"
@@ -31,6 +32,12 @@ def output_of(*command: str | Path, cwd: Path = REPOSITORY) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.fixture(scope="module", params=["grpcio", "fast"])
+def server(request: pytest.FixtureRequest, model_repository: Path) -> Iterator[Server]:
+    with running_server(model_repository, f"--frontend={request.param}") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
