@@ -1,20 +1,25 @@
-"""Whatever speaks gRPC, a call means the same: answers, refusals, limits, metrics, drain."""
+"""Whatever speaks gRPC, a call means the same: answers, refusals, limits, health."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
-import time
-import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from certificates import Authority, Signed
+from front_ends import (
+    FRONT_ENDS,
+    OPTIONS,
+    SECONDS,
+    both_front_ends,
+    images,
+    refusal,
+    settled_metrics_of,
+    stub_of,
+)
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
@@ -22,25 +27,13 @@ from latens.tensors import to_array, to_message
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 from numpy.typing import NDArray
-from server_process import Server, running_server
-
-FRONT_ENDS = ("grpcio", "fast")
-SECONDS = 20
-ONE = pb.SampleRequest(count=1, seed=1)
-OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-
-
-# Only callers' rows are counted.
-OF_THEMSELVES = ("--canary-seconds=0", "--drift-seconds=0")
+from server_process import Server
 
 
 @pytest.fixture(scope="module")
 def servers(model_repository: Path) -> Iterator[dict[str, Server]]:
-    with (
-        running_server(model_repository, "--frontend=grpcio", *OF_THEMSELVES) as plain,
-        running_server(model_repository, "--frontend=fast", *OF_THEMSELVES) as fast,
-    ):
-        yield {"grpcio": plain, "fast": fast}
+    with both_front_ends(model_repository) as running:
+        yield running
 
 
 @pytest.fixture(params=FRONT_ENDS)
@@ -52,21 +45,6 @@ def channel(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Itera
 @pytest.fixture
 def stub(channel: grpc.Channel) -> latens_pb2_grpc.LatentServiceStub:
     return latens_pb2_grpc.LatentServiceStub(channel)
-
-
-def images(rows: int, seed: int = 0) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).random((rows, 1, 28, 28), np.float32)
-
-
-def stub_of(server: Server) -> tuple[grpc.Channel, latens_pb2_grpc.LatentServiceStub]:
-    channel = grpc.insecure_channel(server.address, OPTIONS)
-    return channel, latens_pb2_grpc.LatentServiceStub(channel)
-
-
-def refusal(call: Any, request: object, **options: Any) -> grpc.RpcError:
-    with pytest.raises(grpc.RpcError) as caught:
-        call(request, **{"timeout": SECONDS, **options})
-    return caught.value
 
 
 def reason_of(error: grpc.RpcError) -> str:
@@ -297,117 +275,3 @@ async def test_each_of_many_callers_gets_its_own_rows(
         together = await asyncio.gather(*map(mean_of, batches))
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
-
-
-def metrics_of(server: Server) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://{server.http_address}/metrics") as page:
-        lines = page.read().decode().splitlines()
-    pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
-    return {name: float(value) for name, value in pairs}
-
-
-def settled_metrics_of(server: Server) -> dict[str, float]:
-    """The metrics once no call is under way: a client may have its answer before it is counted."""
-    limit = time.monotonic() + SECONDS
-    while (found := metrics_of(server))["latens_calls_in_flight"]:
-        assert time.monotonic() < limit, "a call that does not end"
-    return found
-
-
-@pytest.mark.parametrize("name", FRONT_ENDS)
-def test_calls_are_counted_by_their_end(servers: dict[str, Server], name: str) -> None:
-    def handled(code: str) -> str:
-        labels = 'grpc_method="Encode",grpc_service="latens.v1.LatentService",grpc_type="unary"'
-        ordered = sorted([*labels.split(","), f'grpc_code="{code}"'])
-        return next(
-            key
-            for key in metrics_of(servers[name])
-            if key.startswith("grpc_server_handled_total{")
-            and sorted(key[key.index("{") + 1 : -1].split(",")) == ordered
-        )
-
-    channel, stub = stub_of(servers[name])
-    with channel:
-        stub.Encode(REQUESTS["Encode"], timeout=SECONDS)
-        refusal(stub.Encode, BAD["no images"][0])
-        before = settled_metrics_of(servers[name])
-        for _ in range(3):
-            stub.Encode(REQUESTS["Encode"], timeout=SECONDS)
-        refusal(stub.Encode, BAD["no images"][0])
-        after = settled_metrics_of(servers[name])
-    assert after[handled("OK")] - before[handled("OK")] == 3
-    assert after[handled("INVALID_ARGUMENT")] - before[handled("INVALID_ARGUMENT")] == 1
-    rows = 'latens_rows_total{grpc_method="Encode",model="mnist-2d"}'
-    rows = rows if rows in after else 'latens_rows_total{model="mnist-2d",grpc_method="Encode"}'
-    assert after[rows] - before[rows] == 9
-
-
-@pytest.mark.parametrize("name", FRONT_ENDS)
-def test_a_server_that_is_told_to_stop_loses_no_call(model_repository: Path, name: str) -> None:
-    request = pb.EncodeRequest(images=to_message(images(16)))
-    with running_server(model_repository, f"--frontend={name}") as server:
-        channel, stub = stub_of(server)
-        with channel, ThreadPoolExecutor(8) as pool:
-
-            def call_until_refused() -> grpc.StatusCode:
-                while True:
-                    try:
-                        stub.Encode(request, timeout=SECONDS)
-                    except grpc.RpcError as error:
-                        return error.code()
-
-            callers = [pool.submit(call_until_refused) for _ in range(8)]
-            stub.Encode(request, timeout=SECONDS)
-            server.signal(signal.SIGTERM)
-            ends = {caller.result(SECONDS) for caller in callers}
-        # grpcio cancels calls that reach it while it stops; the client retries those, too.
-        also = {grpc.StatusCode.CANCELLED} if name == "grpcio" else set()
-        assert ends - also == {grpc.StatusCode.UNAVAILABLE}
-        assert server.wait() == 0
-
-
-@pytest.mark.parametrize("name", FRONT_ENDS)
-def test_doors_are_the_same_tls_client_certificates_and_tokens(
-    model_repository: Path, tmp_path: Path, name: str
-) -> None:
-    authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
-    ours, theirs = authority.sign("server"), authority.sign("client")
-    forged = stranger.sign("forged")
-    tokens = tmp_path / "tokens"
-    tokens.write_text("infer infer-token-0123456789\nadmin admin-token-0123456789\n")
-    flags = [f"--tls-certificate={ours.certificate}", f"--tls-key={ours.key}"]
-    flags += [f"--tls-client-ca={authority.certificate}", f"--tokens={tokens}"]
-
-    def channel_with(shown: Signed | None) -> grpc.Channel:
-        root = authority.certificate.read_bytes()
-        if shown is None:
-            credentials = grpc.ssl_channel_credentials(root)
-        else:
-            pair = shown.key.read_bytes(), shown.certificate.read_bytes()
-            credentials = grpc.ssl_channel_credentials(root, *pair)
-        return grpc.secure_channel(server.address, credentials)
-
-    with running_server(model_repository, f"--frontend={name}", *flags) as server:
-        with channel_with(theirs) as channel:
-            stub = latens_pb2_grpc.LatentServiceStub(channel)
-            for call, request in ((stub.Encode, REQUESTS["Encode"]), (stub.Sample, ONE)):
-                for token, code in (
-                    ("", grpc.StatusCode.UNAUTHENTICATED),
-                    ("wrong-token-0123456789", grpc.StatusCode.UNAUTHENTICATED),
-                    ("admin-token-0123456789", grpc.StatusCode.PERMISSION_DENIED),
-                ):
-                    error = refusal(call, request, metadata=bearer(token))
-                    assert error.code() is code
-                call(request, timeout=SECONDS, metadata=bearer("infer-token-0123456789"))
-        for shown in (None, forged):
-            with channel_with(shown) as channel:
-                call = latens_pb2_grpc.LatentServiceStub(channel).Sample
-                error = refusal(call, ONE, metadata=bearer("infer-token-0123456789"))
-                assert error.code() is grpc.StatusCode.UNAVAILABLE
-        with grpc.insecure_channel(server.address) as channel:
-            error = refusal(latens_pb2_grpc.LatentServiceStub(channel).Sample, ONE)
-            assert error.code() is grpc.StatusCode.UNAVAILABLE
-
-
-def bearer(token: str) -> list[tuple[str, str]]:
-    return [("authorization", f"Bearer {token}")] if token else []
