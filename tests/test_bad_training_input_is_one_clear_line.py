@@ -72,20 +72,20 @@ def test_a_picture_that_is_none(refuse: Refused, tmp_path: Path) -> None:
     assert "1.png: not a readable image" in refuse(5, "--dataset", str(folder))
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (idx(5, 4, 4)[:-1], "79 bytes of data, but its header says 5 x 4 x 4"),
-        (idx(5, 4, 4) + b"0", "81 bytes of data, but its header says 5 x 4 x 4"),
-        (idx(5, 4, 4)[:9], "0 bytes of data, but its header says"),
-        (b"\x00\x01" + idx(5, 4, 4)[2:], "not an IDX file (magic 00010803)"),
-        (b"", "not an IDX file (magic missing)"),
-        (idx(5, 4, 4, kind=13), "IDX type 0x0d of rank 3"),
-        (idx(5), "rank 1; images have rank 3 or 4"),
-        (gzip.compress(idx(5, 4, 4))[:-12], "damaged gzip"),
-        (idx(1, 4, 4), "1 images; at least 2 are needed"),
-    ],
-)
+DAMAGED = [
+    (idx(5, 4, 4)[:-1], "79 bytes of data, but its header says 5 x 4 x 4"),
+    (idx(5, 4, 4) + b"0", "81 bytes of data, but its header says 5 x 4 x 4"),
+    (idx(5, 4, 4)[:9], "0 bytes of data, but its header says"),
+    (b"\x00\x01" + idx(5, 4, 4)[2:], "not an IDX file (magic 00010803)"),
+    (b"", "not an IDX file (magic missing)"),
+    (idx(5, 4, 4, kind=13), "IDX type 0x0d of rank 3"),
+    (idx(5), "rank 1; images have rank 3 or 4"),
+    (gzip.compress(idx(5, 4, 4))[:-12], "damaged gzip"),
+    (idx(1, 4, 4), "1 images; at least 2 are needed"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), DAMAGED, ids=[message for _, message in DAMAGED])
 def test_a_damaged_idx_file(refuse: Refused, tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "images-idx3-ubyte"
     path.write_bytes(content)
