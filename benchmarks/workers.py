@@ -1,7 +1,8 @@
 """What `--workers` gives: images a second, and the CPU time that server and load take of it.
 
-Server and load share all cores here, so images a second say little by themselves: what the load
-takes is not the server's to have. So the CPU time of both is measured while the cores are full.
+One worker has a core to itself and the load another one; several share all cores with the load,
+and what that takes is not the server's to have. So the CPU time of both is measured while the cores
+are full: images a CPU second are what a core gives when the load is elsewhere.
 
     python benchmarks/workers.py
     python benchmarks/workers.py --workers 1 --workers 4 --connections 64
@@ -50,7 +51,7 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--workers", type=int, action="append", help="as many; may repeat (1, 2)")
-    parser.add_argument("--connections", type=int, default=16, help="of the load (16)")
+    parser.add_argument("--connections", type=int, default=8, help="of the load (8)")
     parser.add_argument("--calls", type=int, default=4000, help="of 64 images, a run (4000)")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each (5)")
     options = parser.parse_args()
@@ -61,35 +62,44 @@ def main() -> None:
         up = {count: servers.enter_context(several(count)) for count in runs}
         for turn in range(options.repeats + 1):
             for count, (address, pid) in up.items():
-                run = measured(address, pid, body, shape, options.calls)
+                run = measured(address, pid, body, shape, options.calls, _places(count)[1])
                 if turn:  # the first run warms up
                     runs[count].append(run)
-    print("| workers | images/s | server us an image | load us an image | cores busy | busiest |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| workers | images/s | server us an image | images a CPU second | load us an image |",
+        end="",
+    )
+    print(" cores busy | busiest |\n|---|---|---|---|---|---|---|")
     for count, found in runs.items():
         names = [field.name for field in fields(Run)]
         medians = (statistics.median(getattr(run, name) for run in found) for name in names)
         rate, server, generator, used, busiest = medians
-        print(f"| {count} | {rate:,.0f} | {server:.2f} | {generator:.2f} |", end="")
-        print(f" {used:.2f} of {os.cpu_count()} | {busiest:.0%} |")
+        print(f"| {count} | {rate:,.0f} | {server:.2f} | {1e6 / server:,.0f} |", end="")
+        print(f" {generator:.2f} | {used:.2f} of {os.cpu_count()} | {busiest:.0%} |")
 
 
 @contextmanager
 def several(workers: int) -> Iterator[tuple[str, int]]:
-    """The address of a server of so many processes on all cores, and the one that holds them."""
+    """The address of a server of so many processes, and the one that holds them."""
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory, "log")
         command = [sys.executable, "-m", "serving", f"--repository={models.repository()}"]
         command += ["--port=0", "--http-port=0", "--drain-delay=0", "--log-format=json"]
         command += ["--frontend=fast", f"--workers={workers}"]
-        with processes.running(command, log, core=os.sched_getaffinity(0)) as process:
+        with processes.running(command, log, core=_places(workers)[0]) as process:
             yield json.loads(processes.wait_for(process, log, '"serving"'))["address"], process.pid
 
 
-def measured(address: str, pid: int, body: bytes, shape: Shape, calls: int) -> Run:
-    """One run."""
+def _places(workers: int) -> tuple[set[int], set[int]]:
+    """The cores of the server, and those of the load."""
+    everywhere = os.sched_getaffinity(0)
+    return processes.cores() if workers == 1 else (everywhere, everywhere)
+
+
+def measured(address: str, pid: int, body: bytes, shape: Shape, calls: int, core: set[int]) -> Run:
+    """One run, the load on `core`."""
     before = _clocks(pid)
-    outcome = load.run(address, ENCODE, body, shape, calls, os.sched_getaffinity(0))
+    outcome = load.run(address, ENCODE, body, shape, calls, core)
     seconds, server, generator, *workers = (
         after - former for former, after in zip(before, _clocks(pid), strict=True)
     )

@@ -158,10 +158,12 @@ async def test_an_unknown_model_is_told_with_those_that_exist(
                 await other.sample(1, model=name, version=version)
 
 
-def test_steps_beyond_what_a_call_may_carry_are_too_large(client: Client) -> None:
-    rows = client.model().limits.max_rows
-    with pytest.raises(errors.TooLargeError):
-        client.interpolate([[0, 0]], [[1, 1]], rows + 1, image_dtype=np.uint8)
+def test_one_image_that_exceeds_a_message_is_too_large(server: Server) -> None:
+    with (
+        Client(server.address, max_message_bytes=6000) as client,
+        pytest.raises(errors.TooLargeError, match="one item takes 3136 bytes"),
+    ):
+        client.encode(np.zeros((2, 1, 28, 28), np.float32))
 
 
 async def test_a_deadline_is_an_error_of_its_own(server: Server) -> None:
