@@ -226,6 +226,9 @@ def test_another_model_of_more_coordinates_is_shown_on_its_principal_axes(page: 
     page.page.locator(".unit .film button").first.click()
     page.until_moved([0.0, 0.0, 0.0])
     page.until_changed("#map", sight)  # the plane of the grid has moved with the point
+    page.page.select_option("#model", index=0)
+    page.until_count(".unit", 2)
+    page.until("document.getElementById('where').textContent === 'z = 0.00  0.00'")
 
 
 @pytest.mark.parametrize("size", [(360, 740), (820, 1180), (1920, 1080)])

@@ -44,6 +44,7 @@ export class Sliders {
     this.panel = panel;
     this.app = app;
     this.all = false;
+    /** @type {import("./app.js").Space | null} whose dials these are */ this.space = null;
     /** @type {{dial: Dial, input: HTMLInputElement, output: HTMLElement, frames: HTMLCanvasElement[], element: HTMLElement}[]} */
     this.rows = [];
     this.refilm = latest((/** @type {number[]} */ z) => this.film(z), app.trouble);
@@ -52,6 +53,7 @@ export class Sliders {
   build() {
     const { space } = this.app;
     if (!space) return;
+    this.space = space;
     const { units, latentSize } = space.model;
     const order = Array.from({ length: latentSize }, (_, i) => i);
     const activity = (/** @type {number} */ i) => (units[i].kl >= 0 ? units[i].kl : units[i].std);
@@ -94,7 +96,7 @@ export class Sliders {
   /** The point has moved. */
   follow() {
     const { z } = this.app.store.state;
-    if (this.panel.hidden || !this.app.space || z.length !== this.app.space.model.latentSize) return;
+    if (this.panel.hidden || !this.space || this.space !== this.app.space || z.length !== this.space.model.latentSize) return;
     for (const { dial, input, output } of this.rows) {
       const value = dial.read(z);
       input.value = String(value);
