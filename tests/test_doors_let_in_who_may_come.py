@@ -114,8 +114,8 @@ def test_http_asks_for_the_same_tokens(guarded: Server) -> None:
 def test_no_token_and_no_tensor_reaches_the_log(
     model_repository: Path, token_file: Path, frontend: str
 ) -> None:
-    flags = (f"--tokens={token_file}", "--log-calls=all", "--log-level=debug")
-    flags += (f"--frontend={frontend}",)
+    loud = ("--log-calls=all", "--log-level=debug")
+    flags = (f"--tokens={token_file}", f"--frontend={frontend}", *loud)
     pixel, wrong = np.float32(0.7312345), np.float32(7.3145678)
     stranger = "x" * 30
     with running_server(model_repository, *flags) as server:

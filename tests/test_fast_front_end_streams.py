@@ -43,8 +43,8 @@ async def has_ended(running: Running) -> None:
 
 
 async def chat(channel: grpc.aio.Channel, messages: list[bytes], path: str = CHAT) -> list[bytes]:
-    call: Any = channel.stream_stream(path)(iter(messages), timeout=SECONDS)
-    return [answer async for answer in call]
+    method: Any = channel.stream_stream(path)
+    return [answer async for answer in method(iter(messages), timeout=SECONDS)]
 
 
 MESSAGES = [b"", b"a", b"", b"b" * 70_000, b"c" * (5 << 20), b"d"]
