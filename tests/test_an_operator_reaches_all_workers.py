@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -22,6 +21,7 @@ from grpc_status import rpc_status
 from latens.admin.v1 import admin_pb2, admin_pb2_grpc
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
+from model_folders import add_version
 from server_process import Server, running_server
 from test_workers_share_one_address import OWN, lives, workers_of
 
@@ -50,18 +50,6 @@ def server(repository: Path, tmp_path: Path) -> Iterator[Server]:
     rounds = ("--watch-seconds=0", "--canary-seconds=0", "--drift-seconds=0")
     with running_server(repository, *flags, *rounds) as server:
         yield server
-
-
-def add_version(
-    repository: Path, version: int, change: Callable[[Path], None] | None = None
-) -> None:
-    unfinished = repository / ".unfinished"
-    shutil.copytree(repository / "mnist-2d" / "1", unfinished)
-    manifest = json.loads((unfinished / "bundle.json").read_text())
-    (unfinished / "bundle.json").write_text(json.dumps(manifest | {"version": version}))
-    if change is not None:
-        change(unfinished)
-    unfinished.rename(repository / "mnist-2d" / str(version))
 
 
 @contextmanager

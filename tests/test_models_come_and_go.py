@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from grpc_status import rpc_status
 from latens.admin.v1 import admin_pb2, admin_pb2_grpc
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
+from model_folders import add_version
 from server_process import Server, running_server
 
 from serving.bundle import read_manifest
@@ -84,19 +84,6 @@ def caller(server: Server) -> Iterator[Caller]:
     caller = Caller(server)
     yield caller
     caller.close()
-
-
-def add_version(
-    repository: Path, version: int, change: Callable[[Path], None] | None = None
-) -> Path:
-    """A further version of mnist-2d, changed before it is seen."""
-    unfinished = repository / ".unfinished"
-    shutil.copytree(repository / "mnist-2d" / "1", unfinished)
-    manifest = json.loads((unfinished / "bundle.json").read_text())
-    (unfinished / "bundle.json").write_text(json.dumps(manifest | {"version": version}))
-    if change is not None:
-        change(unfinished)
-    return unfinished.rename(repository / "mnist-2d" / str(version))
 
 
 def test_a_bad_bundle_is_refused_with_its_reason_while_the_old_one_serves(
