@@ -17,20 +17,18 @@ ENV PIP_CONSTRAINT=/build/requirements/train.txt \
     PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN --mount=type=cache,target=/root/.cache/pip \
     PIP_CONSTRAINT='' /opt/latens/bin/pip install -r "requirements/serve-${DEVICE}.txt"
-COPY pyproject.toml README.md LICENSE ./
 COPY clients/ clients/
 COPY serving/ serving/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/latens/bin/pip install --no-deps ./clients/python . \
-    && /opt/latens/bin/pip uninstall --yes pip \
-    && rm /opt/latens/bin/latens /opt/latens/bin/latens-train /opt/latens/bin/latens-export
+    /opt/latens/bin/pip install --no-deps ./clients/python ./serving \
+    && /opt/latens/bin/pip uninstall --yes pip
 
 FROM ${PYTHON_IMAGE} AS serve
 ARG DEVICE=cuda
 ARG MODELS=deploy/image/models
 ARG VERSION=0.1.0
 ARG REVISION=unknown
-LABEL org.opencontainers.image.title="latens-server" \
+LABEL org.opencontainers.image.title="latens-serving" \
       org.opencontainers.image.description="Serves the latent spaces of variational autoencoders by gRPC." \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \

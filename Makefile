@@ -42,7 +42,10 @@ help: ## Show this list
 
 # --- environment ---------------------------------------------------------------------------------
 
-SOURCES_OF_ENVIRONMENT := pyproject.toml clients/python/pyproject.toml
+# Our own distributions, in the order in which they need each other.
+PACKAGES   := clients/python serving training export
+PROJECTS   := $(PACKAGES:%=%/pyproject.toml)
+EDITABLES  := $(PACKAGES:%=-e ./%)
 RUN_READY  := $(VENV)/.ready-to-run
 TEST_READY := $(VENV)/.ready-to-test
 PIP        := $(BIN)/python -m pip --disable-pip-version-check
@@ -50,14 +53,14 @@ PIP        := $(BIN)/python -m pip --disable-pip-version-check
 $(BIN)/python:
 	@scripts/make-venv "$(PYTHON)" $(VENV)
 
-$(RUN_READY): requirements/train.txt $(SOURCES_OF_ENVIRONMENT) | $(BIN)/python
+$(RUN_READY): requirements/train.txt $(PROJECTS) | $(BIN)/python
 	$(PIP) install -r requirements/train.txt
-	$(PIP) install --no-deps --no-build-isolation --quiet -e clients/python -e .
+	$(PIP) install --no-deps --no-build-isolation --quiet $(EDITABLES)
 	@touch $@
 
-$(TEST_READY): requirements/dev.txt $(SOURCES_OF_ENVIRONMENT) | $(BIN)/python
+$(TEST_READY): requirements/dev.txt $(PROJECTS) | $(BIN)/python
 	$(PIP) install -r requirements/dev.txt
-	$(PIP) install --no-deps --no-build-isolation --quiet -e clients/python -e .
+	$(PIP) install --no-deps --no-build-isolation --quiet $(EDITABLES)
 	@touch $(RUN_READY) $@
 
 # --- the line: train, export, serve ----------------------------------------------------------------
@@ -142,7 +145,7 @@ bench: $(TEST_READY) ## Measure the server on this machine, in under a minute: B
 image: ## Build the container image: IMAGE= IMAGE_FOR=cuda|cpu IMAGE_ARGS=
 	@scripts/build-image "$(IMAGE)" "$(IMAGE_FOR)" $(IMAGE_ARGS)
 
-pins: $(TEST_READY) ## Write requirements/*.txt anew from pyproject.toml (PIN_ARGS=--upgrade: the newest)
+pins: $(TEST_READY) ## Write requirements/*.txt anew from the pyproject.toml files (PIN_ARGS=--upgrade: the newest)
 	UV=$(BIN)/uv requirements/pin.sh $(PIN_ARGS)
 
 clean: ## Remove environments and caches; trained models and runs stay

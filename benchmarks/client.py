@@ -22,14 +22,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import grpc
-import latens
 import models
 import numpy as np
+from numpy.typing import NDArray
+
+import latens
 import processes
 from latens import wire
 from latens.channel import Connection
 from latens.v1 import latens_pb2 as pb
-from numpy.typing import NDArray
 from serve import ENCODE, serving
 
 BATCHES = (1, 64, 1024)

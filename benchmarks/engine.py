@@ -15,12 +15,12 @@ import platform
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import graphs
 import numpy as np
 import onnxruntime as ort
-from timing import Call, Cost, markdown, take_turns
 
-from export.parity import prior_draws
+import graphs
+from latens_export.checks.parity import prior_draws
+from timing import Call, Cost, markdown, take_turns
 
 BATCHES = (1, 8, 64, 1024)
 ROUNDS = 5

@@ -1,9 +1,9 @@
 """What a GPU makes of the graphs: the engine against ONNX Runtime's own rate, and torch.compile.
 
-One command, under five minutes, on a machine with an NVIDIA GPU, `latens-server[gpu,export]` and a
-torch for CUDA. Wall time; figures are medians of rounds that take turns. Goals: the engine at 90%
-of ONNX Runtime's rate with everything on the device (batch 8192, MLP), the conv decoder at half of
-what torch.compile reaches, the first call after opening no slower than the tenth.
+One command, under five minutes, on a machine with an NVIDIA GPU, `latens-serving[gpu]`,
+latens-export and a torch for CUDA. Wall time; figures are medians of rounds that take turns.
+Goals: the engine at 90% of ONNX Runtime's rate with everything on the device (batch 8192, MLP),
+the conv decoder at half of what torch.compile reaches, the first call no slower than the tenth.
 
     python benchmarks/gpu.py [--json]
     python benchmarks/gpu.py --device cpu     tries the script itself; its figures say nothing
@@ -25,18 +25,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import graphs
 import numpy as np
 import torch
-from timing import Call, markdown, take_turns
 
-from export.parity import prior_draws
-from serving import cuda
-from serving.device_engine import DeviceEngine
-from serving.device_memory import HostMemory
-from serving.engine import Device, Engine, EngineSettings, open_session
-from serving.engine_choice import open_engine
-from serving.ladder import BatchLadder
+import graphs
+from latens_export.checks.parity import prior_draws
+from latens_serving.engine.batch_sizes import BatchLadder
+from latens_serving.engine.cuda import availability as cuda
+from latens_serving.engine.cuda.engine import DeviceEngine
+from latens_serving.engine.cuda.memory import HostMemory
+from latens_serving.engine.factory import open_engine
+from latens_serving.engine.onnx import Device, Engine, EngineSettings, open_session
+from timing import Call, markdown, take_turns
 
 BATCHES = (1, 64, 1024, 8192)
 ROUNDS = 5

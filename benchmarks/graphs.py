@@ -7,13 +7,13 @@ import functools
 import numpy as np
 import torch
 
-from export.graphs import ImageGraph, decoder_graph, encoder_graph, to_onnx
-from export.int8 import with_int8_products
-from export.parity import Floats, prior_draws
-from export.pixels import with_byte_input, with_byte_output
-from training import datasets
-from training.config import ModelConfig
-from training.models import Autoencoder, build
+from latens_export.checks.parity import Floats, prior_draws
+from latens_export.graphs.int8 import with_int8_products
+from latens_export.graphs.pixels import with_byte_input, with_byte_output
+from latens_export.graphs.tracing import ImageGraph, decoder_graph, encoder_graph, to_onnx
+from latens_training.config import ModelConfig
+from latens_training.data import datasets
+from latens_training.models.autoencoder import Autoencoder, build
 
 LATENT_SIZE = 20
 IMAGE_SHAPE = (1, 28, 28)

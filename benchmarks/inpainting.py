@@ -15,12 +15,12 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-import latens
 import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from training import datasets
+import latens
+from latens_training.data import datasets
 
 mpl.use("Agg")
 

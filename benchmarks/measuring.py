@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-import load
 import numpy as np
+
+import load
 from load import Shape
 
 BATCHES = (1, 64, 1024)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc

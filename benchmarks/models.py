@@ -29,10 +29,10 @@ def encoder() -> bytes:
 def _make(target: Path) -> None:
     import torch
 
-    from export.cli import main
-    from training.checkpoint import Description, save
-    from training.config import ModelConfig, RunConfig
-    from training.models import build
+    from latens_export.cli import main
+    from latens_training.checkpoint import Description, save
+    from latens_training.config import ModelConfig, RunConfig
+    from latens_training.models.autoencoder import build
 
     torch.manual_seed(0)
     config = ModelConfig(latent_size=LATENT_SIZE)

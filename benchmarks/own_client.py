@@ -10,6 +10,7 @@ import sys
 import time
 
 import numpy as np
+
 from load import Outcome, Shape
 from measuring import CELLS, Cell, Target, cell_of
 

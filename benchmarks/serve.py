@@ -21,10 +21,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import load
-import measuring
 import models
 import numpy as np
+
+import load
+import measuring
 import processes
 from measuring import CELLS, Cell, Target
 from own_client import measure_own_client
@@ -84,7 +85,7 @@ def serving(frontend: str, *flags: str, dtype: str = "float32") -> Iterator[Targ
     server_core, _ = processes.cores()
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory, "log")
-        command = [sys.executable, "-m", "serving", f"--repository={models.repository()}"]
+        command = [sys.executable, "-m", "latens_serving", f"--repository={models.repository()}"]
         command += ["--port=0", "--http-port=0", "--drain-delay=0", "--log-format=json"]
         command += [f"--frontend={frontend}", *flags]
         with processes.running(command, log, core=server_core) as process:

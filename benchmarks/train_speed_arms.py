@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training import datasets
+from latens_training.data import datasets
 
 BATCH, PIXELS, HIDDEN, LATENT = 128, 784, 400, 20
 Turn = Callable[[], None]
@@ -24,10 +24,10 @@ def mnist(count: int) -> Tensor:
 
 def latens(count: int, **machine: str) -> Turn:
     """Our trainer, as `latens-train` uses it."""
-    from training.config import DeviceConfig, ModelConfig, RunConfig
-    from training.devices import Placement
-    from training.loop import Trainer
-    from training.models import build
+    from latens_training.config import DeviceConfig, ModelConfig, RunConfig
+    from latens_training.devices import Placement
+    from latens_training.models.autoencoder import build
+    from latens_training.trainer import Trainer
 
     model = ModelConfig(latent_size=LATENT)
     config = RunConfig(model=model, machine=DeviceConfig.model_validate(machine))
@@ -67,9 +67,9 @@ def example(count: int) -> Turn:
 
     raw = Path(tempfile.mkdtemp()) / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    from training.idx import read_bytes
+    from latens_training.data.idx import read_bytes
 
-    for path in Path(datasets.__file__).parent.glob("data/mnist/*.gz"):
+    for path in Path(datasets.__file__).parent.glob("files/mnist/*.gz"):
         (raw / path.stem).write_bytes(read_bytes(path))
     whole = torchvision_datasets.MNIST(
         str(raw.parent.parent), train=True, transform=transforms.ToTensor()
@@ -164,7 +164,7 @@ def bound(count: int) -> Turn:
 
 def bound_widest(count: int) -> Turn:
     """The same by what our trainer multiplies with."""
-    from training.matrix_products import widest_products
+    from latens_training.onednn_matmul import widest_products
 
     products = bound(count)
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from latens import wire
 from latens.tensors import to_array, to_message
 from latens.v1 import latens_pb2 as pb
-from numpy.typing import NDArray
-
-from serving.fast.codec import AnswerWriter, RequestReader
+from latens_serving.transports.tensor_messages import AnswerWriter, RequestReader
 
 _SECONDS = 0.25
 _REPEATS = 5

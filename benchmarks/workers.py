@@ -23,8 +23,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import load
 import models
+
+import load
 import processes
 from load import Shape
 from serve import ENCODE, request
@@ -83,7 +84,7 @@ def several(workers: int) -> Iterator[tuple[str, int]]:
     """The address of a server of so many processes, and the one that holds them."""
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory, "log")
-        command = [sys.executable, "-m", "serving", f"--repository={models.repository()}"]
+        command = [sys.executable, "-m", "latens_serving", f"--repository={models.repository()}"]
         command += ["--port=0", "--http-port=0", "--drain-delay=0", "--log-format=json"]
         command += ["--frontend=fast", f"--workers={workers}"]
         with processes.running(command, log, core=_places(workers)[0]) as process:

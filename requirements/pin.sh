@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes the pinned requirement files beside this script from pyproject.toml and the *.in files.
+# Writes the pinned requirement files beside this script from each pyproject.toml and the *.in files.
 #
 # usage: requirements/pin.sh [--upgrade]
 #
@@ -13,8 +13,9 @@ compile() { # OUTPUT ARGS...
   output=requirements/$1
   shift
   echo "$output" >&2
-  "$uv" pip compile --quiet --universal --no-header --no-annotate \
-    --no-emit-package latens --no-emit-package latens-server \
+  "$uv" pip compile --quiet --universal --no-header --no-annotate --python-version 3.11 \
+    --no-emit-package latens --no-emit-package latens-serving \
+    --no-emit-package latens-training --no-emit-package latens-export \
     --output-file "$output" "$@" >/dev/null
 }
 
@@ -23,16 +24,17 @@ without_cuda() { # What torch fixes itself, by exact versions, is not ours to pi
   mv "$1.new" "$1"
 }
 
-packages="pyproject.toml clients/python/pyproject.toml"
-compile dev.txt --python-version 3.11 $packages --all-extras requirements/dev.in "$@"
+serving="clients/python/pyproject.toml serving/pyproject.toml"
+all="$serving training/pyproject.toml export/pyproject.toml"
+compile dev.txt $all --all-extras requirements/dev.in "$@"
 without_cuda requirements/dev.txt
-same="--python-version 3.11 --constraint requirements/dev.txt"
-compile train.txt $same $packages --extra export --extra cli --extra fast --extra remote requirements/train.in "$@"
+same="--constraint requirements/dev.txt"
+compile train.txt $same $all --extra cli --extra fonts --extra fast --extra remote requirements/train.in "$@"
 without_cuda requirements/train.txt
-compile serve.txt $same $packages --extra fast --extra remote "$@"
-compile serve-cuda.txt --python-version 3.11 --constraint requirements/serve.txt \
-  $packages --extra gpu --extra fast --extra remote "$@"
-# The processor-only image: the runtime without its CUDA kernels, on every platform.
+compile serve.txt $same $serving --extra fast --extra remote "$@"
+compile serve-cuda.txt --constraint requirements/serve.txt \
+  $serving --extra gpu --extra fast --extra remote "$@"
+# The image for a CPU: the runtime without its CUDA kernels, on every platform.
 sed '/^onnxruntime-gpu==/d; s/^\(onnxruntime==[^ ;]*\).*/\1/' requirements/serve.txt \
   >requirements/serve-cpu.txt
-compile proto.txt --python-version 3.11 requirements/proto.in "$@"
+compile proto.txt requirements/proto.in "$@"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from serving.bundle import BundleManifest, manifest_json, record_of
+from latens_serving.bundle.schema import BundleManifest, manifest_json, record_of
 
 
 def rewritten(directory: Path, part: str, content: bytes) -> None:

@@ -21,6 +21,7 @@ import grpc
 import h2.config
 import h2.connection
 import numpy as np
+
 from figures_of_a_process import files_of, memory_of, metric_sum
 from killed_clients import clients_killed_in_mid_call
 from latens.tensors import to_array, to_message

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from latens.cli import app
 from PIL import Image
+
+from latens.cli import app
 
 GREY = Image.new("L", (28, 28), 128)
 

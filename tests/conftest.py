@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+
 from server_process import Server, running_server
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def mnist_subset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
 
     def make(folder: Path) -> None:
-        from training import datasets
+        from latens_training.data import datasets
 
         mnist = datasets.load("mnist")
         folder.mkdir()
@@ -68,7 +69,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory, mnist_subset: Path) ->
     """The run directory of the article's VAE (vae-mlp, L = 2), five epochs on `mnist_subset`."""
 
     def make(run: Path) -> None:
-        from training.cli import main
+        from latens_training.cli.main import main
 
         arguments = ["--latent-size", "2", "--epochs", "5", "--no-figures", "--out", str(run)]
         assert main(["--dataset", "mnist", "--data-dir", str(mnist_subset), *arguments]) == 0
@@ -83,9 +84,9 @@ def point_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(run: Path) -> None:
         import torch
 
-        from training.checkpoint import Description, save
-        from training.config import ModelConfig, RunConfig
-        from training.models import build
+        from latens_training.checkpoint import Description, save
+        from latens_training.config import ModelConfig, RunConfig
+        from latens_training.models.autoencoder import build
 
         config = ModelConfig(architecture="ae-mlp", latent_size=3, hidden=(16,))
         with torch.random.fork_rng(devices=[]):
@@ -106,7 +107,7 @@ def model_repository(
     """
 
     def make(repository: Path) -> None:
-        from export.cli import main
+        from latens_export.cli import main
 
         for run, name in ((trained_run, "mnist-2d"), (point_run, "point")):
             assert main([str(run), "--repository", str(repository), "--name", name]) == 0

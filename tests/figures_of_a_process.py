@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
+
 from server_process import Server
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from latens.v1 import latens_pb2_grpc
 from numpy.typing import NDArray
+
+from latens.v1 import latens_pb2_grpc
 from server_process import Server, running_server
 
 FRONT_ENDS = ("grpcio", "fast")

@@ -12,9 +12,9 @@ from typing import Any
 import grpc
 from hpack import Decoder, Encoder
 
-from serving.fast import frames
-from serving.fast.limits import Limits
-from serving.fast.server import FastServer
+from latens_serving.transports.http2 import frames
+from latens_serving.transports.http2.limits import Limits
+from latens_serving.transports.http2.server import FastServer
 
 SECONDS = 20
 SAY = "/test.Echo/Say"

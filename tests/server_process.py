@@ -31,7 +31,13 @@ class Server:
     def __init__(self, repository: Path, *flags: str, environment: dict[str, str] | None = None):
         ours = {key: value for key, value in os.environ.items() if not key.startswith("LATENS_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "serving", f"--repository={repository}", *self._places(flags)],
+            [
+                sys.executable,
+                "-m",
+                "latens_serving",
+                f"--repository={repository}",
+                *self._places(flags),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+
 from figures_of_a_process import files_of, memory_of, threads_of
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb

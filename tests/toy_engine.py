@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.batcher import Batcher, BatchLimits
+from latens_serving.engine.batcher import Batcher, BatchLimits
 
 LARGEST_BATCH = 8
 

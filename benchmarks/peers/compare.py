@@ -26,9 +26,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import measuring
 import models
 import numpy as np
+
+import measuring
 import processes
 from measuring import Target
 from serve import serving, take_turns
@@ -121,6 +122,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], log: Path, address:
         RuntimeError: it ended, or the time did.
     """
     import grpc
+
     from latens.oip import open_inference_pb2 as oip
 
     call_error = None

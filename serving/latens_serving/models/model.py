@@ -1,0 +1,174 @@
+"""A loaded model: its graphs behind a batcher each, and the contract that holds for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latens_serving.bundle.schema import BundleManifest, LatentContract, Probe
+from latens_serving.bundle.test_embeddings import Atlas
+from latens_serving.engine.batcher import Batcher
+from latens_serving.errors import DrainingError, InvalidInputError
+from latens_serving.models.pixels import as_bytes, as_floats
+from latens_serving.models.statistics import GraphStatistics
+
+Floats = NDArray[np.float32]
+
+# What a message holds besides its arrays: names, shapes, tags. Far more than it ever is.
+_MESSAGE_OVERHEAD = 4096
+_SAMPLE_ROWS = 16
+# No coordinate of a latent that means anything is farther out. Beyond, a graph may overflow, which
+# floats show and bytes do not.
+_FARTHEST = 16.0
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """What one call may carry."""
+
+    max_rows: int
+    max_message_bytes: int
+    max_row_passes: int
+    """Rows that a call may send through the graphs over and over."""
+
+    @classmethod
+    def for_contract(
+        cls, contract: LatentContract, rows: int, message_bytes: int, row_passes: int
+    ) -> CallLimits:
+        """Lowers the row limit until float32 images with their latents fit into a message."""
+        row_bytes = 4 * (math.prod(contract.image_shape) + 2 * math.prod(contract.latent_shape))
+        fitting = (message_bytes - _MESSAGE_OVERHEAD) // row_bytes
+        return cls(max(1, min(rows, fitting)), message_bytes, row_passes)
+
+
+@dataclass(frozen=True, slots=True)
+class PosteriorRows:
+    """The parameters of q(z|x), `[n, *latent_shape]` each; no log_var when it is a point."""
+
+    mean: Floats
+    log_var: Floats | None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A few rows that a caller encoded, and what came of them."""
+
+    images: Floats
+    mean: Floats
+    log_var: Floats | None
+
+
+class LoadedModel:
+    """One version of one model, ready to answer."""
+
+    def __init__(
+        self,
+        manifest: BundleManifest,
+        batchers: Mapping[str, Batcher],
+        statistics: dict[str, GraphStatistics],
+        limits: CallLimits,
+        *,
+        provider: str,
+        device_fallback: bool,
+        atlas: Atlas | None = None,
+        probe: Probe | None = None,
+        close: Callable[[], None],
+    ) -> None:
+        self.manifest = manifest
+        self.name = manifest.name
+        self.version = str(manifest.version)
+        self.contract = manifest.contract
+        self.batchers = batchers
+        """By graph: `encoder`, `decoder`, and where the bundle has them those of bytes."""
+        self.encoder = batchers["encoder"]
+        self.decoder = batchers["decoder"]
+        self._encoder_uint8 = batchers.get("encoder_uint8")
+        self._decoder_uint8 = batchers.get("decoder_uint8")
+        self.statistics = statistics
+        """By graph: `encoder` and `decoder`."""
+        self.limits = limits
+        self.provider = provider
+        self.device_fallback = device_fallback
+        self.atlas = atlas
+        self.probe = probe
+        self._close = close
+        self._sample: Encoded | None = None
+        self._leases = 0
+        self._retiring = False
+
+    async def encode(self, images: NDArray[Any], deadline: float | None) -> PosteriorRows:
+        """Images `[n, *image_shape]` to the parameters of their posteriors.
+
+        They are float32 in [0, 1] or uint8; the latter are converted inside the graph if they can.
+        """
+        if images.dtype == np.uint8 and self._encoder_uint8 is not None:
+            outputs = await self._encoder_uint8.submit(images, deadline)
+        else:
+            outputs = await self.encoder.submit(as_floats(images), deadline)
+        _refuse_overflow(outputs, "images", "the encoder")
+        rows = PosteriorRows(outputs[0], outputs[1] if len(outputs) > 1 else None)
+        if self._sample is None:
+            self._sample = _first_rows(images, rows)
+        return rows
+
+    def take_sample(self) -> Encoded | None:
+        """The first rows of the first call to `encode` since this was asked before."""
+        sample, self._sample = self._sample, None
+        return sample
+
+    async def decode(self, latents: Floats, deadline: float | None) -> Floats:
+        """Latents `[n, *latent_shape]` to images `[n, *image_shape]` in [0, 1]."""
+        outputs = await self.decoder.submit(latents, deadline)
+        _refuse_overflow(outputs, "latents", "the decoder")
+        return outputs[0]
+
+    async def decode_bytes(self, latents: Floats, deadline: float | None) -> NDArray[np.uint8]:
+        """As `decode`, to uint8 images: those rounded to 0..255, give or take a tie."""
+        if self._decoder_uint8 is None or not np.abs(latents).max() <= _FARTHEST:
+            return as_bytes(await self.decode(latents, deadline))
+        (images,) = await self._decoder_uint8.submit(latents, deadline)
+        return images
+
+    def hold(self) -> None:
+        """Holds the model open for a call: a retiring model closes when its last call ends."""
+        self._leases += 1
+
+    def release(self) -> None:
+        """Ends what `hold` began."""
+        self._leases -= 1
+        self._close_if_idle()
+
+    def retire(self) -> None:
+        """Takes leave: calls that hold a lease are finished, then the engines are closed."""
+        self._retiring = True
+        self._close_if_idle()
+
+    @property
+    def is_idle(self) -> bool:
+        return self._leases == 0
+
+    def _close_if_idle(self) -> None:
+        if self._retiring and self._leases == 0:
+            for batcher in self.batchers.values():
+                batcher.close(lambda: DrainingError("the model was unloaded"))
+            self._close()
+
+
+def _first_rows(images: NDArray[Any], rows: PosteriorRows) -> Encoded:
+    # Copies: a view would keep the whole call's arrays.
+    few = slice(_SAMPLE_ROWS)
+    log_var = None if rows.log_var is None else rows.log_var[few].copy()
+    return Encoded(as_floats(images[few].copy()), rows.mean[few].copy(), log_var)
+
+
+def _refuse_overflow(outputs: tuple[Floats, ...], field: str, graph: str) -> None:
+    for array in outputs:
+        # The sum of squares is not finite when an element is not, and BLAS has it at once. It may
+        # also overflow by itself; then each element is looked at.
+        if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
+            raise InvalidInputError.at(field, f"{graph} overflows float32 at these values")

@@ -1,0 +1,71 @@
+"""The probe as questions to graphs: what each is asked, and how far off its answer may be.
+
+A graph of bytes is held to what the training framework said of the same pixels, as the others are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latens_serving.bundle.schema import BundleError, Probe
+from latens_serving.engine.onnx import Engine
+from latens_serving.models.pixels import as_bytes
+
+
+class Question(NamedTuple):
+    """Rows for one graph, and what the training framework made of them."""
+
+    given: NDArray[Any]
+    wanted: dict[str, NDArray[np.float32]]
+    """By output, in the graph's order."""
+    allowed: float
+    """The largest difference, in the unit of the outputs."""
+
+
+def questions(probe: Probe, tolerance: float) -> dict[str, Question]:
+    """What each graph that a bundle may have is asked, by the graph's name."""
+    posterior = {"mean": probe.mean}
+    if probe.log_var is not None:
+        posterior["log_var"] = probe.log_var
+    grey_levels = probe.decoded * np.float32(255)
+    return {
+        "encoder": Question(probe.images, posterior, tolerance),
+        "decoder": Question(probe.latents, {"images": probe.decoded}, tolerance),
+        "encoder_uint8": Question(as_bytes(probe.images), posterior, tolerance),
+        "decoder_uint8": Question(
+            probe.latents,
+            {"images": grey_levels},
+            0.5 + 255 * tolerance,  # rounding, and the tolerance in grey levels
+        ),
+    }
+
+
+def check_probe(probe: Probe, engines: Mapping[str, Engine], tolerance: float) -> None:
+    """Runs the probe on the device that will serve, and compares with the training framework.
+
+    Raises:
+        BundleError: an output differs by more than it may, or is not finite.
+    """
+    asked = questions(probe, tolerance)
+    for graph, engine in engines.items():
+        question = asked[graph]
+        answers = engine.run(question.given)
+        for (name, wanted), got in zip(question.wanted.items(), answers, strict=True):
+            _compare(f"{graph}: {name}", wanted, got, question.allowed)
+
+
+def _compare(what: str, wanted: NDArray[np.float32], got: NDArray[Any], allowed: float) -> None:
+    if wanted.shape != got.shape:
+        raise BundleError(
+            f"probe: {what}: expected an array of {wanted.shape}, the graph gave {got.shape}"
+        )
+    difference = float(np.abs(wanted - got).max(initial=0))
+    if not difference <= allowed:  # also when it is NaN
+        raise BundleError(
+            f"probe: {what}: differs from the training framework by {difference:.3g}, "
+            f"the bundle's tolerance is {allowed:.3g}"
+        )

@@ -1,0 +1,111 @@
+"""What several RPCs ask for alike: seeds, end points, attributes, repeated passes."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latens.v1 import latens_pb2 as pb
+from latens_serving.calls.context import CallContext
+from latens_serving.errors import InvalidInputError, TooLargeError
+from latens_serving.models.model import LoadedModel
+from latens_serving.models.pixels import as_pixels
+from latens_serving.service import validation
+
+# Seeds that the server chooses are exact in a double, so that no JSON reader rounds them.
+_SEED_BITS = 53
+
+Floats = NDArray[np.float32]
+
+
+class _Seeded(Protocol):
+    seed: int
+
+    def HasField(self, field_name: str) -> bool: ...  # noqa: N802  (protobuf's name)
+
+
+def seed_of(request: object) -> int:
+    """The seed of a request, or a new one."""
+    seeded = cast("_Seeded", request)
+    return seeded.seed if seeded.HasField("seed") else secrets.randbits(_SEED_BITS)
+
+
+async def decoded(
+    model: LoadedModel, latents: Floats, dtype: int, call: CallContext
+) -> NDArray[Any]:
+    """Latents `[n, *latent_shape]` to images of the element type that the caller wants."""
+    if dtype == pb.DATA_TYPE_UINT8:
+        return await model.decode_bytes(latents, call.deadline)
+    return as_pixels(await model.decode(latents, call.deadline), dtype)
+
+
+def end_rows(ends: pb.Endpoints, field: str, model: LoadedModel) -> tuple[NDArray[Any], bool]:
+    """The rows of end points, and whether they are images.
+
+    Raises:
+        InvalidInputError: neither is given, or what is given does not fit the model.
+    """
+    match ends.WhichOneof("source"):
+        case "latents":
+            return validation.latents_of(ends.latents, f"{field}.latents", model), False
+        case "images":
+            return validation.pixels_of(ends.images, f"{field}.images", model), True
+    raise InvalidInputError.at(field, "expected latents or images, got neither")
+
+
+def attribute_shift(shifts: Sequence[pb.AttributeShift], model: LoadedModel) -> Floats | None:
+    """The sum of the attributes' directions times their strengths `[*latent_shape]`; None for none.
+
+    Raises:
+        InvalidInputError: the model has no such attribute, a name comes twice, or a strength is not
+            finite.
+    """
+    if not shifts:
+        return None
+    total = np.zeros(model.contract.latent_shape, np.float64)
+    seen: set[str] = set()
+    for place, shift in enumerate(shifts):
+        field = f"attributes[{place}]"
+        if shift.name in seen:
+            raise InvalidInputError.at(f"{field}.name", f"{shift.name!r} is named twice")
+        if not math.isfinite(shift.strength):
+            raise InvalidInputError.at(
+                f"{field}.strength", f"expected a finite value, got {shift.strength}"
+            )
+        seen.add(shift.name)
+        total += shift.strength * direction_of(shift.name, f"{field}.name", model)
+    return total.astype(np.float32)
+
+
+def direction_of(name: str, field: str, model: LoadedModel) -> NDArray[np.float64]:
+    """A named direction of the model's latent space, `[*latent_shape]`."""
+    directions = model.contract.attributes
+    if name not in directions:
+        known = ", ".join(sorted(directions)[:8]) or "none"
+        raise InvalidInputError.at(
+            field, f"expected an attribute of the model ({known}), got {name[:40]!r}"
+        )
+    return np.asarray(directions[name], np.float64).reshape(model.contract.latent_shape)
+
+
+def check_passes(rows: int, passes: int, field: str, model: LoadedModel) -> None:
+    """Refuses more rows, counted each time they go through the graphs, than a call may cost."""
+    limit = model.limits.max_row_passes
+    if rows * passes > limit:
+        raise TooLargeError.at(
+            field,
+            f"rows times {field} may be {limit} in a call to {model.name}, "
+            f"got {rows} x {passes}; send fewer rows a call",
+        )
+
+
+def check_repeats(count: int, most: int, field: str) -> int:
+    """A count of iterations or samples, 1 to `most`."""
+    if not 1 <= count <= most:
+        raise InvalidInputError.at(field, f"expected 1 to {most}, got {count}")
+    return count

@@ -1,0 +1,120 @@
+"""Inpaint: the missing pixels of images, filled by a Markov chain.
+
+Rezende, Mohamed and Wierstra, "Stochastic Backpropagation and Approximate Inference in Deep
+Generative Models" (2014), appendix F: encode the image, draw a latent from its posterior, decode
+it, put the known pixels back, repeat. Where the encoder is close to the true posterior the chain's
+missing pixels come to follow p(missing | known). The chain starts from a draw of the prior, and the
+missing pixels take the mean of p(x|z).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latens.tensors import TensorError, to_array, to_message
+from latens.v1 import latens_pb2 as pb
+from latens_serving.calls.context import CallContext
+from latens_serving.errors import InvalidInputError
+from latens_serving.models.model import LoadedModel
+from latens_serving.models.pixels import as_pixels
+from latens_serving.service import latent_math, validation
+from latens_serving.service.arguments import check_passes, check_repeats, seed_of
+
+Floats = NDArray[np.float32]
+
+MOST_ITERATIONS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Chains:
+    """The chains of one call, side by side."""
+
+    images: Floats
+    """`[n, c, h, w]`; the missing pixels hold anything finite."""
+    missing: NDArray[np.bool_]
+    """`[n, c, h, w]`."""
+    iterations: int
+    average: int
+    seed: int
+    first_row: int
+
+
+async def inpaint(
+    request: pb.InpaintRequest, model: LoadedModel, call: CallContext
+) -> pb.InpaintResponse:
+    """Runs the chains of all images together."""
+    dtype = validation.image_dtype_of(request.image_dtype)
+    chains = _chains_of(request, model)
+    call.rows = len(chains.images) * chains.iterations
+    images, latents = await _run(chains, model, call)
+    return pb.InpaintResponse(
+        images=to_message(as_pixels(images, dtype)),
+        latents=to_message(latents),
+        seed=chains.seed,
+        version=model.version,
+    )
+
+
+def _chains_of(request: pb.InpaintRequest, model: LoadedModel) -> _Chains:
+    images = validation.images_of(request.images, "images", model)
+    iterations = check_repeats(request.iterations, MOST_ITERATIONS, "iterations")
+    check_passes(len(images), iterations, "iterations", model)
+    if not 0 <= request.average <= iterations:
+        raise InvalidInputError.at(
+            "average", f"expected 0 to {iterations} (the iterations), got {request.average}"
+        )
+    return _Chains(
+        images=images,
+        missing=_missing_of(request.masks, images.shape),
+        iterations=iterations,
+        average=max(request.average, 1),
+        seed=seed_of(request),
+        first_row=request.first_row,
+    )
+
+
+def _missing_of(masks: pb.Tensor, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    try:
+        array = to_array(masks)
+    except TensorError as error:
+        raise InvalidInputError.at(f"masks.{error.field}", str(error)) from error
+    if array.dtype != np.uint8:
+        raise InvalidInputError.at("masks.dtype", "expected UINT8")
+    one_channel = (shape[0], 1, *shape[2:])
+    if array.shape not in (shape, one_channel):
+        raise InvalidInputError.at(
+            "masks.shape", f"expected {list(shape)} or {list(one_channel)}, got {list(array.shape)}"
+        )
+    return np.broadcast_to(array != 0, shape)
+
+
+async def _run(chains: _Chains, model: LoadedModel, call: CallContext) -> tuple[Floats, Floats]:
+    """The filled images and the last latents."""
+    latents = latent_math.draw_prior(
+        model.contract.latent_shape,
+        seed=chains.seed,
+        first_row=chains.first_row,
+        rows=len(chains.images),
+        temperature=1.0,
+    )
+    decoded = await model.decode(latents, call.deadline)
+    current = np.where(chains.missing, decoded, chains.images)
+    total = np.zeros_like(current)
+    for iteration in range(chains.iterations):
+        posterior = await model.encode(current, call.deadline)
+        latents = latent_math.draw_posterior(
+            posterior.mean,
+            posterior.log_var,
+            seed=chains.seed,
+            first_row=chains.first_row,
+            step=iteration + 1,
+        )
+        decoded = await model.decode(latents, call.deadline)
+        current = np.where(chains.missing, decoded, chains.images)
+        if iteration >= chains.iterations - chains.average:
+            total += current
+    mean = np.clip(total / np.float32(chains.average), 0, 1)
+    return np.where(chains.missing, mean, chains.images), latents

@@ -1,0 +1,96 @@
+"""Traverse: lines through base points, each along one coordinate or attribute."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latens.paths import along_coordinate, along_direction, values_between
+from latens.tensors import to_message
+from latens.v1 import latens_pb2 as pb
+from latens_serving.calls.context import CallContext
+from latens_serving.errors import InvalidInputError
+from latens_serving.models.model import LoadedModel
+from latens_serving.service import validation
+from latens_serving.service.arguments import decoded, direction_of, end_rows
+
+Floats = NDArray[np.float32]
+_Line = Callable[[Floats, Floats], Floats]
+"""From points `[n, *latent_shape]` and values to `[n, steps, *latent_shape]`."""
+
+_START, _STOP = -3.0, 3.0
+
+
+async def traverse(
+    request: pb.TraverseRequest, model: LoadedModel, call: CallContext
+) -> pb.TraverseResponse:
+    """Decodes the lines; all is checked before anything is encoded."""
+    dtype = validation.image_dtype_of(request.image_dtype)
+    steps = validation.steps_of(request)
+    axes = _axes_of(request, model)
+    bases, are_images = _bases_of(request, model)
+    validation.check_rows(len(bases) * len(axes) * steps, "steps", model)
+    values = _values_of(request, steps)
+    lines_along = [_line_of(axis, place, model) for place, axis in enumerate(axes)]
+    if are_images:
+        bases = (await model.encode(bases, call.deadline)).mean
+    lines = np.stack([line(bases, values) for line in lines_along], axis=1)
+    points = lines.reshape(-1, *model.contract.latent_shape)
+    call.rows = len(points)
+    images = await decoded(model, points, dtype, call)
+    shaped = images.reshape(*lines.shape[:3], *images.shape[1:])
+    return pb.TraverseResponse(
+        images=to_message(shaped),
+        latents=to_message(lines),
+        axes=axes,
+        version=model.version,
+    )
+
+
+def _axes_of(request: pb.TraverseRequest, model: LoadedModel) -> list[pb.TraversalAxis]:
+    size = math.prod(model.contract.latent_shape)
+    validation.check_rows(max(len(request.axes), 1), "axes", model)
+    return list(request.axes) or [pb.TraversalAxis(coordinate=unit) for unit in range(size)]
+
+
+def _bases_of(request: pb.TraverseRequest, model: LoadedModel) -> tuple[NDArray[Any], bool]:
+    if not request.HasField("bases"):
+        return np.zeros((1, *model.contract.latent_shape), np.float32), False
+    return end_rows(request.bases, "bases", model)
+
+
+def _values_of(request: pb.TraverseRequest, steps: int) -> Floats:
+    start = request.start if request.HasField("start") else _START
+    stop = request.stop if request.HasField("stop") else _STOP
+    for name, value in (("start", start), ("stop", stop)):
+        if not math.isfinite(value):
+            raise InvalidInputError.at(name, f"expected a finite value, got {value}")
+    return values_between(start, stop, steps)
+
+
+def _line_of(axis: pb.TraversalAxis, place: int, model: LoadedModel) -> _Line:
+    """What an axis makes of base points: a coordinate is set, a direction is added."""
+    match axis.WhichOneof("direction"):
+        case "coordinate":
+            unit = _unit_of(axis.coordinate, place, math.prod(model.contract.latent_shape))
+            return partial(along_coordinate, unit)
+        case "attribute":
+            field = f"axes[{place}].attribute"
+            return partial(along_direction, direction_of(axis.attribute, field, model))
+        case _:
+            raise InvalidInputError.at(
+                f"axes[{place}]", "expected a coordinate or an attribute, got neither"
+            )
+
+
+def _unit_of(coordinate: int, place: int, size: int) -> int:
+    if not 0 <= coordinate < size:
+        raise InvalidInputError.at(
+            f"axes[{place}].coordinate", f"expected 0 to {size - 1}, got {coordinate}"
+        )
+    return coordinate

@@ -1,0 +1,24 @@
+"""Server reflection, v1alpha and v1: the same messages under two names."""
+
+from __future__ import annotations
+
+import grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha.reflection import aio
+
+from latens_serving.transports.frontends import FrontEnd
+
+_V1 = "grpc.reflection.v1.ServerReflection"
+
+
+def add_reflection(server: FrontEnd, services: tuple[str, ...]) -> None:
+    """Lets clients ask the server for the descriptors of its services."""
+    names = (*services, reflection.SERVICE_NAME, _V1)
+    handler = grpc.stream_stream_rpc_method_handler(
+        aio.ReflectionServicer(names).ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    for name in (reflection.SERVICE_NAME, _V1):
+        methods = {"ServerReflectionInfo": handler}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))

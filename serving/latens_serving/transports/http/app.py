@@ -1,0 +1,69 @@
+"""What the HTTP port answers: metrics, probes, the RPCs, the atlas, the explorer page."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
+
+from latens_serving.calls.authorization import Tokens
+from latens_serving.models.repository import Repository
+from latens_serving.monitoring.metrics import Metrics
+from latens_serving.service.health import Health
+from latens_serving.service.service import LatentService
+from latens_serving.settings import Settings
+from latens_serving.transports.http.arrays import AtlasArrays
+from latens_serving.transports.http.headers import SecurityHeaders, TimeLimit, cross_origin
+from latens_serving.transports.http.page import Page
+from latens_serving.transports.http.rpc import RpcApplication
+from latens_serving.transports.tracing import Tracing
+
+Exposition: TypeAlias = Callable[[], Awaitable[bytes]]
+
+_METRICS_TYPE = "text/plain; version=1.0.0; charset=utf-8"
+
+
+def application(
+    settings: Settings,
+    service: LatentService,
+    models: Repository,
+    health: Health,
+    metrics: Metrics,
+    tokens: Tokens,
+    expose: Exposition,
+    tracing: Tracing | None = None,
+) -> ASGIApp:
+    """The whole HTTP side as one ASGI application; `expose` gives what `/metrics` shows."""
+    routes: list[BaseRoute] = [*_operations(expose, health)]
+    # Where the gRPC port has TLS, no call and no token is to come by plain HTTP.
+    if settings.tls is None or settings.http_tls:
+        rpc = RpcApplication(service, settings, metrics, tokens, tracing)
+        arrays = AtlasArrays(models, tokens)
+        routes.append(Mount(rpc.path, cross_origin(rpc, settings.cors_origins)))
+        routes.append(Route("/atlas/{model}/{version}/{array}.npy", arrays.respond))
+        if settings.explorer:
+            routes.append(Route("/{path:path}", Page().respond))
+    return SecurityHeaders(TimeLimit(Starlette(routes=routes), settings.max_deadline))
+
+
+def _operations(expose: Exposition, health: Health) -> list[Route]:
+    """`/metrics` for Prometheus, `/healthz` (alive), `/readyz` (answers calls)."""
+
+    async def exposition(_: Request) -> Response:
+        return Response(await expose(), media_type=_METRICS_TYPE)
+
+    async def alive(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def ready(_: Request) -> Response:
+        if health.serving:
+            return PlainTextResponse("ready\n")
+        word = "draining" if health.draining else "not ready"
+        return PlainTextResponse(f"{word}\n", status_code=503)
+
+    return [Route("/metrics", exposition), Route("/healthz", alive), Route("/readyz", ready)]

@@ -1,0 +1,75 @@
+"""The explorer's files, from the wheel or from the checkout, read once and served from memory."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+_IN_WHEEL = Path(__file__).parent / "page"
+_IN_CHECKOUT = Path(__file__).parents[4] / "clients" / "web"
+# Declared here, since the system's own table of types differs from machine to machine.
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PageFile:
+    """A file as it is sent."""
+
+    media_type: str
+    etag: str
+    packed: bytes
+    """Gzip, which every browser takes; unpacked for who does not."""
+
+    @classmethod
+    def of(cls, path: Path) -> PageFile:
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()[:20]
+        media_type = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or ""
+        return cls(media_type, f'"{digest}"', gzip.compress(content, 9, mtime=0))
+
+    def response(self, request: Request) -> Response:
+        """The file, or word that the caller has it already."""
+        headers = {"ETag": self.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+        if self.etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            return Response(self.packed, media_type=self.media_type, headers=headers)
+        content = gzip.decompress(self.packed)
+        return Response(content, media_type=self.media_type, headers=headers)
+
+
+class Page:
+    """All files of the page; nothing else can be asked for by any path."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        """Reads them.
+
+        Args:
+            root: where they lie; by default beside this package, or in the checkout.
+        """
+        root = root or (_IN_WHEEL if _IN_WHEEL.is_dir() else _IN_CHECKOUT)
+        self.files = {
+            "/" + path.relative_to(root).as_posix(): PageFile.of(path)
+            for path in sorted(root.rglob("*"))
+            if path.suffix in _TYPES and path.is_file()
+        }
+
+    async def respond(self, request: Request) -> Response:
+        """The file at the request's path."""
+        path = request.scope["path"]
+        found = self.files.get("/index.html" if path == "/" else path)
+        if found is None:
+            return PlainTextResponse("there is nothing here; the explorer is at /\n", 404)
+        return found.response(request)

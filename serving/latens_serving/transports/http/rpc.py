@@ -1,0 +1,112 @@
+"""The service by the Connect protocol and gRPC-Web: JSON or protobuf over plain HTTP.
+
+The endpoints are made from the contract's own descriptor, so an RPC that the contract gains and
+the service implements is there without more ado. The service, its errors and its limits are those
+of the gRPC port.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from connectrpc.compat import google_protobuf_codecs
+from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
+from connectrpc.request import RequestContext
+from connectrpc.server import ConnectASGIApplication, Endpoint
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+
+from latens.v1 import latens_pb2 as pb
+from latens_serving.calls.authorization import Tokens
+from latens_serving.calls.context import CallContext
+from latens_serving.errors import TooLargeError
+from latens_serving.monitoring.metrics import Metrics
+from latens_serving.service.service import LatentService
+from latens_serving.settings import Settings
+from latens_serving.transports.http.surroundings import Surroundings, call_under_way
+from latens_serving.transports.tracing import Tracing
+
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["LatentService"]
+
+# Base64 in JSON makes four bytes of three; the rest is names and numbers.
+_JSON_GROWTH = 4 / 3
+_JSON_OVERHEAD = 1 << 16
+
+Handler: TypeAlias = Callable[[Any, CallContext], Awaitable[Message]]
+
+
+class RpcApplication(ConnectASGIApplication[LatentService]):
+    """The ASGI application that answers `POST /latens.v1.LatentService/<Method>`."""
+
+    def __init__(
+        self,
+        service: LatentService,
+        settings: Settings,
+        metrics: Metrics,
+        tokens: Tokens,
+        tracing: Tracing | None = None,
+    ) -> None:
+        most = settings.http_max_message_bytes
+
+        def endpoints(implementation: LatentService) -> Mapping[str, Any]:
+            return {
+                f"/{SERVICE.full_name}/{method.name}": _endpoint(method, handler, most, tracing)
+                for method in SERVICE.methods
+                if (handler := getattr(implementation, snake_case(method.name), None))
+            }
+
+        super().__init__(
+            service=service,
+            endpoints=endpoints,
+            interceptors=(Surroundings(SERVICE.full_name, settings, metrics, tokens),),
+            codecs=google_protobuf_codecs(),
+            compressions=(),  # as on the gRPC port: it would hold up the event loop
+            read_max_bytes=math.ceil(most * _JSON_GROWTH) + _JSON_OVERHEAD,
+        )
+
+    @property
+    def path(self) -> str:
+        """Where it is to be mounted."""
+        return f"/{SERVICE.full_name}"
+
+
+def snake_case(name: str) -> str:
+    """`GetModel` as `get_model`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def _endpoint(
+    method: MethodDescriptor, handler: Handler, most_bytes: int, tracing: Tracing | None
+) -> Any:
+    path = f"/{SERVICE.full_name}/{method.name}"
+
+    async def answer(request: Message, _: RequestContext[Any, Any]) -> Message:
+        return _bounded(await handler(request, call_under_way()), most_bytes)
+
+    async def traced(request: Message, ctx: RequestContext[Any, Any]) -> Message:
+        assert tracing is not None
+        headers = ctx.request_headers.items()
+        with tracing.span(path, headers, call_under_way(), "connect_rpc"):
+            return await answer(request, ctx)
+
+    info = MethodInfo(
+        name=method.name,
+        service_name=SERVICE.full_name,
+        input=message_factory.GetMessageClass(method.input_type),
+        output=message_factory.GetMessageClass(method.output_type),
+        idempotency_level=IdempotencyLevel.UNKNOWN,  # POST only: no page of another site may call
+        stream_type=StreamType.UNARY,
+    )
+    return Endpoint.unary(info, answer if tracing is None else traced)
+
+
+def _bounded(response: Message, most: int) -> Message:
+    size = response.ByteSize()
+    if size > most:
+        advice = "ask for fewer rows or for UINT8 images, or call by gRPC"
+        raise TooLargeError.at("response", f"{size} bytes, by HTTP at most {most}; {advice}")
+    return response

@@ -1,0 +1,49 @@
+"""A coroutine that begins at once, for calls whose whole life is a few microseconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from latens_serving.transports.http2.inflow import Stream
+
+
+class Steps:
+    """Drives a coroutine that awaits futures and nothing else.
+
+    A task would begin in the event loop's next turn and register itself with asyncio; both cost
+    more than reading the request does. What asks for the current task, `asyncio.timeout` for one,
+    does not work inside.
+    """
+
+    __slots__ = ("_coroutine", "_future", "_is_cancelled")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._coroutine = coroutine
+        self._future: asyncio.Future[Any] | None = None
+        self._is_cancelled = False
+
+    def begin(self, stream: Stream) -> None:
+        """Runs up to the first wait; if there is one, the stream's call can be cancelled."""
+        self._go_on()
+        if self._future is not None:
+            stream.call = self
+
+    def cancel(self) -> None:
+        """Ends the wait, with CancelledError in the coroutine."""
+        future, self._is_cancelled = self._future, True
+        if future is not None:
+            future.cancel()
+
+    def _go_on(self, _: object = None) -> None:
+        self._future = None
+        try:
+            future = self._coroutine.send(None)
+        except StopIteration:
+            return
+        future._asyncio_future_blocking = False  # noqa: SLF001 - asyncio's protocol for whoever drives
+        self._future = future
+        future.add_done_callback(self._go_on)
+        if self._is_cancelled:
+            future.cancel()

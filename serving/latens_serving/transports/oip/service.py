@@ -1,0 +1,231 @@
+"""The protocol's service: messages in, messages out, and no transport."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latens.oip import open_inference_pb2 as oip
+from latens_serving.calls.admission import Door
+from latens_serving.calls.context import CallContext
+from latens_serving.errors import InvalidInputError, LatensError, UnsupportedError
+from latens_serving.models.model import LoadedModel
+from latens_serving.models.repository import Entry, Repository, State
+from latens_serving.models.statistics import GraphStatistics
+from latens_serving.transports.oip import graphs, requests
+from latens_serving.transports.oip.graphs import Graph
+
+EXTENSIONS = ("model_configuration", "model_repository", "statistics")
+
+_STATES = {
+    State.LOADING: "LOADING",
+    State.READY: "READY",
+    State.DRAINING: "UNLOADING",
+    State.FAILED: "UNAVAILABLE",
+}
+
+
+class OpenInferenceService:
+    """`inference.GRPCInferenceService` over the models of a repository."""
+
+    def __init__(self, models: Repository, door: Door) -> None:
+        self._models = models
+        self._door = door
+
+    async def server_live(
+        self, request: oip.ServerLiveRequest, call: CallContext
+    ) -> oip.ServerLiveResponse:
+        del request, call
+        return oip.ServerLiveResponse(live=True)
+
+    async def server_ready(
+        self, request: oip.ServerReadyRequest, call: CallContext
+    ) -> oip.ServerReadyResponse:
+        del request, call
+        ready = any(entry.state is State.READY for entry in self._models.entries())
+        return oip.ServerReadyResponse(ready=ready)
+
+    async def model_ready(
+        self, request: oip.ModelReadyRequest, call: CallContext
+    ) -> oip.ModelReadyResponse:
+        del call
+        try:
+            bundle, _ = graphs.split_name(request.name)
+            self._models.pick(bundle, request.version)
+        except LatensError:
+            return oip.ModelReadyResponse(ready=False)
+        return oip.ModelReadyResponse(ready=True)
+
+    async def server_metadata(
+        self, request: oip.ServerMetadataRequest, call: CallContext
+    ) -> oip.ServerMetadataResponse:
+        del request, call
+        return oip.ServerMetadataResponse(
+            name="latens", version=version("latens-serving"), extensions=EXTENSIONS
+        )
+
+    async def model_metadata(
+        self, request: oip.ModelMetadataRequest, call: CallContext
+    ) -> oip.ModelMetadataResponse:
+        model, graph = self._pick(request.name, request.version, call)
+        ready = sorted(entry.version for entry in self._ready(model.name))
+        versions = [str(number) for number in ready]
+        return graphs.metadata(request.name, versions, model.contract, graph)
+
+    async def model_config(
+        self, request: oip.ModelConfigRequest, call: CallContext
+    ) -> oip.ModelConfigResponse:
+        model, graph = self._pick(request.name, request.version, call)
+        config = graphs.config(request.name, model.limits.max_rows, model.contract, graph)
+        return oip.ModelConfigResponse(config=config)
+
+    async def model_infer(
+        self, request: oip.ModelInferRequest, call: CallContext
+    ) -> oip.ModelInferResponse:
+        bundle, graph = graphs.split_name(request.model_name)
+        with self._door.enter(bundle, request.model_version, call) as model:
+            statistics = model.statistics[graph.value]
+            begun = time.perf_counter_ns()
+            infer = requests.read(request, model, graph)
+            call.rows = len(infer.rows)
+            statistics.input_ns += time.perf_counter_ns() - begun
+            outputs = await _run(model, graph, infer.rows, call)
+            begun = time.perf_counter_ns()
+            response = _response(request, model.version, infer.outputs, outputs)
+            statistics.output_ns += time.perf_counter_ns() - begun
+            return response
+
+    async def model_statistics(
+        self, request: oip.ModelStatisticsRequest, call: CallContext
+    ) -> oip.ModelStatisticsResponse:
+        if request.name:
+            self._pick(request.name, request.version, call)  # raises if there is none
+        return oip.ModelStatisticsResponse(
+            model_stats=[
+                _statistics(name, entry, statistics)
+                for entry, name, statistics in self._all_statistics()
+                if request.name in ("", name) and request.version in ("", str(entry.version))
+            ]
+        )
+
+    async def repository_index(
+        self, request: oip.RepositoryIndexRequest, call: CallContext
+    ) -> oip.RepositoryIndexResponse:
+        del call
+        if request.repository_name:
+            raise InvalidInputError.at("repository_name", "expected none: there is one repository")
+        return oip.RepositoryIndexResponse(
+            models=[
+                oip.RepositoryIndexResponse.ModelIndex(
+                    name=graphs.model_name(entry.name, graph),
+                    version=str(entry.version),
+                    state=_STATES[entry.state],
+                    reason=entry.reason,
+                )
+                for entry in self._models.entries()
+                if entry.state is State.READY or not request.ready
+                for graph in Graph
+            ]
+        )
+
+    async def repository_model_load(
+        self, request: oip.RepositoryModelLoadRequest, call: CallContext
+    ) -> oip.RepositoryModelLoadResponse:
+        del request, call
+        raise UnsupportedError(_ADMIN_ONLY)
+
+    async def repository_model_unload(
+        self, request: oip.RepositoryModelUnloadRequest, call: CallContext
+    ) -> oip.RepositoryModelUnloadResponse:
+        del request, call
+        raise UnsupportedError(_ADMIN_ONLY)
+
+    def _pick(self, name: str, wanted: str, call: CallContext) -> tuple[LoadedModel, Graph]:
+        bundle, graph = graphs.split_name(name)
+        model = self._models.pick(bundle, wanted)
+        call.model, call.version = model.name, model.version
+        return model, graph
+
+    def _ready(self, bundle: str = "") -> Iterator[Entry]:
+        return (
+            entry
+            for entry in self._models.entries()
+            if entry.state is State.READY and bundle in ("", entry.name)
+        )
+
+    def _all_statistics(self) -> Iterator[tuple[Entry, str, GraphStatistics]]:
+        for entry in self._ready():
+            assert entry.model is not None
+            for graph in Graph:
+                name = graphs.model_name(entry.name, graph)
+                yield entry, name, entry.model.statistics[graph.value]
+
+
+_ADMIN_ONLY = "models are loaded and unloaded at the administration's address"
+
+
+async def _run(
+    model: LoadedModel, graph: Graph, rows: NDArray[Any], call: CallContext
+) -> dict[str, NDArray[np.float32]]:
+    """The outputs of a graph by name."""
+    if graph is Graph.DECODER:
+        return {"images": await model.decode(rows, call.deadline)}
+    posterior = await model.encode(rows, call.deadline)
+    outputs = {"mean": posterior.mean}
+    if posterior.log_var is not None:
+        outputs["log_var"] = posterior.log_var
+    return outputs
+
+
+def _response(
+    request: oip.ModelInferRequest,
+    answered_by: str,
+    wanted: tuple[str, ...],
+    outputs: dict[str, NDArray[np.float32]],
+) -> oip.ModelInferResponse:
+    return oip.ModelInferResponse(
+        model_name=request.model_name,
+        model_version=answered_by,
+        id=request.id,
+        outputs=[
+            oip.ModelInferResponse.InferOutputTensor(
+                name=name, datatype="FP32", shape=outputs[name].shape
+            )
+            for name in wanted
+        ],
+        raw_output_contents=[outputs[name].astype("<f4", copy=False).tobytes() for name in wanted],
+    )
+
+
+def _statistics(name: str, entry: Entry, statistics: GraphStatistics) -> oip.ModelStatistics:
+    """The sums of a graph. The four parts have one count, as clients of Triton check."""
+
+    def part(nanoseconds: int, count: int = statistics.calls) -> oip.StatisticDuration:
+        return oip.StatisticDuration(count=count, ns=nanoseconds)
+
+    parts = (
+        statistics.queue_ns,
+        statistics.input_ns,
+        statistics.infer_ns,
+        statistics.output_ns,
+    )
+    return oip.ModelStatistics(
+        name=name,
+        version=str(entry.version),
+        last_inference=statistics.last_run_ms,
+        inference_count=statistics.rows,
+        execution_count=statistics.runs,
+        inference_stats=oip.InferStatistics(
+            success=part(sum(parts)),
+            fail=part(statistics.failed_ns, statistics.failed_calls),
+            queue=part(statistics.queue_ns),
+            compute_input=part(statistics.input_ns),
+            compute_infer=part(statistics.infer_ns),
+            compute_output=part(statistics.output_ns),
+        ),
+    )

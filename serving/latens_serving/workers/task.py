@@ -1,0 +1,59 @@
+"""What the supervisor tells a worker process, and how the worker follows it.
+
+The task comes in an environment variable. The worker prints `ready` on stdout once it serves, and
+stops when its stdin ends, which means that the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from latens_serving.models.layout import Key
+from latens_serving.settings import Settings
+
+TASK_VARIABLE: Final = "LATENS_WORKER"
+READY: Final = b"ready\n"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTask:
+    """What a worker is told."""
+
+    name: str
+    folder: Path
+    """Where the sockets of all workers are."""
+    settings: Settings
+    unloaded: tuple[Key, ...] = ()
+    """The versions that an operator has unloaded."""
+
+    @property
+    def admin_socket(self) -> Path:
+        """Where the supervisor asks it what an operator wants."""
+        return self.folder / f"{self.name}.admin"
+
+    def to_json(self) -> str:
+        """What `from_environment` reads."""
+        chosen = self.settings.model_dump(mode="json", include=set(Settings.model_fields))
+        told = {"name": self.name, "folder": str(self.folder), "settings": chosen}
+        return json.dumps(told | {"unloaded": self.unloaded})
+
+    @classmethod
+    def from_environment(cls) -> WorkerTask:
+        told: dict[str, Any] = json.loads(os.environ[TASK_VARIABLE])
+        unloaded = tuple((name, version) for name, version in told["unloaded"])
+        return cls(told["name"], Path(told["folder"]), Settings(**told["settings"]), unloaded)
+
+
+async def leave_with_supervisor(leave: asyncio.Event) -> None:
+    """Sets `leave` when stdin ends."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
+    leave.set()

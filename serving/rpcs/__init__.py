@@ -1,1 +1,0 @@
-"""The RPCs that are more than one run of a graph: one module each, behind `serving.service`."""

@@ -1,0 +1,128 @@
+"""The client's wheel, installed by itself, calls a real server, whatever protobuf is there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from environments import REPOSITORY, environment
+from server_process import Server
+
+CLIENT = REPOSITORY / "clients" / "python"
+CALLS = """
+import importlib.metadata as metadata, importlib.util as util, json, sys
+import latens, numpy
+with latens.Client(sys.argv[1], rows_per_call=3) as client:
+    samples = client.sample(4, seed=7)
+    means = client.encode(samples.images).mean
+    try:
+        client.decode([[1.0]])
+    except latens.LatensError as error:
+        said = [type(error).__name__, error.reason, error.field_violations[0].field]
+print(json.dumps({
+    "latents": samples.latents.tolist(),
+    "mean": means.shape,
+    "error": said,
+    "health": client.health().name,
+    "protobuf": metadata.version("protobuf"),
+    "grpcio": metadata.version("grpcio"),
+    "heavy": [name for name in ("torch", "onnx", "onnxruntime", "latens_serving", "typer")
+              if util.find_spec(name)],
+    "file": latens.__file__,
+}))
+"""
+
+OLDEST = [
+    "protobuf==5.26.1",
+    "googleapis-common-protos==1.63.2",
+    *("grpcio==1.64.3; python_version<'3.13'", "grpcio==1.66.2; python_version>='3.13'"),
+    *("numpy==1.26.4; python_version<'3.13'", "numpy==2.1.3; python_version>='3.13'"),
+]
+RANGE = {
+    "5, the oldest": ("5.26.1", OLDEST),
+    "5": ("5.", ["protobuf==5.*", "grpcio==1.71.*", "googleapis-common-protos", "numpy"]),
+    "6": ("6.", ["protobuf==6.*", "grpcio==1.81.*", "googleapis-common-protos", "numpy"]),
+    "7": ("7.", ["protobuf==7.*", "grpcio>=1.85", "googleapis-common-protos", "numpy"]),
+}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the client as it stands, in a folder named by what it depends on.
+
+    So an environment made of it lasts until the dependencies change; `install` renews its code.
+    """
+    python = environment("builder", ["hatchling"])
+    made = tmp_path_factory.mktemp("wheel")
+    build = [str(python), "-m", "hatchling", "build", "-t", "wheel", "-d", str(made)]
+    subprocess.run(build, cwd=CLIENT, check=True, capture_output=True, timeout=280)
+    (found,) = made.glob("latens-*.whl")
+    with zipfile.ZipFile(found) as archive:
+        metadata = archive.read("latens-0.1.0.dist-info/METADATA").decode()
+    needs = [line for line in metadata.splitlines() if line.startswith("Requires")]
+    digest = hashlib.sha256("\n".join(needs).encode()).hexdigest()[:12]
+    kept = REPOSITORY / ".stamps" / "wheels" / digest / found.name
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    found.replace(kept)
+    return kept
+
+
+def install(wheel: Path, python: Path) -> None:
+    """Puts the wheel into an environment that has what it needs, and has pip check that it has."""
+    pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    renew = ["install", "--no-index", "--no-deps", "--force-reinstall", str(wheel)]
+    for command in ([*pip, *renew], [*pip, "check"]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def calls(python: Path, server: Server, folder: Path) -> dict[str, Any]:
+    """What the client of another environment has to say of the server; no warning goes unheard."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    command = [str(python), "-I", "-W", "error", "-c", CALLS, server.address]
+    done = subprocess.run(
+        command, cwd=folder, env=clean, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    facts: dict[str, Any] = json.loads(done.stdout)
+    assert Path(facts["file"]).is_relative_to(python.parents[1])
+    return facts
+
+
+def test_installed_alone_in_an_empty_environment_it_makes_a_real_call(
+    wheel: Path, server: Server, tmp_path: Path
+) -> None:
+    python = environment("client-alone", [str(wheel)])
+    install(wheel, python)
+    facts = calls(python, server, tmp_path)
+    assert facts["mean"] == [4, 2]
+    assert facts["error"] == ["InvalidInputError", "INVALID_INPUT", "latents.shape"]
+    assert facts["health"] == "SERVING"
+    assert facts["heavy"] == []
+
+
+@pytest.mark.parametrize("protobuf", RANGE)
+def test_it_works_on_every_protobuf_of_its_range(
+    protobuf: str, wheel: Path, server: Server, tmp_path: Path
+) -> None:
+    version, packages = RANGE[protobuf]
+    python = environment("protobuf", packages)
+    install(wheel, python)
+    facts = calls(python, server, tmp_path)
+    assert facts["protobuf"].startswith(version)
+    assert facts["mean"] == [4, 2]
+    assert facts["error"] == ["InvalidInputError", "INVALID_INPUT", "latents.shape"]
+
+
+def test_the_wheel_holds_the_package_and_its_types_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {name.split("/")[0] for name in names} == {"latens", "latens-0.1.0.dist-info"}
+    assert {"latens/py.typed", "latens/v1/latens_pb2.py", "latens/cli/app.py"} <= set(names)

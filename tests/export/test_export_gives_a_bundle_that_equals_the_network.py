@@ -1,0 +1,172 @@
+"""An exported bundle answers as the network that was trained does, whatever the batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+from latens_export.checks.parity import largest_difference, measure, require
+from latens_export.graphs.rewrites import linear_of_pixel_convolution, rewritten
+from latens_export.graphs.tracing import decoder_graph, encoder_graph
+from latens_serving.bundle.schema import read_manifest, read_probe, verified_bytes
+from latens_training import checkpoint
+from latens_training.config import ModelConfig
+from latens_training.data import datasets
+from latens_training.models.autoencoder import build
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from latens_serving.bundle.schema import BundleManifest
+    from latens_training.models.autoencoder import Autoencoder
+
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def test_images() -> Tensor:
+    return datasets.load("mnist").test.images
+
+
+@pytest.fixture(scope="module")
+def bundle(model_repository: Path) -> tuple[Path, BundleManifest]:
+    directory = model_repository / "mnist-2d" / "1"
+    return directory, read_manifest(directory)
+
+
+def small_model(architecture: str, shape: tuple[int, int, int]) -> Autoencoder:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        config = ModelConfig(architecture=architecture, latent_size=5, hidden=(12, 8))
+        return build(config, shape).eval()
+
+
+def run(graph: bytes, inputs: np.ndarray) -> list[np.ndarray]:
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    outputs: list[np.ndarray] = session.run(None, {session.get_inputs()[0].name: inputs})
+    return outputs
+
+
+def test_the_trained_model_s_graphs_answer_as_torch_does_on_test_images(
+    bundle: tuple[Path, BundleManifest], trained_run: Path, test_images: Tensor
+) -> None:
+    directory, manifest = bundle
+    model = checkpoint.load(trained_run).model
+    encoder = verified_bytes(directory, manifest.encoder)
+    decoder = verified_bytes(directory, manifest.decoder)
+    parity = measure(model, encoder, decoder, test_images)
+    assert parity.batch_sizes == (1, 2, 3, 1000)
+    assert parity.differences.keys() == {"mean", "log_var", "images"}
+    require(parity, min(TOLERANCE, manifest.contract.tolerance))
+
+
+def test_a_row_s_answer_is_the_same_alone_and_in_any_batch(
+    bundle: tuple[Path, BundleManifest], test_images: Tensor
+) -> None:
+    directory, manifest = bundle
+    graph = verified_bytes(directory, manifest.encoder)
+    pixels = test_images[:64].numpy().astype(np.float32) / 255
+    whole = run(graph, pixels)
+    for rows in (slice(0, 1), slice(5, 7), slice(0, 33), slice(63, 64)):
+        for alone, together in zip(run(graph, pixels[rows]), whole, strict=True):
+            assert np.abs(alone - together[rows]).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("architecture", "shape"),
+    [
+        ("vae-mlp", (3, 10, 14)),
+        ("ae-mlp", (1, 8, 8)),
+        ("vae-conv", (1, 28, 28)),
+    ],
+)
+def test_every_architecture_exports_to_graphs_that_equal_it(
+    architecture: str, shape: tuple[int, int, int]
+) -> None:
+    model = small_model(architecture, shape)
+    images = torch.randint(256, (40, *shape), dtype=torch.uint8)
+    parity = measure(model, encoder_graph(model), decoder_graph(model), images)
+    assert parity.batch_sizes == (1, 2, 3, 40)
+    assert ("log_var" in parity.differences) is (model.posterior != "point")
+    require(parity, TOLERANCE)
+
+
+def test_the_probe_holds_what_torch_gives_for_real_images(
+    bundle: tuple[Path, BundleManifest], trained_run: Path, test_images: Tensor
+) -> None:
+    directory, manifest = bundle
+    probe = read_probe(verified_bytes(directory, manifest.probe), manifest.contract)
+    model = checkpoint.load(trained_run).model
+    pixels = torch.from_numpy(probe.images)
+    assert torch.equal((pixels * 255).round().to(torch.uint8), test_images[: len(pixels)])
+    mean, log_var = model.encode(pixels)
+    assert log_var is not None
+    assert probe.log_var is not None
+    assert largest_difference("mean", probe.mean, mean.numpy()) <= TOLERANCE
+    assert largest_difference("log_var", probe.log_var, log_var.numpy()) <= TOLERANCE
+    decoded = torch.sigmoid(model.decode(torch.from_numpy(probe.latents))).numpy()
+    assert largest_difference("decoded", probe.decoded, decoded) <= TOLERANCE
+
+
+def test_a_deterministic_model_s_bundle_has_no_log_var(model_repository: Path) -> None:
+    directory = model_repository / "point" / "1"
+    manifest = read_manifest(directory)
+    probe = read_probe(verified_bytes(directory, manifest.probe), manifest.contract)
+    outputs = run(verified_bytes(directory, manifest.encoder), probe.images)
+    assert probe.log_var is None
+    assert [output.shape for output in outputs] == [probe.mean.shape]
+
+
+def test_the_first_transposed_convolution_becomes_an_equal_matrix_product() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        convolution = torch.nn.ConvTranspose2d(6, 4, kernel_size=(3, 2), stride=2)
+        pixels = torch.randn(5, 6, 1, 1)
+    product = linear_of_pixel_convolution(convolution)
+    torch.testing.assert_close(product(pixels), convolution(pixels), rtol=0, atol=1e-6)
+
+
+def test_only_transposed_convolutions_of_one_pixel_are_rewritten() -> None:
+    decoder = torch.nn.Sequential(
+        torch.nn.ConvTranspose2d(3, 4, 2), torch.nn.ConvTranspose2d(4, 2, 2)
+    )
+    changed = rewritten(decoder, torch.zeros(1, 3, 1, 1))
+    assert isinstance(changed, torch.nn.Sequential)
+    assert isinstance(changed[0], torch.nn.Sequential)
+    assert isinstance(changed[1], torch.nn.ConvTranspose2d)
+    assert isinstance(decoder[0], torch.nn.ConvTranspose2d)
+
+
+def test_the_conv_decoder_s_graph_reads_its_first_kernel_as_a_matrix() -> None:
+    model = small_model("vae-conv", (1, 28, 28))
+    operators = [node.op_type for node in onnx.load_from_string(decoder_graph(model)).graph.node]
+    assert operators.count("Gemm") == 2
+    assert operators.count("ConvTranspose") == 2
+
+
+def test_the_same_weights_give_the_same_bytes_and_name_no_source_file() -> None:
+    model = small_model("vae-mlp", (1, 8, 8))
+    for make in (encoder_graph, decoder_graph):
+        graph = make(model)
+        assert graph == make(model)
+        assert b".py" not in graph
+        assert b"site-packages" not in graph
+        assert b"stack_trace" not in graph
+
+
+def test_graphs_are_opset_20_with_a_free_batch_and_no_data_outside() -> None:
+    model = small_model("vae-mlp", (1, 8, 8))
+    for graph in (encoder_graph(model), decoder_graph(model)):
+        proto = onnx.load_from_string(graph)
+        onnx.checker.check_model(proto, full_check=True)
+        assert [(opset.domain, opset.version) for opset in proto.opset_import] == [("", 20)]
+        for value in [*proto.graph.input, *proto.graph.output]:
+            assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+        assert not any(tensor.external_data for tensor in proto.graph.initializer)

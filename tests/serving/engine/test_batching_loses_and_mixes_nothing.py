@@ -1,0 +1,210 @@
+"""Each answer reaches its owner, none is lost or doubled, and who leaves hurts nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latens_serving.engine.batcher import Batcher, BatchLimits, BatchReport
+from latens_serving.errors import (
+    DeadlineError,
+    DrainingError,
+    EngineFailedError,
+    OutOfDeviceMemoryError,
+    QueueFullError,
+)
+from toy_engine import LARGEST_BATCH, ToyEngine, batcher, column, turns, until
+
+INLINE = pytest.mark.parametrize("inline", [True, False], ids=["in the loop", "in a thread"])
+
+
+@INLINE
+async def test_what_waits_together_runs_together(inline: bool) -> None:
+    engine = ToyEngine()
+    joined = batcher(engine, inline=inline)
+    await asyncio.gather(*(joined.submit(column(value)) for value in range(6)))
+    assert engine.batches == [6]
+
+
+async def test_what_arrives_during_a_run_is_the_next_batch() -> None:
+    engine = ToyEngine()
+    joined = batcher(engine)
+    engine.may_run.clear()
+    first = asyncio.ensure_future(joined.submit(column(0)))
+    await until(engine.running.is_set)
+    later = [asyncio.ensure_future(joined.submit(column(value))) for value in (1, 2, 3)]
+    await turns()
+    engine.may_run.set()
+    await asyncio.gather(first, *later)
+    assert engine.batches == [1, 3]
+
+
+async def test_only_a_call_beyond_the_limit_is_cut_and_keeps_its_order() -> None:
+    engine = ToyEngine()
+    joined = batcher(engine, inline=True)
+    rows = np.arange(30, dtype=np.float32).reshape(-1, 1)
+    large, small = await asyncio.gather(joined.submit(rows), joined.submit(column(50, 51, 52)))
+    np.testing.assert_array_equal(large[0], rows + 1)
+    np.testing.assert_array_equal(small[0], column(51, 52, 53))
+    assert engine.rows.index(52) - engine.rows.index(50) == 2
+    assert engine.rows.index(50) < engine.rows.index(29), "the small call waited for all of it"
+
+
+async def test_one_that_leaves_a_running_batch_takes_nothing_from_the_others() -> None:
+    engine = ToyEngine()
+    joined = batcher(engine)
+    engine.may_run.clear()
+    tasks = [asyncio.ensure_future(joined.submit(column(value))) for value in range(3)]
+    await until(engine.running.is_set)
+    tasks[1].cancel()
+    await turns()
+    engine.may_run.set()
+    answers: list[Any] = list(await asyncio.gather(*tasks, return_exceptions=True))
+    assert [answer[0].item() for answer in (answers[0], answers[2])] == [1, 3]
+    assert isinstance(answers[1], asyncio.CancelledError)
+    assert joined.rows_admitted == 0
+
+
+async def test_one_that_leaves_the_queue_is_never_run_and_frees_its_place() -> None:
+    engine = ToyEngine()
+    joined = batcher(engine, queue_rows=2)
+    engine.may_run.clear()
+    running = asyncio.ensure_future(joined.submit(column(0)))
+    await until(engine.running.is_set)
+    waiting = asyncio.ensure_future(joined.submit(column(1)))
+    await turns()
+    with pytest.raises(QueueFullError):
+        await joined.submit(column(2))
+    waiting.cancel()
+    await turns()
+    taken = asyncio.ensure_future(joined.submit(column(3)))
+    await turns()
+    engine.may_run.set()
+    await asyncio.gather(running, taken)
+    assert engine.rows == [0, 3]
+
+
+async def test_a_deadline_that_passes_in_the_queue_is_told_at_once_and_never_run() -> None:
+    engine = ToyEngine()
+    joined = batcher(engine)
+    engine.may_run.clear()
+    running = asyncio.ensure_future(joined.submit(column(0)))
+    await until(engine.running.is_set)
+    with pytest.raises(DeadlineError):
+        await joined.submit(column(1), time.monotonic() + 0.01)
+    engine.may_run.set()
+    await running
+    await joined.submit(column(2))
+    assert engine.rows == [0, 2]
+
+
+@INLINE
+async def test_a_failing_run_reaches_its_batch_and_nobody_after_it(inline: bool) -> None:
+    engine = ToyEngine()
+    joined = batcher(engine, inline=inline)
+    together: Any = await asyncio.gather(
+        joined.submit(column(1)), joined.submit(column(-1)), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in together] == [EngineFailedError] * 2
+    assert "secret" not in str(together[0])
+    assert str(together[0].__cause__) == "secret"
+    assert (await joined.submit(column(4)))[0] == 5
+
+
+async def test_what_the_engine_says_in_our_words_is_passed_on() -> None:
+    def run(rows: np.ndarray) -> tuple[np.ndarray]:
+        raise OutOfDeviceMemoryError(f"no room for {len(rows)}")
+
+    with pytest.raises(OutOfDeviceMemoryError, match="no room for 1"):
+        await Batcher(run, BatchLimits()).submit(column(1))
+
+
+@pytest.mark.parametrize("limits", [{"queue_rows": 4}, {"queue_bytes": 16}], ids=["rows", "bytes"])
+async def test_a_full_queue_refuses_at_the_door_with_a_hint(limits: dict[str, Any]) -> None:
+    engine = ToyEngine()
+    joined = batcher(engine, **limits)
+    engine.may_run.clear()
+    accepted = [asyncio.ensure_future(joined.submit(column(value))) for value in range(4)]
+    await turns()
+    with pytest.raises(QueueFullError) as caught:
+        await joined.submit(column(9))
+    assert caught.value.retry_after is not None
+    assert 0 < caught.value.retry_after <= 5
+    engine.may_run.set()
+    await asyncio.gather(*accepted)
+    assert (await joined.submit(column(9)))[0] == 10
+    assert sorted(engine.rows) == [0, 1, 2, 3, 9]
+
+
+async def test_a_call_larger_than_the_queue_is_let_in_when_nothing_else_waits() -> None:
+    joined = batcher(ToyEngine(), queue_rows=4)
+    rows = np.zeros((20, 1), np.float32)
+    (answer, _) = await joined.submit(rows)
+    np.testing.assert_array_equal(answer, rows + 1)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_dead_engine_thread_fails_all_who_wait_and_is_told() -> None:
+    deaths: list[BaseException] = []
+    may_die = threading.Event()
+
+    def run(rows: np.ndarray) -> tuple[np.ndarray]:
+        may_die.wait(10)
+        raise SystemExit("gone")
+
+    joined = Batcher(run, BatchLimits(batch_rows=2), died=deaths.append)
+    tasks = [asyncio.ensure_future(joined.submit(column(value, value))) for value in range(4)]
+    await turns()
+    may_die.set()
+    outcomes: list[object] = list(await asyncio.gather(*tasks, return_exceptions=True))
+    assert [type(outcome) for outcome in outcomes] == [EngineFailedError] * 4
+    assert [type(death) for death in deaths] == [SystemExit]
+    with pytest.raises(EngineFailedError):
+        await joined.submit(column(1))
+    assert joined.rows_admitted == 0
+
+
+async def test_closing_fails_who_waits_and_who_comes() -> None:
+    engine = ToyEngine()
+    joined = batcher(engine)
+    engine.may_run.clear()
+    running = asyncio.ensure_future(joined.submit(column(0)))
+    await until(engine.running.is_set)
+    waiting = asyncio.ensure_future(joined.submit(column(1)))
+    await turns()
+    joined.close(lambda: DrainingError("going"))
+    with pytest.raises(DrainingError):
+        await waiting
+    with pytest.raises(DrainingError):
+        await joined.submit(column(2))
+    engine.may_run.set()
+    assert (await running)[0] == 1
+
+
+async def test_at_most_one_batch_is_made_ready_ahead() -> None:
+    engine = ToyEngine()
+    joined = batcher(engine)
+    engine.may_run.clear()
+    calls = [joined.submit(column(*range(LARGEST_BATCH))) for _ in range(5)]
+    tasks: list[Awaitable[object]] = [asyncio.ensure_future(call) for call in calls]
+    await until(engine.running.is_set)
+    await turns(20)
+    assert len(joined._in_engine) == 2
+    engine.may_run.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_each_run_is_reported_with_its_waits() -> None:
+    reports: list[BatchReport] = []
+    engine = ToyEngine()
+    joined = Batcher(engine.run, BatchLimits(), report=reports.append)
+    await asyncio.gather(joined.submit(column(1, 2)), joined.submit(column(3)))
+    (report,) = reports
+    assert (report.rows, len(report.wait_seconds), report.failed) == (3, 2, False)
+    assert all(wait >= 0 for wait in report.wait_seconds)

@@ -1,0 +1,113 @@
+"""The bundle's atlas: optional, verified at load, and the exporter's to leave out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latens_export.cli import main as export
+from latens_serving.bundle.schema import BundleError, read_manifest
+from latens_serving.bundle.test_embeddings import ATLAS_FILE, Atlas, atlas_bytes, read_atlas
+from latens_serving.errors import BundleRefusedError
+from latens_serving.models.loading import LoadOptions, load
+
+
+class Nobody:
+    """An observer that is not interested."""
+
+    ran = lost = staticmethod(lambda *_: None)
+
+
+@pytest.fixture
+def bundle(model_repository: Path, tmp_path: Path) -> Path:
+    """A copy of `mnist-2d`, to be changed."""
+    return Path(shutil.copytree(model_repository / "mnist-2d", tmp_path / "mnist-2d")) / "1"
+
+
+def rewrite(bundle: Path, content: bytes | None) -> None:
+    """Another atlas, or none, and a manifest that says so."""
+    manifest = json.loads((bundle / "bundle.json").read_bytes())
+    if content is None:
+        (bundle / ATLAS_FILE).unlink()
+        del manifest["atlas"]
+    else:
+        (bundle / ATLAS_FILE).write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        manifest["atlas"] = {"name": ATLAS_FILE, "sha256": digest, "size": len(content)}
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+
+
+def test_the_means_are_those_of_the_encoder(bundle: Path) -> None:
+    model = load(bundle, LoadOptions(), Nobody())
+    atlas = model.atlas
+    assert atlas is not None
+    assert atlas.labels is not None
+    assert len(atlas.images) == len(atlas.means) == len(atlas.labels)
+    assert 100 <= len(atlas.images) <= 2000
+    assert set(atlas.labels) == set(range(10))
+    with np.load(bundle / "probe.npz") as probe:  # whose first image is the test set's first
+        assert np.array_equal(atlas.images[0], (probe["images"][0] * 255).round().astype(np.uint8))
+        np.testing.assert_allclose(atlas.means[0], probe["mean"][0], atol=1e-4)
+
+
+def test_a_bundle_of_before_there_were_atlases_is_served(bundle: Path) -> None:
+    rewrite(bundle, None)
+    assert load(bundle, LoadOptions(), Nobody()).atlas is None
+
+
+def test_the_exporter_leaves_it_out_when_asked(trained_run: Path, tmp_path: Path) -> None:
+    assert export([str(trained_run), "--repository", str(tmp_path), "--atlas-images", "0"]) == 0
+    (bundle,) = tmp_path.glob("*/1")
+    assert read_manifest(bundle).atlas is None
+    assert not (bundle / ATLAS_FILE).exists()
+
+
+def test_a_changed_atlas_is_refused(bundle: Path) -> None:
+    content = (bundle / ATLAS_FILE).read_bytes()
+    (bundle / ATLAS_FILE).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(BundleRefusedError, match="SHA-256"):
+        load(bundle, LoadOptions(), Nobody())
+
+
+def blank(rows: int = 3) -> dict[str, Any]:
+    return {
+        "images": np.zeros((rows, 1, 28, 28), np.uint8),
+        "means": np.zeros((rows, 2), np.float32),
+        "labels": np.zeros(rows, np.int64),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("images", np.zeros((3, 1, 28, 27), np.uint8)),
+        ("images", np.zeros((2, 1, 28, 28), np.uint8)),
+        ("images", np.zeros((3, 1, 28, 28), np.float32)),
+        ("means", np.zeros((3, 5), np.float32)),
+        ("means", np.full((3, 2), np.nan, np.float32)),
+        ("labels", np.zeros(4, np.int64)),
+    ],
+)
+def test_an_atlas_of_another_model_is_refused(
+    bundle: Path, name: str, array: np.ndarray[Any, Any]
+) -> None:
+    contract = read_manifest(bundle).contract
+    with pytest.raises(BundleError, match=f"atlas: {name}"):
+        read_atlas(atlas_bytes(Atlas(**(blank() | {name: array}))), contract)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04"])
+def test_what_is_no_atlas_is_refused(bundle: Path, content: bytes) -> None:
+    with pytest.raises(BundleError, match="atlas"):
+        read_atlas(content, read_manifest(bundle).contract)
+
+
+def test_an_atlas_without_labels_is_one(bundle: Path) -> None:
+    atlas = Atlas(**(blank() | {"labels": None}))
+    assert read_atlas(atlas_bytes(atlas), read_manifest(bundle).contract).labels is None

@@ -1,0 +1,275 @@
+"""Ready when it can answer and not before; leaves in good order; a dead engine is never silent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from latens.admin.v1 import admin_pb2, admin_pb2_grpc
+from latens.v1 import latens_pb2 as pb
+from latens.v1 import latens_pb2_grpc
+from latens_serving import cli
+from latens_serving import server as lifecycle
+from latens_serving.engine.batcher import Batcher, BatchLimits
+from latens_serving.errors import EngineFailedError, LatensError
+from latens_serving.models import loading
+from latens_serving.monitoring.canary import Canary
+from latens_serving.server import Latens
+from latens_serving.settings import Settings
+from server_process import Server, running_server
+
+ONE = pb.SampleRequest(count=1, seed=1)
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def settings(repository: Path, **others: Any) -> Settings:
+    return Settings(repository=repository, port=0, http_port=0, drain_delay=0, **others)
+
+
+@contextlib.asynccontextmanager
+async def called(latens: Latens) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{latens.port}") as channel:
+        yield channel
+
+
+async def health(channel: grpc.aio.Channel, service: str = "") -> int:
+    request = health_pb2.HealthCheckRequest(service=service)
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    answer = await stub.Check(request, timeout=20)
+    return int(answer.status)
+
+
+async def http(latens: Latens, path: str) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", latens.http_port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    status = (await reader.readline()).split()[1]
+    writer.close()
+    await writer.wait_closed()
+    return int(status)
+
+
+async def test_nothing_is_said_to_serve_before_it_is_warm(
+    model_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_load = threading.Event()
+    real = loading.load
+
+    def slow(*args: Any, **named: Any) -> Any:
+        assert may_load.wait(30)
+        return real(*args, **named)
+
+    monkeypatch.setattr(lifecycle, "load", slow)
+    latens = Latens(settings(model_repository))
+    starting = asyncio.ensure_future(latens.start())
+    async with called(latens) as channel:
+        assert await health(channel) == NOT_SERVING
+        assert await health(channel, "latens.v1.LatentService") == NOT_SERVING
+        assert (await http(latens, "/healthz"), await http(latens, "/readyz")) == (200, 503)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await latens_pb2_grpc.LatentServiceStub(channel).Sample(ONE, timeout=20)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "NOT_READY" in str(caught.value.trailing_metadata())
+        may_load.set()
+        await starting
+        for service in ("", "latens.v1.LatentService", "models/mnist-2d", "models/point"):
+            assert await health(channel, service) == SERVING
+        assert await http(latens, "/readyz") == 200
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await health(channel, "models/nothing")
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    await latens.stop()
+
+
+async def test_a_lost_engine_ends_in_not_serving_and_a_failure(model_repository: Path) -> None:
+    latens = Latens(settings(model_repository))
+    await latens.start()
+    async with called(latens) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service=""))
+        assert (await watch.read()).status == SERVING
+        ending = asyncio.ensure_future(latens.run_until_stopped())
+        await asyncio.to_thread(latens.lost, "mnist-2d", "encoder", RuntimeError("gone"))
+        assert (await watch.read()).status == NOT_SERVING
+        watch.cancel()
+    await ending
+    assert isinstance(latens.failed, RuntimeError)
+
+
+async def test_the_canary_finds_an_engine_that_answers_wrongly(model_repository: Path) -> None:
+    latens = Latens(settings(model_repository))
+    await latens.start()
+    lost: list[tuple[str, str, str]] = []
+    canary = Canary(latens.models, 0, lambda *told: lost.append((*told[:2], str(told[2]))))
+    model = latens.models.pick("mnist-2d", "1")
+    await canary.ask(model)
+    assert lost == []
+    real = model.decoder._run
+    model.decoder._run = lambda rows: tuple(np.full_like(out, 0.5) for out in real(rows))
+    await canary.ask(model)
+    assert [told[:2] for told in lost] == [("mnist-2d", "decoder")]
+
+    def broken(rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        raise RuntimeError("gone")
+
+    model.encoder._run = broken
+    await canary.ask(model)
+    assert ("mnist-2d", "encoder", "the engine failed") in lost
+    await latens.stop()
+
+
+async def test_the_canary_sings_to_idle_models_alone(model_repository: Path) -> None:
+    latens = Latens(settings(model_repository, canary_seconds=0.02))
+    await latens.start()
+    model = latens.models.pick("point", "1")
+    async with asyncio.timeout(20):
+        while not model.statistics["decoder"].runs:
+            await asyncio.sleep(0.01)
+    await latens.stop()
+    assert latens.failed is None
+
+
+class Dead(BaseException):
+    """What ends a thread: no failure of a run."""
+
+
+async def test_a_dead_engine_thread_fails_its_callers_and_ends_the_server(
+    model_repository: Path,
+) -> None:
+    latens = Latens(settings(model_repository, inline_seconds=0))
+    await latens.start()
+    ending = asyncio.ensure_future(latens.run_until_stopped())
+
+    def dead(rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        raise Dead
+
+    latens.models.pick("mnist-2d", "1").decoder._run = dead
+    async with called(latens) as channel:
+        stub = latens_pb2_grpc.LatentServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Sample(pb.SampleRequest(model="mnist-2d", count=1), timeout=60)
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+    await ending
+    assert isinstance(latens.failed, Dead)
+    assert not latens.health.serving
+
+
+async def test_a_device_that_dies_idle_is_found_and_the_exit_code_is_1(
+    model_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Latens] = []
+
+    class Remembered(Latens):
+        async def run_until_stopped(self) -> None:
+            made.append(self)
+            self.models.pick("point", "1").decoder._run = broken
+            await super().run_until_stopped()
+
+    def broken(rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        raise RuntimeError("gone")
+
+    monkeypatch.setattr(cli, "Latens", Remembered)
+    assert await cli._live(settings(model_repository, canary_seconds=0.02)) == 1
+    assert isinstance(made[0].failed, LatensError)
+    assert not made[0].health.serving
+
+
+async def test_a_run_that_never_ends_is_given_up() -> None:
+    deaths: list[BaseException] = []
+    end = threading.Event()
+
+    def stuck(rows: np.ndarray) -> tuple[np.ndarray]:
+        end.wait(30)
+        return (rows,)
+
+    batcher = Batcher(stuck, BatchLimits(stuck_seconds=0.05), died=deaths.append)
+    with pytest.raises(EngineFailedError):
+        await batcher.submit(np.zeros((1, 1)))
+    assert [type(death) for death in deaths] == [TimeoutError]
+    end.set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_what_was_accepted_finish_and_exits_0(
+    model_repository: Path, number: signal.Signals
+) -> None:
+    with (
+        running_server(model_repository, "--log-calls=none", "--queue-rows=100000") as server,
+        grpc.insecure_channel(server.address, [("grpc.max_receive_message_length", -1)]) as channel,
+        ThreadPoolExecutor(6) as pool,
+    ):
+        sample = latens_pb2_grpc.LatentServiceStub(channel).Sample
+        large = pb.SampleRequest(count=16384, seed=1, image_dtype=pb.DATA_TYPE_UINT8)
+        sample(ONE, timeout=20)
+        calls = [pool.submit(sample, large, timeout=60) for _ in range(6)]
+        _await_rows(server)
+        server.signal(number)
+        errors: list[Any] = [error for call in calls if (error := call.exception()) is not None]
+        assert {error.code() for error in errors} <= {grpc.StatusCode.UNAVAILABLE}
+        assert server.wait() == 0
+    assert server.wait_for("stopped")
+    accepted = server.wait_for("draining")["calls"]
+    assert 0 < accepted <= len(calls) - len(errors)
+
+
+def _await_rows(server: Server) -> None:
+    """Returns once calls are under way."""
+    host, _, port = server.http_address.rpartition(":")
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            text = connection.makefile().read()
+        if any(
+            line.startswith("latens_queue_rows") and float(line.split()[-1]) > 0
+            for line in text.splitlines()
+        ):
+            return
+    raise AssertionError("no call came under way")
+
+
+def test_draining_says_not_serving_first_then_refuses_what_is_new(model_repository: Path) -> None:
+    with (
+        running_server(model_repository, "--drain-delay=0.6", "--admin-port=0") as server,
+        grpc.insecure_channel(server.address) as channel,
+        grpc.insecure_channel(server.wait_for("serving")["admin_address"]) as private,
+    ):
+        sample = latens_pb2_grpc.LatentServiceStub(channel).Sample
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == SERVING
+        admin_pb2_grpc.AdminServiceStub(private).Drain(admin_pb2.DrainRequest(), timeout=20)
+        assert next(watch).status == NOT_SERVING
+        assert sample(ONE, timeout=20).seed == 1  # routes lag behind: still answered
+        watch.cancel()
+        codes = set()
+        while server.is_running():
+            try:
+                sample(ONE, timeout=20)
+            except grpc.RpcError as error:
+                codes.add(error.code())
+        assert codes <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+        assert grpc.StatusCode.UNAVAILABLE in codes
+        assert server.wait() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_at_once(model_repository: Path, number: signal.Signals) -> None:
+    with running_server(model_repository, "--drain-delay=300") as server:
+        server.signal(signal.SIGTERM)
+        server.wait_for("draining")
+        server.signal(number)
+        assert server.wait() == 128 + number

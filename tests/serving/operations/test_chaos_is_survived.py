@@ -1,0 +1,28 @@
+"""Callers that do everything wrong at once: the server answers afterwards, and holds nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from chaos import run_chaos
+
+# A longer form: LATENS_TEST_CHAOS_CALLS=10000, or `make chaos`.
+CALLS = int(os.environ.get("LATENS_TEST_CHAOS_CALLS", "400"))
+# What a moment of many large calls leaves in the allocators differs from run to run (20 to 550 MiB,
+# and no more after eight times the calls); all answers together are over a gigabyte.
+MOST_GROWTH = 768 << 20
+
+
+@pytest.mark.parametrize("frontend", ["grpcio", "fast"])
+def test_the_server_answers_and_is_at_rest_after_chaos(
+    model_repository: Path, frontend: str
+) -> None:
+    report = run_chaos(model_repository, CALLS, 2026, f"--frontend={frontend}", killed=2)
+    assert report.calls == CALLS
+    assert len(report.kinds) == 11
+    assert set(report.gauges.values()) == {0}
+    assert report.memory_after - report.memory_before < MOST_GROWTH
+    assert report.files_after - report.files_before < 20

@@ -1,0 +1,206 @@
+"""What a call costs on the fast front end, counted and not timed: Python calls, memory, writes.
+
+The bounds are what was counted when the test was written, and a little more. Who goes beyond one
+makes every call dearer, and should know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hpack import Encoder
+
+from latens.tensors import to_array, to_message
+from latens.v1 import latens_pb2 as pb
+from latens_serving.calls.admission import Door
+from latens_serving.calls.recorder import MethodAccount
+from latens_serving.engine.onnx import Device, EngineSettings
+from latens_serving.models.loading import LoadOptions, load
+from latens_serving.models.repository import Repository
+from latens_serving.monitoring.metrics import Metrics
+from latens_serving.service.service import LatentService
+from latens_serving.transports.http2 import frames
+from latens_serving.transports.http2.connection import Connection
+from latens_serving.transports.http2.server import FastServer
+from latens_serving.transports.tensor_routes import Terms, add_hot_routes
+from raw_http2 import prefixed
+
+ENCODE = "/latens.v1.LatentService/Encode"
+CALLS = 32
+# Python calls of one single-image call among 32, C functions included.
+MOST_CALLS = 160
+# Bytes allocated at a time for a call of so many bytes, in multiples of it.
+MOST_COPIES = 2.2
+
+
+class Observer:
+    def __init__(self, metrics: Metrics) -> None:
+        self.ran = metrics.ran
+
+    def lost(self, model: str, graph: str, error: BaseException) -> None:
+        raise AssertionError(f"{model} {graph}: {error}")
+
+
+class Wire(asyncio.Transport):
+    """A socket that remembers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def write(self, data: Any) -> None:
+        self.writes.append(data)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        del high, low
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def abort(self) -> None:
+        raise AssertionError("the connection was aborted")
+
+    close = abort
+
+
+@dataclass
+class Setup:
+    connection: Connection
+    wire: Wire
+    encoder: Encoder
+    next_stream: int = 1
+
+    def calls(self, request: bytes, count: int) -> bytes:
+        """So many calls as a client sends them."""
+        chunks = []
+        fields = [(":method", "POST"), (":scheme", "http"), (":path", ENCODE), (":authority", "x")]
+        fields += [("content-type", "application/grpc"), ("te", "trailers")]
+        body = prefixed(request)
+        for _ in range(count):
+            number, self.next_stream = self.next_stream, self.next_stream + 2
+            block = self.encoder.encode(fields)
+            chunks.append(frames.frame(frames.HEADERS, frames.END_HEADERS, number, block))
+            for start in range(0, len(body), 16384):
+                last = frames.END_STREAM if start + 16384 >= len(body) else 0
+                piece = body[start : start + 16384]
+                chunks.append(frames.frame(frames.DATA, last, number, piece))
+        return b"".join(chunks)
+
+    async def answered(self) -> list[bytes]:
+        """What was written, once no stream is open."""
+        while self.connection.session.streams:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        writes, self.wire.writes = self.wire.writes, []
+        return writes
+
+
+@pytest.fixture
+async def setup(model_repository: Path) -> AsyncIterator[Setup]:
+    metrics = Metrics()
+    # Whatever the machine's pace: the run stays in the loop, and nothing waits for a thread.
+    options = LoadOptions(engine=EngineSettings(device=Device.CPU), inline_seconds=1e9)
+    models = Repository(
+        model_repository,
+        lambda path: load(path, options, Observer(metrics)),
+        default_model="mnist-2d",
+    )
+    await models.refresh()
+    service = LatentService(models, Door(models))
+    server = FastServer()
+    terms = Terms(authorize=lambda header: None, max_deadline=60.0, message_bytes=64 << 20)
+    add_hot_routes(
+        server, service, lambda path: MethodAccount(path, "unary", metrics, "none"), terms
+    )
+    wire = Wire()
+    connection = Connection(server, set(), asyncio.get_running_loop().time())
+    connection.connection_made(wire)
+    connection.data_received(frames.PREFACE + frames.settings({}))
+    ready = Setup(connection, wire, Encoder())
+    yield ready
+    models.close()
+
+
+def request_of(rows: int) -> bytes:
+    images = np.random.default_rng(0).random((rows, 1, 28, 28), np.float32)
+    return pb.EncodeRequest(images=to_message(images)).SerializeToString()
+
+
+async def counted(work: Callable[[], Any]) -> int:
+    """Calls of Python and C functions until what was asked is answered."""
+    count = 0
+
+    def count_calls(_: object, event: str, __: object) -> None:
+        nonlocal count
+        if event in ("call", "c_call"):
+            count += 1
+
+    sys.setprofile(count_calls)
+    try:
+        await work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+async def test_a_single_image_costs_a_bounded_number_of_python_calls(setup: Setup) -> None:
+    request = request_of(1)
+    for _ in range(2):  # the first calls fill what is remembered
+        setup.connection.data_received(setup.calls(request, CALLS))
+        await setup.answered()
+    sent = setup.calls(request, CALLS)
+
+    async def work() -> list[bytes]:
+        setup.connection.data_received(sent)
+        return await setup.answered()
+
+    assert await counted(work) / CALLS < MOST_CALLS
+
+
+async def test_calls_that_come_together_are_run_and_answered_together(setup: Setup) -> None:
+    setup.connection.data_received(setup.calls(request_of(1), CALLS))
+    writes = await setup.answered()
+    assert len(writes) <= 2  # the greeting may leave before
+    assert writes[-1].count(b"grpc-status\x010") == CALLS
+
+
+async def test_a_large_request_is_held_in_memory_little_more_than_once(setup: Setup) -> None:
+    request = request_of(1024)
+    setup.connection.data_received(setup.calls(request, 1))
+    await setup.answered()
+    chunks = [setup.calls(request, 1)]
+    chunks = [chunks[0][at : at + 262144] for at in range(0, len(chunks[0]), 262144)]
+    tracemalloc.start()
+    try:
+        for chunk in chunks:
+            setup.connection.data_received(chunk)
+        writes = await setup.answered()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < MOST_COPIES * len(request)
+    assert b"".join(writes).count(b"grpc-status\x010") == 1
+
+
+async def test_what_is_counted_here_is_answered_right(setup: Setup) -> None:
+    """The numbers above are worth nothing if the answers are wrong."""
+    setup.connection.data_received(setup.calls(request_of(3), 1))
+    (written,) = [chunk for chunk in await setup.answered() if b"grpc-status" in chunk]
+    position, data = 0, b""
+    while position < len(written):
+        sized, _, _ = frames.HEAD.unpack_from(written, position)
+        begin = position + frames.HEADER_SIZE
+        position = begin + (sized >> 8)
+        if sized & 0xFF == frames.DATA:
+            data += written[begin:position]
+    answer = pb.EncodeResponse.FromString(data[5:])
+    assert to_array(answer.mean).shape == (3, 2)
+    assert to_array(answer.log_var).shape == (3, 2)

@@ -1,0 +1,228 @@
+"""Disentanglement: exact factors, scores that tell order from mixture, and a study that goes on."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import mutual_info_score
+
+from latens_training import checkpoint
+from latens_training.cli.main import main
+from latens_training.data import datasets
+from latens_training.data import sprite_sets as sprite_sets
+from latens_training.data.sprites import FULL, REDUCED, Grid, Sprites, draw_canvases
+from latens_training.metrics.disentanglement import factor_vae, mig, sap
+from latens_training.metrics.disentanglement.dci import concentration
+from latens_training.metrics.disentanglement.protocol import Codes, Protocol, encode_grid, gap
+from latens_training.metrics.disentanglement.scores import NAMES, all_scores
+
+QUICK = Protocol(points=1500, test_points=700, votes=800, test_votes=400, trees=4)
+
+
+@pytest.fixture(scope="module")
+def reduced() -> Sprites:
+    return Sprites.of(REDUCED)
+
+
+def codes_of(means: NDArray[np.float64]) -> Codes:
+    return Codes(REDUCED, means)
+
+
+@pytest.fixture(scope="module")
+def factors() -> NDArray[np.float64]:
+    """Every image's factors, each scaled to variance 1."""
+    values = REDUCED.factors(np.arange(len(REDUCED))).astype(float)
+    return (values - values.mean(0)) / values.std(0)
+
+
+def test_the_full_grid_has_the_factors_of_dsprites() -> None:
+    assert len(FULL) == 737_280
+    assert FULL.sizes == (3, 6, 40, 32, 32)
+    assert FULL.scales == pytest.approx(np.linspace(0.5, 1, 6))
+    assert FULL.orientations[0] == 0
+    assert FULL.orientations[-1] == 2 * math.pi
+    np.testing.assert_array_equal(FULL.factors(np.array([737_279]))[0], [2, 5, 39, 31, 31])
+
+
+def test_a_step_in_x_or_y_moves_the_sprite_by_one_pixel(reduced: Sprites) -> None:
+    places = REDUCED.positions
+    origin = 5 * places**2 + 3 * places + 4
+    here, right, down = reduced[torch.tensor([origin, origin + places, origin + 1])]
+    assert torch.equal(right[:, :, 1:], here[:, :, :-1])
+    assert torch.equal(down[:, 1:], here[:, :-1])
+    assert here.any()
+
+
+def test_every_sprite_is_whole_and_every_picture_of_the_small_grid_differs(
+    reduced: Sprites,
+) -> None:
+    images = reduced[torch.arange(len(reduced))].flatten(1).numpy()
+    assert len({image.tobytes() for image in images}) == len(REDUCED)
+    ink = (images > 0).sum(axis=1).reshape(-1, REDUCED.positions**2)
+    assert (ink == ink[:, :1]).all()
+
+
+def test_shapes_are_as_large_as_their_scale_says() -> None:
+    grid = Grid(("square",), (0.5, 1.0), (0.0, 2 * math.pi), positions=2, side=64, radius=10)
+    canvases = draw_canvases(grid).numpy()
+    assert [int((canvas > 0).sum()) for canvas in canvases] == [100, 100, 400, 400]
+    assert (canvases[0] == canvases[1]).all()
+
+
+def test_a_gather_gives_the_same_images_as_torchs_own_indexing(reduced: Sprites) -> None:
+    index = torch.randint(len(reduced), (50,), generator=torch.Generator().manual_seed(0))
+    side, places, last = REDUCED.side, REDUCED.positions, REDUCED.positions - 1
+    windows = reduced.canvases.unfold(1, side, 1).unfold(2, side, 1)
+    expected = windows[index // places**2, last - index % places, last - index // places % places]
+    assert torch.equal(reduced[index], expected.unsqueeze(1))
+
+
+def test_the_set_is_one_that_training_takes_with_all_factors_as_attributes() -> None:
+    loaded = datasets.load("dsprites-small")
+    assert len(loaded.train) + len(loaded.test) == len(REDUCED)
+    assert len(loaded.test) == len(REDUCED) // 10
+    assert list(loaded.train.attributes) == ["shape", "scale", "orientation", "x", "y"]
+    picture = loaded.test.images[torch.tensor([7])]
+    assert picture.dtype == torch.uint8
+    assert picture.shape == (1, 1, 32, 32)
+    assert loaded.digest() == datasets.load("dsprites-small").digest()
+
+
+def test_units_that_are_the_factors_score_best(factors: NDArray[np.float64]) -> None:
+    idle = np.zeros((len(factors), 3))
+    scores = all_scores(codes_of(np.concatenate([factors, idle], axis=1)), QUICK)
+    assert scores["mig"] > 0.97
+    assert scores["factor_vae"] == 1.0
+    assert scores["dci_disentanglement"] > 0.98
+    assert scores["dci_completeness"] > 0.98
+    assert scores["sap"] > 0.85
+
+
+def test_a_rotation_of_the_factors_scores_lower_everywhere(factors: NDArray[np.float64]) -> None:
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((5, 5)))[0]
+    apart = all_scores(codes_of(factors), QUICK)
+    mixed = all_scores(codes_of(factors @ rotation), QUICK)
+    assert all(mixed[name] < apart[name] - 0.02 for name in NAMES)
+    assert mixed["mig"] < 0.3
+
+
+def test_noise_and_dead_units_score_as_chance(factors: NDArray[np.float64]) -> None:
+    noise = np.random.default_rng(0).standard_normal((len(factors), 4))
+    for means in (noise, np.zeros_like(noise)):
+        scores = all_scores(codes_of(means), QUICK)
+        assert scores["mig"] < 0.02
+        assert scores["sap"] < 0.03
+        assert scores["factor_vae"] < 0.35
+
+
+def test_a_score_is_the_same_each_time(factors: NDArray[np.float64]) -> None:
+    codes = codes_of(factors[:, :4] + factors[:, 1:])
+    assert all_scores(codes, QUICK) == all_scores(codes, QUICK)
+
+
+def test_mutual_information_is_sklearns() -> None:
+    generator = np.random.default_rng(0)
+    first, second = generator.integers(5, size=500), generator.integers(7, size=500)
+    second[:300] = first[:300]
+    assert mig.mutual_information(first, second) == pytest.approx(mutual_info_score(first, second))
+    assert mig.entropy(first) == pytest.approx(mutual_info_score(first, first))
+
+
+def test_the_gap_is_between_the_two_best_units() -> None:
+    scores = np.array([[0.9, 0.2], [0.5, 0.1], [0.1, 0.8]])
+    np.testing.assert_allclose(gap(scores), [0.4, 0.6])
+
+
+def test_concentration_is_one_for_one_factor_a_unit_and_zero_for_all_alike() -> None:
+    assert concentration(np.eye(3)) == pytest.approx(1.0, abs=1e-6)
+    assert concentration(np.ones((4, 3))) == pytest.approx(0.0, abs=1e-6)
+    assert concentration(np.zeros((4, 3))) == 0.0
+
+
+def test_thresholds_on_one_unit_separate_classes_that_it_separates() -> None:
+    classes = np.repeat([0, 1, 2], 50)
+    assert sap.separated(classes * 1.0, classes, classes * 1.0, classes) == 1.0
+    assert sap.explained(classes * -2.0, classes) == pytest.approx(1.0)
+
+
+def test_a_vote_holds_one_factor_still_and_no_other() -> None:
+    kept = np.array([0, 3])
+    index = factor_vae._alike(REDUCED, kept, 400, np.random.default_rng(0))
+    for images, still in zip(index, kept, strict=True):
+        varied = np.ptp(REDUCED.factors(images), axis=0) > 0
+        assert varied.tolist() == [place != still for place in range(5)]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of four models on a grid that takes a second."""
+    out = tmp_path_factory.mktemp("study") / "out"
+    tiny = Grid(("square", "heart"), (0.6, 1.0), (0.0, 0.4), positions=6, side=20, radius=4)
+    patch = pytest.MonkeyPatch()
+    patch.setitem(sprite_sets.GRIDS, "dsprites-small", tiny)
+    patch.setattr(sprite_sets, "REDUCED", tiny)
+    try:
+        assert main(arguments(out)) == 0
+        stamps = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
+        (out / "beta-4-seed-1" / "model.safetensors").unlink()
+        (out / "beta-4-seed-1" / "training_state.safetensors").unlink()
+        assert main(arguments(out)) == 0
+        kept = [path for path, stamp in stamps.items() if path.stat().st_mtime_ns == stamp]
+        assert len(kept) == 3, "the second run trains only what is missing"
+        assert main([*arguments(out), "--latent-size=3"]) == 2
+    finally:
+        patch.undo()
+    return out
+
+
+def arguments(out: Path) -> list[str]:
+    sizes = ["--seeds=2", "--epochs=1", "--hidden=16", "--latent-size=4"]
+    return ["disentangle", "--betas=1,4", *sizes, "--out", str(out)]
+
+
+def test_a_study_trains_every_beta_and_seed_and_keeps_each_as_a_run(study: Path) -> None:
+    results = json.loads((study / "results.json").read_text())
+    assert {(r["beta"], r["seed"]) for r in results} == {(1, 0), (1, 1), (4, 0), (4, 1)}
+    for result in results:
+        loaded = checkpoint.load(Path(result["run"]))
+        assert loaded.config.loss.beta == result["beta"]
+        assert loaded.config.train.seed == result["seed"]
+        assert set(NAMES) <= result["scores"].keys()
+
+
+def test_a_study_ends_in_a_table_and_pictures(study: Path) -> None:
+    table = (study / "table.md").read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in table] == ["beta", "-----:", "1", "4"]
+    assert "±" in table[2]
+    for name in ("scores.png", "traversals-beta-1.png", "traversals-beta-4.png"):
+        assert (study / name).stat().st_size > 1000
+
+
+def test_the_codes_of_a_grid_are_the_means_of_its_images_in_order(reduced: Sprites) -> None:
+    from latens_training.config import ModelConfig
+    from latens_training.models.autoencoder import build
+
+    model = build(ModelConfig(latent_size=3, hidden=(8,)), (1, 32, 32)).eval()
+    codes = encode_grid(model, reduced)
+    index = torch.tensor([0, 5000, len(reduced) - 1])
+    with torch.inference_mode():
+        mean, _ = model.encode(reduced[index].float() / 255)
+    np.testing.assert_allclose(codes.means[index.numpy()], mean.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [(["--betas=-1"], 2), (["--seeds=0"], 2), (["--dataset=nowhere"], 3), (["--epochs=0"], 2)],
+)
+def test_bad_input_is_one_clear_line(
+    given: list[str], code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["disentangle", *given, "--out", str(tmp_path / "out")]) == code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("latens-train: ")

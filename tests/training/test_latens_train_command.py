@@ -1,0 +1,159 @@
+"""`latens-train`: one settings object, verbs that load what they need, results for programs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from latens_training import checkpoint
+from latens_training.cli.main import main
+from latens_training.cli.settings import SECTION_FIELDS, TrainSettings, flattened, sectioned
+from latens_training.cli.verbs import VERBS, resolve
+from latens_training.config import RunConfig
+from latens_training.presets import PRESETS
+
+
+def printed_config(capsys: pytest.CaptureFixture[str], *arguments: str) -> RunConfig:
+    assert main([*arguments, "--print-config"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    document.pop("out")
+    return RunConfig.model_validate(document)
+
+
+def test_every_field_of_a_run_is_a_flag_with_a_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for name in (name for names in SECTION_FIELDS.values() for name in names):
+        assert f"--{name.replace('_', '-')} " in text
+        assert TrainSettings.model_fields[name].description, name
+    for verb in VERBS:
+        assert f"  {verb} " in text
+
+
+def test_help_needs_neither_torch_nor_matplotlib() -> None:
+    program = (
+        "import sys\n"
+        "from latens_training.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'torchvision', 'matplotlib'} & set(sys.modules)\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_the_name_of_a_field_is_unique_over_the_sections() -> None:
+    names = [name for names in SECTION_FIELDS.values() for name in names]
+    assert len(names) == len(set(names))
+    assert RunConfig.model_validate(sectioned(flattened(RunConfig()))) == RunConfig()
+
+
+def test_a_flag_beats_the_environment_beats_the_preset_beats_the_default(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATENS_TRAIN_BETA", "2")
+    monkeypatch.setenv("LATENS_TRAIN_HIDDEN", "30,20")
+    config = printed_config(capsys, "--preset", "burda-vae", "--beta", "3")
+    assert config.loss.beta == 3
+    assert config.model.hidden == (30, 20)
+    assert config.model.latent_size == 50
+    assert config.train.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_preset_is_a_valid_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    config = printed_config(capsys, "--preset", name)
+    values = flattened(config)
+    for field, value in PRESETS[name].values.items():
+        assert values[field] == value
+
+
+def test_an_unknown_flag_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--betta", "4"])
+    assert ended.value.code == 2
+    assert "unrecognized arguments: --betta" in capsys.readouterr().err
+
+
+def test_a_verb_may_have_two_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VERBS, "presets all", VERBS["presets"])
+    function, rest = resolve(["presets", "all", "--json"])
+    assert function.__module__ == "latens_training.cli.presets"
+    assert rest == ["--json"]
+
+
+def test_a_run_tells_programs_on_standard_output_and_people_on_standard_error(
+    mnist_subset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    flags = ["--data-dir", str(mnist_subset), "--hidden", "32", "--epochs", "2", "--tensorboard"]
+    assert main([*flags, "--json", "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    *epochs, result = [json.loads(line) for line in captured.out.splitlines()]
+    history = (out / "history.jsonl").read_text()
+    assert epochs == [json.loads(line) for line in history.splitlines()]
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2]
+    assert epochs[1]["test_elbo"] == -epochs[1]["test_reconstruction"] - epochs[1]["test_kl"]
+    assert result["metrics"] == checkpoint.load(out).metrics
+    assert captured.err.startswith("epoch 1/2  test elbo -")
+    assert "\r" not in captured.err, "a progress bar is for terminals"
+    assert list((out / "tensorboard").glob("events.*"))
+    assert (out / "figures" / "manifold.png").stat().st_size > 0
+
+
+def test_evaluate_reports_the_whole_test_set(
+    trained_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--bound-samples", "50", "--bound-images", "20", "--json"]
+    assert main(["evaluate", str(trained_run), *flags]) == 0
+    result = json.loads(capsys.readouterr().out)
+    metrics = result["metrics"]
+    assert result["images"] == 1000
+    assert metrics["kl"] == pytest.approx(sum(result["kl_by_unit"]), rel=1e-5)
+    assert metrics["elbo"] == pytest.approx(-metrics["reconstruction"] - metrics["kl"])
+    assert metrics["log_likelihood_bound"] > metrics["elbo"]
+    assert metrics["active_units"] == 2
+    stored = checkpoint.load(trained_run).metrics
+    assert metrics["elbo"] == pytest.approx(stored["elbo"], rel=1e-6)
+
+
+def test_evaluate_speaks_to_people_too(
+    trained_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(trained_run), "--bound-samples", "0"]) == 0
+    text = capsys.readouterr().out
+    assert "1,000 test images, nats an image" in text
+    assert "KL by latent unit" in text
+    assert "log_likelihood_bound" not in text
+
+
+def test_figures_draws_a_run_again(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["figures", str(trained_run), "--out", str(tmp_path / "pictures")]) == 0
+    paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert tmp_path / "pictures" / "loss.png" in paths
+    assert all(path.stat().st_size for path in paths)
+
+
+def test_presets_are_listed_with_what_they_reproduce(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets"]) == 0
+    text = capsys.readouterr().out
+    assert "burda-vae          Burda et al. 2015, table 1: VAE, k = 1, 86.76 nats" in text
+    assert "--hidden 200,200 --activation tanh" in text
+    assert main(["presets", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out).keys() == PRESETS.keys()
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "figures"])
+def test_a_run_that_does_not_exist_is_not_found(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, str(tmp_path / "none")]) == 3
+    assert "no run here" in capsys.readouterr().err

@@ -1,0 +1,9 @@
+"""`python -m latens_training` is `latens-train`."""
+
+from __future__ import annotations
+
+import sys
+
+from latens_training.cli.main import main
+
+sys.exit(main())

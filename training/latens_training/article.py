@@ -1,0 +1,133 @@
+"""The weights of Penkovsky's article "Day 9: Roaming face vectors" (10 days of grad), as a run.
+
+Its program saves a flat list of tensors, weight before bias and layer after layer, as a TorchScript
+archive without any code (hasktorch's `save`). The list of its MLP VAE and that of its convolutional
+VAE stand in the order of our networks, so position by position they are our parameters.
+
+TorchScript archives may hold code in general, so this is for files that you trust; nothing else in
+the project reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from latens_training.checkpoint import Checkpoint, Description, save
+from latens_training.config import LossConfig, ModelConfig, RunConfig, TrainConfig
+from latens_training.data.types import Dataset
+from latens_training.errors import DataError, NotFoundError
+from latens_training.metrics.evaluation import evaluate, latent_units
+from latens_training.models.autoencoder import Autoencoder, ImageShape, build
+
+IMAGE_SHAPE: ImageShape = (1, 28, 28)
+_EPOCHS = 20
+_MLP_TENSORS, _CONV_TENSORS, _AE_TENSORS = 10, 18, 8
+_CONV_MEAN = 6
+_BETA_IN_NAME = re.compile(r"beta_([0-9]+(?:\.[0-9]+)?)")
+
+
+def read_tensors(path: Path) -> list[Tensor]:
+    """The archive's tensors in their order, on the CPU.
+
+    Raises:
+        NotFoundError: there is no such file.
+        DataError: it is no archive of this form.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"{path}: no such file")
+    try:
+        with warnings.catch_warnings():
+            # torch would rather have us export; these files were written years ago.
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    except (RuntimeError, OSError, ValueError) as error:
+        raise DataError(f"{path}: not a TorchScript archive") from error
+    named = dict(module.named_parameters())
+    if set(named) != {str(place) for place in range(len(named))}:
+        raise DataError(f"{path}: a TorchScript module, but not a list of tensors")
+    return [named[str(place)].detach().float().clone() for place in range(len(named))]
+
+
+def model_of(path: Path, tensors: list[Tensor]) -> tuple[ModelConfig, Autoencoder]:
+    """The network that the tensors are of, with them as its weights.
+
+    Raises:
+        DataError: they are of no network of ours, or not finite.
+    """
+    config = _config_of(path, tensors)
+    model = build(config, IMAGE_SHAPE)
+    state = model.state_dict()
+    for (name, expected), tensor in zip(state.items(), tensors, strict=True):
+        if tensor.shape != expected.shape:
+            raise DataError(
+                f"{path}: its tensors are not those of {config.architecture}: {name} is "
+                f"{tuple(tensor.shape)}, expected {tuple(expected.shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise DataError(f"{path}: {name} has values that are not finite")
+    model.load_state_dict(dict(zip(state, tensors, strict=True)))
+    return config, model.eval().requires_grad_(False)
+
+
+def beta_in(path: Path) -> float | None:
+    """The beta that the article's program puts into a file's name."""
+    match = _BETA_IN_NAME.search(path.name)
+    return float(match[1]) if match else None
+
+
+def import_weights(path: Path, beta: float, dataset: Dataset, run: Path) -> Checkpoint:
+    """Makes a run directory of the article's weights, measured on the data set.
+
+    Args:
+        path: the `.ht` file.
+        beta: the weight of the KL term that it was trained with, for the record.
+        dataset: MNIST, to measure the model and its latent units on.
+        run: the directory to write.
+
+    Raises:
+        TrainingError: the file cannot be used, or the run not be written.
+    """
+    model_config, model = model_of(path, read_tensors(path))
+    config = RunConfig(
+        model=model_config, loss=LossConfig(beta=beta), train=TrainConfig(epochs=_EPOCHS)
+    )
+    terms = evaluate(model, dataset.test.images, config.loss)
+    description = Description(
+        config=config,
+        image_shape=IMAGE_SHAPE,
+        epoch=_EPOCHS,
+        metrics=terms.metrics(model.posterior),
+        latent_units=latent_units(model, dataset.train.images),
+        dataset_sha256=dataset.digest(),
+        environment={
+            "imported": path.name,
+            "imported_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        },
+    )
+    save(run, model, description)
+    return Checkpoint(run, model, description)
+
+
+def _config_of(path: Path, tensors: list[Tensor]) -> ModelConfig:
+    if len(tensors) == _AE_TENSORS:
+        raise DataError(
+            f"{path}: {_AE_TENSORS} tensors, as of the article's plain autoencoder, whose ReLU on "
+            "the code our ae-mlp does not have; only its VAEs can be imported"
+        )
+    if len(tensors) == _MLP_TENSORS and tensors[0].dim() == tensors[2].dim() == 2:
+        hidden, latent = len(tensors[0]), len(tensors[2])
+        return ModelConfig(architecture="vae-mlp", latent_size=latent, hidden=(hidden,))
+    if len(tensors) == _CONV_TENSORS:
+        latent = len(tensors[_CONV_MEAN])
+        return ModelConfig(architecture="vae-conv", latent_size=latent)
+    raise DataError(
+        f"{path}: {len(tensors)} tensors; the article's VAEs have {_MLP_TENSORS} (MLP) "
+        f"or {_CONV_TENSORS} (convolutional)"
+    )

@@ -1,0 +1,122 @@
+"""The verb `attributes`: directions of the latent space, found from labels, kept with the run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
+
+from latens_training.cli.command import parse
+from latens_training.cli.settings import CommandSettings
+from latens_training.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from latens_training.checkpoint import Checkpoint
+    from latens_training.data.types import Dataset
+
+
+class AttributesSettings(CommandSettings):
+    """Computes attribute vectors, stores them in the run, and draws one image along each.
+
+    The vector of an attribute is the mean code of the images that have it minus the mean code of
+    those that do not. Exported bundles carry the vectors on.
+    """
+
+    run: CliPositionalArg[Annotated[Path, Field(description="run directory")]]
+    vector: Annotated[
+        tuple[str, ...],
+        Field(
+            description="NAME=MORE:LESS, as bold=weight>=700:weight==400; may be given again; "
+            "default: what the labels suggest"
+        ),
+    ] = ()
+    image: Annotated[
+        str,
+        Field(description="the training image to draw: its index, or its name as 'Lato Regular'"),
+    ] = "0"
+    reach: Annotated[
+        float, Field(gt=0, le=100, description="largest multiple of a vector in the pictures")
+    ] = 2.4
+    data_dir: Annotated[Path | None, Field(description="where the run's data set lies now")] = None
+    json_lines: Annotated[bool, Field(description="print the vectors as JSON")] = False
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Computes, stores and draws as the arguments say; the exit code.
+
+    Raises:
+        TrainingError: of the run, its data set, or a vector that is asked for.
+    """
+    settings = parse(AttributesSettings, arguments, "latens-train attributes")
+    from latens_training import attributes, checkpoint
+    from latens_training.data import datasets
+
+    contrasts = [attributes.Contrast.parse(text) for text in settings.vector]
+    loaded = checkpoint.load(settings.run)
+    data = loaded.config.data
+    dataset = datasets.load(data.dataset, settings.data_dir or data.data_dir)
+    checkpoint.require_shape(loaded, dataset.image_shape)
+    index = _image_index(settings.image, Path(data.dataset), len(dataset.train))
+    values = attributes.attributes_of(dataset.train)
+    means = attributes.posterior_means(loaded.model, dataset.train)
+    found = attributes.directions(means, values, contrasts or attributes.suggested(values))
+    _require(found, [contrast.name for contrast in contrasts], data.dataset)
+    amended = checkpoint.amend(settings.run, attribute_vectors=found)
+    _report(found, settings.json_lines)
+    name = f"image {index}" if settings.image.isdecimal() else settings.image
+    for path in _draw(amended, dataset, means[index], name, settings.reach):
+        if not settings.json_lines:
+            print(path)
+    return 0
+
+
+def _image_index(image: str, dataset: Path, count: int) -> int:
+    if not image.isdecimal():
+        from latens_training.data.fonts.names import index_of
+
+        return index_of(dataset, "train", image)
+    if int(image) >= count:
+        raise UsageError(f"image: {image}, but there are only {count} training images")
+    return int(image)
+
+
+def _require(found: dict[str, tuple[float, ...]], wanted: Sequence[str], dataset: str) -> None:
+    from latens_training.attributes import FEWEST
+
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise DataError(f"{dataset}: fewer than {FEWEST} images on a side of {missing[0]}")
+    if not found:
+        raise DataError(f"{dataset}: no labels or attributes to tell images apart by")
+
+
+def _report(found: dict[str, tuple[float, ...]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found))
+        return
+    for name, vector in found.items():
+        print(f"{name:<24} length {np.linalg.norm(vector):.2f}")
+
+
+def _draw(
+    loaded: Checkpoint, dataset: Dataset, start: NDArray[np.float32], name: str, reach: float
+) -> list[Path]:
+    from latens_training.checkpoint import FIGURES
+    from latens_training.figures import attributes as pictures
+    from latens_training.figures.album import subject_of
+
+    subject, folder = subject_of(loaded, dataset), loaded.path / FIGURES
+    vectors = loaded.attribute_vectors
+    drawn = [pictures.draw_scales(subject, start, vectors, name, folder / "attributes.png", reach)]
+    if all(part in vectors for part in pictures.WEIGHT_AND_SLANT):
+        path = folder / "weight-and-slant.png"
+        drawn.append(pictures.draw_weight_and_slant(subject, start, vectors, name, path, reach))
+    return drawn

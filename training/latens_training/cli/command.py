@@ -1,0 +1,88 @@
+"""From a command line to a settings object: one line for each mistake, and a help worth reading."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import CliSettingsSource, SettingsError
+
+from latens_training.cli.settings import ENV_PREFIX, CommandSettings
+from latens_training.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+S = TypeVar("S", bound=CommandSettings)
+
+_ENVIRONMENT = f"""\
+Each flag is also an environment variable: --latent-size is {ENV_PREFIX}LATENT_SIZE.
+"""
+
+
+def parse(settings: type[S], arguments: Sequence[str], program: str, epilog: str = "") -> S:
+    """Parses a verb's arguments over its environment variables over its defaults.
+
+    `--help`, and flags that do not exist, exit as argparse does (0 and 2).
+
+    Raises:
+        UsageError: a value that its setting refuses, named as the flag.
+    """
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=inspect.cleandoc(settings.__doc__ or ""),
+        epilog=epilog + _ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    try:
+        source = CliSettingsSource[Any](
+            settings,
+            cli_prog_name=program,
+            cli_parse_args=list(arguments),
+            root_parser=parser,
+            parse_args_method=argparse.ArgumentParser.parse_args,
+            add_argument_method=_add_argument,
+        )
+        return settings(_cli_settings_source=source)
+    except ValidationError as error:
+        raise UsageError(_first_mistake(error)) from error
+    except SettingsError as error:
+        raise UsageError(str(error)) from error
+
+
+def refuse_unknown_environment(settings: type[CommandSettings]) -> None:
+    """Refuses a variable with our prefix that names no setting: most likely a slip.
+
+    Raises:
+        UsageError: there is one.
+    """
+    known = {ENV_PREFIX + name.upper() for name in settings.model_fields}
+    unknown = sorted(
+        name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known
+    )
+    if unknown:
+        raise UsageError(f"{unknown[0]}: an environment variable that names no setting")
+
+
+def _add_argument(parser: argparse.ArgumentParser, *names: str, **options: Any) -> Any:
+    """Shows a flag as `--name NAME`, not by its Python type; and no default that says nothing."""
+    if isinstance(options.get("metavar"), str) and not options["metavar"].startswith("{"):
+        longest = max(names, key=len)
+        options["metavar"] = longest.lstrip("-").replace("_", "-").rpartition("-")[2].upper()
+    if any(name.startswith("--no-") for name in names):
+        options["help"] = f"do not {options.get('help', '')}"
+    for noise in (" (default: None)", " (default: False)", " (default: True)"):
+        options["help"] = options.get("help", "").replace(noise, "")
+    return argparse.ArgumentParser.add_argument(parser, *names, **options)
+
+
+def _first_mistake(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = first["loc"]
+    flag = str(place[0]).replace("_", "-") if place else "settings"
+    message = first["msg"][:1].lower() + first["msg"][1:]
+    return f"{flag}: {message} (got {first['input']!r})"

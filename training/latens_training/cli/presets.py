@@ -1,0 +1,42 @@
+"""The verb `presets`: the named sets of settings."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from latens_training.cli.command import parse
+from latens_training.cli.settings import CommandSettings
+from latens_training.presets import PRESETS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class PresetsSettings(CommandSettings):
+    """Lists the presets; latens-train --preset NAME trains one."""
+
+    json_lines: Annotated[bool, Field(description="one JSON document on standard output")] = False
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Lists the presets; the exit code."""
+    settings = parse(PresetsSettings, arguments, "latens-train presets")
+    if settings.json_lines:
+        print(json.dumps({name: preset._asdict() for name, preset in PRESETS.items()}))
+        return 0
+    for name, preset in PRESETS.items():
+        print(f"{name:<18} {preset.summary}")
+        print(f"{'':<18} {_flags(preset.values)}")
+    return 0
+
+
+def _flags(values: dict[str, object]) -> str:
+    """The values as the flags that would say the same."""
+    words = []
+    for name, value in values.items():
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        words.append(f"--{name.replace('_', '-')} {text}")
+    return " ".join(words)

@@ -1,0 +1,120 @@
+"""The command line of `latens-train`: the fields of a run's sections, flat, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from latens_training.config import (
+    DataConfig,
+    DeviceConfig,
+    LossConfig,
+    ModelConfig,
+    RunConfig,
+    Section,
+    TrainConfig,
+)
+from latens_training.presets import preset_values
+
+ENV_PREFIX = "LATENS_TRAIN_"
+
+
+class CommandSettings(BaseSettings):
+    """Settings of one verb: flags, environment variables and help come from its fields."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix=ENV_PREFIX,
+        env_ignore_empty=True,
+        cli_kebab_case=True,
+        cli_implicit_flags="toggle",
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        cli_shortcuts={"architecture": "model", "json-lines": "json"},
+    )
+
+
+# The last of the bases comes first in the help.
+class TrainSettings(
+    CommandSettings, DeviceConfig, TrainConfig, LossConfig, DataConfig, ModelConfig
+):
+    """Trains an autoencoder; writes its weights, test figures, history and pictures."""
+
+    model_config = SettingsConfigDict()
+
+    preset: Annotated[
+        str | None,
+        Field(description="start from a named set of settings (latens-train presets lists them)"),
+    ] = None
+    out: Annotated[
+        Path | None, Field(description="run directory; default runs/DATASET-MODEL-L")
+    ] = None
+    resume: Annotated[
+        bool, Field(description="go on with the run in --out, exactly where it stopped")
+    ] = False
+    overwrite: Annotated[bool, Field(description="replace the run in --out, if there is one")] = (
+        False
+    )
+    figures: Annotated[bool, Field(description="draw the pictures at the end")] = True
+    tensorboard: Annotated[bool, Field(description="also log for TensorBoard, into the run")] = (
+        False
+    )
+    json_lines: Annotated[
+        bool, Field(description="one JSON line an epoch on standard output, and one at the end")
+    ] = False
+    print_config: Annotated[bool, Field(description="print the resulting settings and exit")] = (
+        False
+    )
+
+    def run_config(self) -> RunConfig:
+        """The sections with what was set here, over the preset, over the defaults.
+
+        Raises:
+            NotFoundError: there is no preset of this name.
+        """
+        preset = preset_values(self.preset) if self.preset else {}
+        return RunConfig.model_validate(sectioned(preset | self.explicit()))
+
+    def explicit(self) -> dict[str, Any]:
+        """The run's fields that the command line or the environment set, by their flat names."""
+        fields = {name for names in SECTION_FIELDS.values() for name in names}
+        return {name: getattr(self, name) for name in self.model_fields_set & fields}
+
+    def run_directory(self, config: RunConfig) -> Path:
+        dataset = Path(config.data.dataset).stem
+        default = f"{dataset}-{config.model.architecture}-{config.model.latent_size}"
+        return self.out or Path("runs") / (self.preset or default)
+
+
+_SECTIONS: dict[str, type[Section]] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "loss": LossConfig,
+    "train": TrainConfig,
+    "machine": DeviceConfig,
+}
+SECTION_FIELDS = {name: tuple(section.model_fields) for name, section in _SECTIONS.items()}
+
+RESUMABLE_FIELDS = {"epochs", "data_dir", *SECTION_FIELDS["machine"]}
+"""What may differ when a run is resumed."""
+
+
+def sectioned(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Flat field values, put under their sections."""
+    return {
+        section: {name: values[name] for name in names if name in values}
+        for section, names in SECTION_FIELDS.items()
+    }
+
+
+def flattened(config: RunConfig) -> dict[str, Any]:
+    """The inverse of `sectioned`."""
+    return {
+        name: getattr(getattr(config, section), name)
+        for section, names in SECTION_FIELDS.items()
+        for name in names
+    }

@@ -1,0 +1,130 @@
+"""The verb `train`, which `latens-train` runs where no other verb is named."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from latens_training.cli.command import parse, refuse_unknown_environment
+from latens_training.cli.settings import RESUMABLE_FIELDS, TrainSettings, flattened, sectioned
+from latens_training.cli.verbs import listing
+from latens_training.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from latens_training.checkpoint import Checkpoint
+    from latens_training.config import RunConfig
+    from latens_training.resume import SavedState
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Trains as the arguments say; the exit code.
+
+    Raises:
+        TrainingError: with what went wrong.
+    """
+    settings = parse(TrainSettings, arguments, "latens-train", listing())
+    refuse_unknown_environment(TrainSettings)
+    config = settings.run_config()
+    directory = settings.run_directory(config)
+    if settings.print_config:
+        document = config.model_dump(mode="json") | {"out": str(directory)}
+        print(json.dumps(document, indent=2))
+        return 0
+    state = _state_to_resume(settings, directory)
+    if state is not None:
+        config = resumed_config(state, settings.explicit())
+    _train(settings, config, directory, state)
+    return 0
+
+
+def resumed_config(state: SavedState, explicit: dict[str, Any]) -> RunConfig:
+    """The saved run's settings, with the epochs and the machine as they are asked for now.
+
+    Raises:
+        UsageError: a setting was given that would make it another run.
+    """
+    from latens_training.config import RunConfig
+
+    saved = flattened(state.config)
+    for name, value in explicit.items():
+        if name not in RESUMABLE_FIELDS and value != saved[name]:
+            flag = name.replace("_", "-")
+            raise UsageError(
+                f"{flag}: {state.path.parent} was begun with {saved[name]}, not {value}; "
+                "leave the flag out to resume, or choose another --out"
+            )
+    changed = {name: value for name, value in explicit.items() if name in RESUMABLE_FIELDS}
+    return RunConfig.model_validate(sectioned(saved | changed))
+
+
+def _state_to_resume(settings: TrainSettings, directory: Path) -> SavedState | None:
+    """The state to go on from, or None to begin.
+
+    Raises:
+        UsageError: there is a run already, and the settings do not say what to do with it.
+    """
+    from latens_training.checkpoint import CONFIG_FILE, MODEL_FILE, RunNotFoundError
+    from latens_training.resume import STATE_FILE, load_state
+
+    if settings.resume and settings.overwrite:
+        raise UsageError("overwrite: contradicts --resume")
+    begun, saved, trained = (
+        (directory / name).exists() for name in (CONFIG_FILE, STATE_FILE, MODEL_FILE)
+    )
+    if settings.resume:
+        if saved:
+            return load_state(directory)
+        if trained:
+            raise UsageError(f"resume: {directory} has a model, but no {STATE_FILE} to go on from")
+        if not begun:
+            raise RunNotFoundError(f"resume: {directory} holds no run")
+        return None  # broken off before there was anything to save
+    if (saved or trained) and not settings.overwrite:
+        raise UsageError(
+            f"out: {directory} holds a run; add --resume to go on, or --overwrite to replace it"
+        )
+    return None
+
+
+def _train(
+    settings: TrainSettings, config: RunConfig, directory: Path, state: SavedState | None
+) -> None:
+    from latens_training import run as runs
+    from latens_training.devices import placed
+    from latens_training.interrupts import Interrupted, stop_on_signals
+    from latens_training.progress import Reporter
+
+    with placed(config.machine) as placement, stop_on_signals() as wish:
+        log = directory / "tensorboard" if settings.tensorboard else None
+        with Reporter(
+            config.train.epochs,
+            json_lines=settings.json_lines,
+            silent=not placement.is_first,
+            tensorboard=log,
+        ) as reporter:
+            run = runs.prepare(config, directory, placement, state)
+            checkpoint = runs.train(run, reporter, wish)
+            if not placement.is_first:
+                return
+            if wish.signal is not None:
+                raise Interrupted(
+                    wish.signal, f"stopped, trained and saved; latens-train figures {directory}"
+                )
+            if settings.figures:
+                from latens_training.figures import write_all
+
+                reporter.say("drawing the figures ...")
+                write_all(checkpoint, run.dataset, directory / "figures")
+        _print_result(checkpoint, as_json=settings.json_lines)
+
+
+def _print_result(checkpoint: Checkpoint, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"run": str(checkpoint.path), "metrics": checkpoint.metrics}))
+        return
+    print(f"{checkpoint.path}: trained, {checkpoint.description.epoch} epochs")
+    for name, value in checkpoint.metrics.items():
+        print(f"  {name:<30} {value:10.3f}")

@@ -1,0 +1,155 @@
+"""The settings of a run, in sections; each field is a flag, an environment variable and its help.
+
+`RunConfig` is what a checkpoint stores. `latens_training.cli.settings.TrainSettings` flattens the
+same fields into the command line of `latens-train`, so a field's name is unique over all sections.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_settings import NoDecode
+
+Architecture = Literal["ae-mlp", "vae-mlp", "vae-conv"]
+Likelihood = Literal["bernoulli", "gaussian"]
+
+
+def _split(value: Any) -> Any:
+    """`200,200`, as flags and environment variables have it, in parts."""
+    return value.split(",") if isinstance(value, str) else value
+
+
+class Section(BaseModel):
+    """A group of settings; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    """Where the images come from."""
+
+    dataset: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="mnist (comes with the package), fashion-mnist, kmnist, emnist, or the "
+            "path of a folder of images, an .npz file or an IDX file",
+        ),
+    ] = "mnist"
+    data_dir: Annotated[
+        Path | None,
+        Field(description="folder with the files of the named data set, or to download them to"),
+    ] = None
+    binarize: Annotated[
+        Literal["none", "static", "dynamic"],
+        Field(
+            description="pixels as Bernoulli draws of their grey value: drawn once (static) or "
+            "anew each time an image is shown (dynamic)"
+        ),
+    ] = "none"
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    architecture: Annotated[
+        Architecture, Field(description="network: ae-mlp, vae-mlp or vae-conv")
+    ] = "vae-mlp"
+    latent_size: Annotated[int, Field(ge=1, le=65536, description="number of latent units")] = 2
+    hidden: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...],
+        NoDecode,
+        BeforeValidator(_split),
+        Field(
+            min_length=1,
+            description="sizes of the MLP's hidden layers, encoder side, as 400 or 200,200",
+        ),
+    ] = (400,)
+    activation: Annotated[
+        Literal["relu", "tanh"], Field(description="nonlinearity of the hidden layers")
+    ] = "relu"
+
+
+class LossConfig(Section):
+    """The objective."""
+
+    beta: Annotated[
+        float,
+        Field(
+            ge=0, allow_inf_nan=False, description="weight of the KL term; 0: only reconstruction"
+        ),
+    ] = 1.0
+    likelihood: Annotated[
+        Likelihood,
+        Field(description="p(x|z): bernoulli (cross-entropy) or gaussian (squared error)"),
+    ] = "bernoulli"
+    sigma: Annotated[
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="standard deviation of the gaussian likelihood; the default, the root of "
+            "one half, makes it the plain sum of squared errors",
+        ),
+    ] = 0.5**0.5
+    objective: Annotated[
+        Literal["elbo", "iwae"],
+        Field(description="bound to maximise: the ELBO or the importance-weighted bound"),
+    ] = "elbo"
+    samples: Annotated[int, Field(ge=1, le=1000, description="latent draws an image and step")] = 1
+
+
+class TrainConfig(Section):
+    """The optimisation."""
+
+    epochs: Annotated[int, Field(ge=1, description="passes over the training set")] = 20
+    batch_size: Annotated[int, Field(ge=1, description="images a step, over all devices")] = 128
+    learning_rate: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="Adam's step size")
+    ] = 1e-3
+    schedule: Annotated[
+        Literal["constant", "cosine", "burda"],
+        Field(
+            description="course of the learning rate: constant, cosine to 0, or the eight stages "
+            "of Burda et al. (3^i epochs at 10^(-i/7))"
+        ),
+    ] = "constant"
+    seed: Annotated[
+        int, Field(ge=0, lt=2**63, description="of weights, order of images and latent noise")
+    ] = 0
+
+
+class DeviceConfig(Section):
+    """The machine."""
+
+    device: Annotated[
+        str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda or mps")
+    ] = "auto"
+    threads: Annotated[int, Field(ge=0, description="CPU threads; 0: as torch chooses")] = 0
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        Field(description="of the matrix products; bfloat16 is autocast"),
+    ] = "float32"
+    compile: Annotated[
+        Literal["off", "default", "reduce-overhead", "max-autotune"],
+        Field(
+            description="mode of torch.compile for the network; reduce-overhead replays CUDA "
+            "graphs. On a CPU it gains nothing, so it is off"
+        ),
+    ] = "off"
+
+
+class RunConfig(Section):
+    """Everything that made a run, as its `config.json` holds it.
+
+    Its `Likelihood` is the distribution p(x|z), whose negative logarithm is the reconstruction
+    term; its `Architecture` names a network of `latens_training.models.autoencoder`.
+    """
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+    machine: DeviceConfig = DeviceConfig()

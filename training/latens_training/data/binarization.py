@@ -1,0 +1,49 @@
+"""Grey pixels as the probabilities of binary ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from latens_training.config import DataConfig
+    from latens_training.data.types import Dataset
+
+_BLOCK = 4096
+_TRAIN_SEED = 2015
+_TEST_SEED = 2016
+
+
+def draw_binary(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Independent Bernoulli draws of images in [0, 1], of their shape and type."""
+    draws = torch.rand(images.shape, generator=generator, device=images.device)
+    return (draws < images).to(images.dtype)
+
+
+def binarized_once(images: Tensor, seed: int) -> Tensor:
+    """One draw of uint8 images, the same for the same seed; uint8, of values 0 and 255."""
+    generator = torch.Generator().manual_seed(seed)
+    blocks = [
+        draw_binary(block.float() / 255, generator).mul(255).to(torch.uint8)
+        for block in torch.split(images, _BLOCK)
+    ]
+    return torch.cat(blocks)
+
+
+def for_evaluation(dataset: Dataset, config: DataConfig) -> Dataset:
+    """The set as the model knows it, with pixels that stay what they are."""
+    if config.binarize == "none":
+        return dataset
+    return replace(
+        dataset,
+        train=replace(dataset.train, images=binarized_once(dataset.train.images, _TRAIN_SEED)),
+        test=replace(dataset.test, images=binarized_once(dataset.test.images, _TEST_SEED)),
+    )
+
+
+def images_to_train_on(dataset: Dataset, evaluated: Dataset, config: DataConfig) -> Tensor:
+    """Grey where each step binarises them anew, else as they are evaluated."""
+    return (dataset if config.binarize == "dynamic" else evaluated).train.images

@@ -1,0 +1,81 @@
+"""Sets of images, whatever their source, as one uint8 tensor a split."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from latens_training.data import image_files
+from latens_training.data.types import Dataset
+from latens_training.errors import DataError, NotFoundError, TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Name to "module:function" of (data_dir) -> Dataset, so that a source is imported when it is asked.
+SOURCES = {
+    "mnist": "latens_training.data.mnist:load_mnist",
+    "fashion-mnist": "latens_training.data.mnist:load_fashion_mnist",
+    "kmnist": "latens_training.data.mnist:load_kmnist",
+    "emnist": "latens_training.data.mnist:load_emnist",
+    "dsprites": "latens_training.data.sprite_sets:load_full",
+    "dsprites-small": "latens_training.data.sprite_sets:load_reduced",
+}
+
+
+def load(source: str, data_dir: Path | None = None) -> Dataset:
+    """Loads a data set by its name, or from a file or folder.
+
+    Args:
+        source: a name of `SOURCES`, or the path of an image folder, an .npz or an IDX file.
+        data_dir: where the files of a named set lie, or are downloaded to.
+
+    Raises:
+        NotFoundError: neither a name nor a path.
+        DataError: its content cannot be used.
+    """
+    if source in SOURCES:
+        dataset = _source(source)(data_dir)
+    elif Path(source).exists():
+        if data_dir is not None:
+            raise TrainingError(f"data-dir: only for named data sets, {source} is a path")
+        dataset = _from_path(Path(source))
+    else:
+        raise NotFoundError(f"dataset: no file {source}, and not one of {', '.join(SOURCES)}")
+    return _checked(dataset)
+
+
+def _source(name: str) -> Callable[[Path | None], Dataset]:
+    module, _, function = SOURCES[name].partition(":")
+    source: Callable[[Path | None], Dataset] = getattr(import_module(module), function)
+    return source
+
+
+def _from_path(path: Path) -> Dataset:
+    if path.is_dir():
+        return image_files.load_folder(path)
+    if path.suffix == ".npz":
+        return image_files.load_npz(path)
+    return image_files.load_idx(path)
+
+
+def _checked(dataset: Dataset) -> Dataset:
+    """Refuses what training could not use, in words that name the set."""
+    for name, split in (("training", dataset.train), ("test", dataset.test)):
+        if split.images.dtype != torch.uint8 or split.images.dim() != 4:
+            raise DataError(f"{dataset.name}: {name} images are not uint8 [n, c, h, w]")
+        if 0 in split.images.shape:
+            raise DataError(f"{dataset.name}: no {name} images")
+        if split.labels is not None and len(split.labels) != len(split.images):
+            raise DataError(
+                f"{dataset.name}: {len(split.labels)} labels for {len(split.images)} {name} images"
+            )
+    if dataset.train.image_shape != dataset.test.image_shape:
+        raise DataError(
+            f"{dataset.name}: training images are {dataset.train.image_shape}, "
+            f"test images {dataset.test.image_shape} (channels, height, width)"
+        )
+    return dataset

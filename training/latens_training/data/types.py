@@ -1,0 +1,73 @@
+"""A data set in memory: two splits of images of one shape, with labels and attributes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_HASHED_AT_ONCE = 8192
+
+
+class Images(Protocol):
+    """What training needs of a split's images; a uint8 tensor [n, c, h, w] is the usual one."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor, /) -> Tensor:
+        """The images of an index tensor [m] (on the images' device): uint8 [m, c, h, w]."""
+        ...
+
+    def to(self, device: torch.device | str, /) -> Images: ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """A part of a data set: images uint8 [n, c, h, w], and what is known of each."""
+
+    images: Tensor
+    labels: Tensor | None = None
+    """int64 [n]."""
+    attributes: Mapping[str, Tensor] = field(default_factory=dict)
+    """Further int64 or float32 labels [n], by name."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Two splits of images of one shape."""
+
+    name: str
+    train: Split
+    test: Split
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.train.image_shape
+
+    def digest(self) -> str:
+        """SHA-256 of the images of both splits, in hexadecimal."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.test):
+            digest.update(str(tuple(split.images.shape)).encode())
+            for start in range(0, len(split.images), _HASHED_AT_ONCE):
+                block = torch.arange(start, min(start + _HASHED_AT_ONCE, len(split.images)))
+                digest.update(np.ascontiguousarray(split.images[block].numpy()).data)
+        return digest.hexdigest()

@@ -1,0 +1,104 @@
+"""Which device, how many of them, and in what precision."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+
+from latens_training.errors import UsageError
+from latens_training.onednn_matmul import by_onednn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from latens_training.config import DeviceConfig
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where this process computes, and its place among the processes of the run."""
+
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """The one process that writes and speaks."""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """This process's part of a global batch of `count` images."""
+        return slice(
+            self.rank * count // self.world_size, (self.rank + 1) * count // self.world_size
+        )
+
+
+@contextmanager
+def placed(config: DeviceConfig) -> Iterator[Placement]:
+    """Chooses the device; under torchrun, joins the processes of the run for the while.
+
+    Raises:
+        UsageError: the device asked for is not there.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        yield Placement(choose_device(config.device))
+        return
+    device = choose_device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Placement(device, dist.get_rank(), world_size)
+    finally:
+        dist.destroy_process_group()
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """The torch device of a setting; `auto` takes an accelerator where there is one.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        name = "cuda" if cuda else "mps" if mps else "cpu"
+    if (name.startswith("cuda") and not cuda) or (name == "mps" and not mps):
+        raise UsageError(f"device: {name} was asked for, but torch finds none")
+    device = torch.device(name)
+    return device if device.type != "cuda" else _choose_gpu(device, local_rank)
+
+
+def _choose_gpu(device: torch.device, local_rank: int) -> torch.device:
+    index = int(str(device).partition(":")[2] or local_rank)
+    if index >= torch.cuda.device_count():
+        raise UsageError(f"device: GPU {index} was asked for, of {torch.cuda.device_count()}")
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def autocast(device: torch.device, config: DeviceConfig) -> torch.autocast:
+    """The context of the network's forward pass."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+
+
+def describe_environment(placement: Placement) -> dict[str, Any]:
+    """What decides whether a rerun of the same settings is bit-equal."""
+    device = placement.device
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "device": device.type,
+        "device_name": named,
+        "threads": torch.get_num_threads(),
+        "float32_products": "onednn" if by_onednn(device) else "torch's choice",
+        "world_size": placement.world_size,
+    }

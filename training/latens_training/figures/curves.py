@@ -1,0 +1,71 @@
+"""How the run went: the loss and its two terms, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latens_training.figures import canvas
+from latens_training.figures.subject import Subject
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_WIDTH = 560
+_HEIGHT = 520
+_SPACE = 110
+_PANELS = {
+    "loss": "loss: reconstruction + β KL",
+    "reconstruction": "reconstruction",
+    "kl": "KL from the prior",
+}
+_PARTS = {"train": ("training set", canvas.SECOND), "test": ("test set", canvas.ACCENT)}
+
+Curve = tuple[list[float], list[float]]
+
+
+def draw(subject: Subject, path: Path) -> Path:
+    """One panel a term, nats an image; the training set beside the test set."""
+    terms = {name: found for name in _PANELS if (found := _curves(subject.history, name))}
+    width = 2 * canvas.MARGIN + 70 + len(terms) * (_WIDTH + _SPACE) - _SPACE
+    width = max(width, canvas.MIN_WIDTH)
+    subtitle = f"{subject.caption} · nats an image; training values are averages over the epoch"
+    figure = canvas.new_figure(width, canvas.HEADER + _HEIGHT + 140, "How the run went", subtitle)
+    for index, (name, found) in enumerate(terms.items()):
+        left = canvas.MARGIN + 70 + index * (_WIDTH + _SPACE)
+        axes = canvas.add_chart(figure, left, canvas.HEADER + 40, _WIDTH, _HEIGHT)
+        _fill(axes, _PANELS[name], found)
+    return canvas.save(figure, path)
+
+
+def has_curves(history: Sequence[Mapping[str, object]]) -> bool:
+    """Whether there is an epoch to draw."""
+    return any(_curves(history, name) for name in _PANELS)
+
+
+def _fill(axes: Axes, title: str, found: dict[str, Curve]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    for part, (epochs, values) in found.items():
+        label, colour = _PARTS[part]
+        axes.plot(
+            epochs, values, color=colour, linewidth=2, label=label,
+            marker="o" if len(epochs) < 30 else None, markersize=4,
+        )  # fmt: skip
+    axes.set_title(title, loc="left", fontsize=11, color=canvas.INK, pad=12)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, fontsize=9.5, labelcolor=canvas.INK)
+
+
+def _curves(history: Sequence[Mapping[str, object]], name: str) -> dict[str, Curve]:
+    """Epochs and values of a term by part, where the run recorded it."""
+    found: dict[str, Curve] = {}
+    for part in _PARTS:
+        points = [(record.get("epoch"), record.get(f"{part}_{name}")) for record in history]
+        known = [(e, v) for e, v in points if isinstance(e, int) and isinstance(v, int | float)]
+        # A point posterior has no KL, which its loop records as 0.
+        if any(value for _, value in known):
+            found[part] = ([float(e) for e, _ in known], [float(v) for _, v in known])
+    return found

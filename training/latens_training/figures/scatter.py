@@ -1,0 +1,148 @@
+"""Where the test images lie: their means in the latent plane, coloured by label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latens_training.figures import canvas
+from latens_training.figures.subject import Subject
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.figure import Figure
+
+_SIDE = 1000
+_LEGEND = 150
+_MOST_CLASSES = len(canvas.PALETTE)
+
+
+def draw(subject: Subject, path: Path) -> Path:
+    """The plane itself for L = 2; first two principal components for more; one line for L = 1."""
+    points, names = _plane(subject)
+    title = "Where the model puts the test images"
+    subtitle = f"{subject.caption} · {len(points):,} test images, posterior means"
+    width = canvas.MARGIN + 70 + _SIDE + _LEGEND + canvas.MARGIN
+    height = canvas.HEADER + _SIDE + 110
+    figure = canvas.new_figure(width, height, title, subtitle)
+    axes = canvas.add_panel(figure, canvas.MARGIN + 70, canvas.HEADER, _SIDE, _SIDE)
+    _plot(figure, axes, points, subject.labels)
+    axes.set_xlabel(names[0], labelpad=8)
+    axes.set_ylabel(names[1], labelpad=8)
+    _frame(axes, points, equal=subject.size > 1)
+    return canvas.save(figure, path)
+
+
+def write_log(subject: Subject, path: Path) -> Path:
+    """The article's log: `label mean_1 mean_2` a line, in test order; `nan` where no label is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    labels = subject.labels
+    with path.open("w", encoding="utf-8") as file:
+        for index, mean in enumerate(subject.means):
+            label = "nan" if labels is None else repr(float(labels[index]))
+            file.write(" ".join([label, *map(str, mean)]) + "\n")
+    return path
+
+
+def principal_components(
+    means: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coordinates [n, count] along the directions of most variance, and their shares of it."""
+    centred = means.astype(np.float64) - means.mean(axis=0, dtype=np.float64)
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    directions = directions[:count]
+    # A direction's sign is arbitrary: fix it, so that the same model gives the same picture.
+    largest = np.abs(directions).argmax(axis=1)
+    directions *= np.sign(directions[np.arange(len(directions)), largest])[:, None]
+    total = float((singular**2).sum()) or 1.0
+    return centred @ directions.T, singular[:count] ** 2 / total
+
+
+def _plane(subject: Subject) -> tuple[NDArray[np.float64], tuple[str, str]]:
+    if subject.size == 2:
+        return subject.means.astype(np.float64), ("z₁", "z₂")
+    if subject.size == 1:
+        spread = np.random.default_rng(0).uniform(-0.4, 0.4, len(subject.means))
+        rows = np.zeros(len(spread)) if subject.labels is None else subject.labels
+        name = "spread at random" if subject.labels is None else "label, spread at random"
+        return np.stack([subject.means[:, 0], rows + spread], axis=1), ("z₁", name)
+    points, shares = principal_components(subject.means, 2)
+    first, second = (
+        f"principal component {i + 1} ({shares[i]:.0%} of the variance)" for i in (0, 1)
+    )
+    return points, (first, second)
+
+
+def _plot(
+    figure: Figure, axes: Axes, points: NDArray[np.float64], labels: NDArray[np.int64] | None
+) -> None:
+    classes = np.empty(0, np.int64) if labels is None else np.unique(labels)
+    colours: str | list[str] | NDArray[np.int64]
+    if labels is None:
+        colours = canvas.ACCENT
+    elif len(classes) <= _MOST_CLASSES:
+        colours = [canvas.PALETTE[i] for i in np.searchsorted(classes, labels)]
+    else:
+        colours = labels
+    # In the order of the data, so that no class lies on top of the others by its number.
+    shown = axes.scatter(
+        points[:, 0],
+        points[:, 1],
+        s=float(np.clip(60_000 / len(points), 6, 40)),
+        c=colours,
+        cmap=canvas.ORDERED_MAP if colours is labels else None,
+        linewidths=0,
+        alpha=0.7,
+    )
+    if labels is not None and colours is labels:
+        _add_scale(figure, shown)
+    elif labels is not None:
+        _name_classes(axes, points, labels, classes)
+
+
+def _name_classes(
+    axes: Axes, points: NDArray[np.float64], labels: NDArray[np.int64], classes: NDArray[np.int64]
+) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patheffects import withStroke
+
+    marks = []
+    for index, value in enumerate(classes):
+        colour = canvas.PALETTE[index]
+        x, y = np.median(points[labels == value], axis=0)
+        axes.text(
+            x, y, str(value), color=canvas.INK, fontsize=12, fontweight="bold",
+            ha="center", va="center", path_effects=[withStroke(linewidth=3.5, foreground="white")],
+        )  # fmt: skip
+        marks.append(Line2D([], [], marker="o", ls="", color=colour, ms=7, label=str(value)))
+    axes.legend(
+        handles=marks, title="label", loc="upper left", bbox_to_anchor=(1.02, 1.0),
+        frameon=False, fontsize=9.5, title_fontsize=9.5, labelcolor=canvas.INK, borderaxespad=0,
+    )  # fmt: skip
+
+
+def _add_scale(figure: Figure, shown: PathCollection) -> None:
+    width, height = (round(inches * canvas.DPI) for inches in figure.get_size_inches())
+    left = width - canvas.MARGIN - _LEGEND + 30
+    box = (left / width, 1 - (canvas.HEADER + 420) / height, 22 / width, 400 / height)
+    bar = figure.colorbar(shown, cax=figure.add_axes(box))
+    bar.outline.set(visible=False)
+    if bar.solids is not None:
+        bar.solids.set_alpha(1)  # the points' transparency is not the scale's
+    bar.ax.set_title("label", fontsize=9.5, color=canvas.INK, pad=10)
+    bar.ax.tick_params(colors=canvas.MUTED, labelsize=8.5, length=0)
+
+
+def _frame(axes: Axes, points: NDArray[np.float64], equal: bool) -> None:
+    """Limits that hold nearly all points, so that a few far ones do not shrink the picture."""
+    low, high = np.quantile(points, [0.001, 0.999], axis=0)
+    middle, half = (low + high) / 2, (high - low) / 2 * 1.08 + 1e-6
+    if equal:
+        half[:] = half.max()
+    axes.set_xlim(middle[0] - half[0], middle[0] + half[0])
+    axes.set_ylim(middle[1] - half[1], middle[1] + half[1])
+    axes.grid(color=canvas.FAINT, linewidth=0.8)

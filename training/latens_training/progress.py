@@ -1,0 +1,116 @@
+"""What a run tells while it goes: a bar on a terminal, a line an epoch, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from latens_training.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class Reporter:
+    """Speaks for the first process of a run; a silent one for the others.
+
+    Progress goes to standard error, and the bar only to a terminal; with `json_lines`, each
+    epoch's record goes to standard output as one JSON line.
+    """
+
+    def __init__(
+        self,
+        epochs: int,
+        *,
+        json_lines: bool,
+        silent: bool = False,
+        tensorboard: Path | None = None,
+    ) -> None:
+        self._epochs = epochs
+        self._json_lines = json_lines
+        self._silent = silent
+        self._bar: tqdm[Any] | None = None
+        self._writer = None if silent or tensorboard is None else _open_tensorboard(tensorboard)
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._close_bar()
+        if self._writer is not None:
+            self._writer.close()
+
+    def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
+        """Shows the bar of an epoch (counted from 0) at the step it starts from."""
+        if not self._silent:
+            bar: tqdm[Any] = tqdm(
+                total=steps,
+                initial=step,
+                desc=f"epoch {epoch + 1}/{self._epochs}",
+                unit="step",
+                leave=False,
+                disable=not sys.stderr.isatty(),
+                file=sys.stderr,
+            )
+            self._bar = bar
+
+    def step(self) -> None:
+        if self._bar is not None:
+            self._bar.update()
+
+    def end_epoch(self, record: Mapping[str, Any]) -> None:
+        """Tells of a complete epoch."""
+        self._close_bar()
+        if self._silent:
+            return
+        self.say(epoch_line(record, self._epochs))
+        if self._json_lines:
+            print(json.dumps(record), flush=True)
+        if self._writer is not None:
+            for name, value in record.items():
+                if name != "epoch":
+                    self._writer.add_scalar(name.replace("_", "/", 1), value, record["epoch"])
+
+    def say(self, text: str) -> None:
+        """A line of progress."""
+        if not self._silent:
+            print(text, file=sys.stderr, flush=True)
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
+    """An epoch's record for a person: `epoch  3/20  test elbo -160.2 = -(154.8 + 5.4) ...`."""
+    parts = [f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}"]
+    if "test_elbo" in record:
+        parts.append(
+            f"test elbo {record['test_elbo']:.2f} "
+            f"(reconstruction {record['test_reconstruction']:.2f}, kl {record['test_kl']:.2f})"
+        )
+    else:
+        parts.append(f"test reconstruction {record['test_reconstruction']:.2f}")
+    parts.append(f"{record['seconds']:.1f} s, {record['images_per_second']:,.0f} images/s")
+    return "  ".join(parts)
+
+
+def _open_tensorboard(directory: Path) -> SummaryWriter:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError("tensorboard: not installed (pip install tensorboard)") from error
+    return SummaryWriter(str(directory))

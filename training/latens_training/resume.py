@@ -1,0 +1,153 @@
+"""All that a broken-off run needs to go on as if it had never stopped, in one file.
+
+The file holds the weights too, so that it is consistent by itself whatever happened to the others.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import safetensors.torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from latens_training.atomic_files import write_whole
+from latens_training.checkpoint import SCHEMA_VERSION, CheckpointError
+from latens_training.config import RunConfig
+from latens_training.errors import UsageError
+from latens_training.trainer import Progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from latens_training.trainer import Trainer
+
+STATE_FILE = "training_state.safetensors"
+_METADATA_KEY = "latens"
+_ADAM_PARTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A run as it stood when it was last saved."""
+
+    path: Path
+    config: RunConfig
+    dataset_sha256: str
+    device: str
+    """The kind of device whose generators' states these are."""
+    progress: Progress
+    history: list[dict[str, Any]]
+    tensors: dict[str, Tensor]
+
+
+def save_state(
+    run: Path, trainer: Trainer, history: list[dict[str, Any]], dataset_sha256: str
+) -> None:
+    """Writes the state, whole or not at all.
+
+    Raises:
+        TrainingError: it cannot be written; the one before stays.
+    """
+    progress = trainer.progress
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "config": trainer.config.model_dump(mode="json"),
+        "dataset_sha256": dataset_sha256,
+        "device": trainer.placement.device.type,
+        "epoch": progress.epoch,
+        "step": progress.step,
+        "seconds": progress.seconds,
+        "history": history,
+    }
+    metadata = {_METADATA_KEY: json.dumps(document, sort_keys=True)}
+    write_whole(run / STATE_FILE, safetensors.torch.save(_tensors(trainer), metadata=metadata))
+
+
+def load_state(run: Path) -> SavedState:
+    """Reads the state of a run.
+
+    Raises:
+        CheckpointError: it is missing, damaged or of another schema.
+    """
+    path = run / STATE_FILE
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+            document = json.loads((file.metadata() or {})[_METADATA_KEY])
+        return _state(path, document, tensors)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}") from error
+    except KeyError as error:
+        raise CheckpointError(f"{path}: damaged (it has no {error})") from error
+    except (safetensors.SafetensorError, ValidationError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged ({str(error).splitlines()[0]})") from error
+
+
+def _state(path: Path, document: dict[str, Any], tensors: dict[str, Tensor]) -> SavedState:
+    version = document.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}"
+        )
+    return SavedState(
+        path,
+        RunConfig.model_validate(document["config"]),
+        document["dataset_sha256"],
+        document["device"],
+        Progress(document["epoch"], document["step"], tensors["totals"], document["seconds"]),
+        document["history"],
+        tensors,
+    )
+
+
+def restore(trainer: Trainer, state: SavedState) -> None:
+    """Puts a fresh trainer where the saved one was.
+
+    Raises:
+        CheckpointError: the state is of another network.
+        UsageError: it is of another kind of device, whose random numbers are others.
+    """
+    device = trainer.placement.device.type
+    if device != state.device:
+        raise UsageError(f"device: {state.path.parent} was begun on {state.device}, not {device}")
+    tensors = state.tensors
+    try:
+        weights = {name: tensors[f"model.{name}"] for name in trainer.model.state_dict()}
+        trainer.model.load_state_dict(weights)
+        _restore_adam(trainer, tensors)
+        trainer.order_at_epoch_start = tensors["generator.order"]
+        trainer.noise.set_state(tensors["generator.noise"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{state.path}: does not fit the network ({str(error).splitlines()[0]})"
+        ) from error
+    trainer.progress = state.progress
+
+
+def _tensors(trainer: Trainer) -> dict[str, Tensor]:
+    tensors = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
+    for name, parameter in trainer.model.named_parameters():
+        for part, value in trainer.optimizer.state.get(parameter, {}).items():
+            tensors[f"adam.{name}.{part}"] = value
+    tensors["generator.order"] = trainer.order_at_epoch_start
+    tensors["generator.noise"] = trainer.noise.get_state()
+    tensors["totals"] = trainer.progress.totals
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def _restore_adam(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
+    """Adam's moments, if any step was taken before the state was saved."""
+    values: dict[int, dict[str, Tensor]] = {}
+    for index, (name, parameter) in enumerate(trainer.model.named_parameters()):
+        if f"adam.{name}.step" in tensors:
+            parts = {part: tensors[f"adam.{name}.{part}"] for part in _ADAM_PARTS}
+            if parts["exp_avg"].shape != parameter.shape:
+                raise KeyError(f"Adam's moments of {name} have another shape")
+            values[index] = parts
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    trainer.optimizer.load_state_dict({"state": values, "param_groups": groups})

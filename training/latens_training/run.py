@@ -1,0 +1,211 @@
+"""A training run from its settings to its directory: build, train, evaluate, save."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from latens_training import checkpoint
+from latens_training.atomic_files import remove_leftovers, write_whole
+from latens_training.checkpoint import (
+    HISTORY_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    Checkpoint,
+    Description,
+)
+from latens_training.data import binarization, datasets
+from latens_training.devices import Placement, describe_environment
+from latens_training.errors import DataError, TrainingError
+from latens_training.interrupts import Interrupted, StopWish
+from latens_training.metrics.evaluation import evaluate, importance_bound, latent_units
+from latens_training.models.autoencoder import build
+from latens_training.resume import STATE_FILE, SavedState, restore, save_state
+from latens_training.run_lock import only_writer
+from latens_training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from latens_training.config import RunConfig
+    from latens_training.data.types import Dataset
+    from latens_training.progress import Reporter
+
+_BOUND_SAMPLES = 200
+_BOUND_IMAGES = 500
+
+
+@dataclass
+class Run:
+    """A run under way: the trainer, the sets it learns from and is judged by, and its record."""
+
+    directory: Path
+    trainer: Trainer
+    dataset: Dataset
+    """As the model is evaluated on it."""
+    dataset_sha256: str
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def config(self) -> RunConfig:
+        return self.trainer.config
+
+    @property
+    def placement(self) -> Placement:
+        return self.trainer.placement
+
+
+def prepare(
+    config: RunConfig, directory: Path, placement: Placement, state: SavedState | None
+) -> Run:
+    """Loads the data and builds the network, new or where `state` left it.
+
+    Raises:
+        TrainingError: of the data, the settings or the state.
+    """
+    raw = datasets.load(config.data.dataset, config.data.data_dir)
+    digest = raw.digest()
+    if state is not None and state.dataset_sha256 != digest:
+        raise DataError(f"dataset: {raw.name} is not what {state.path.parent} was trained on")
+    evaluated = binarization.for_evaluation(raw, config.data)
+    images = binarization.images_to_train_on(raw, evaluated, config.data)
+    torch.manual_seed(config.train.seed)
+    if placement.device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+    model = build(config.model, raw.image_shape)
+    trainer = Trainer(model, images, config, placement)
+    if state is None:
+        return Run(directory, trainer, evaluated, digest)
+    restore(trainer, state)
+    return Run(directory, trainer, evaluated, digest, list(state.history))
+
+
+def train(run: Run, reporter: Reporter, wish: StopWish) -> Checkpoint:
+    """Trains to the last epoch, saving after each, and evaluates the result.
+
+    Raises:
+        Interrupted: a signal came; the run is saved and can be resumed.
+        TrainingError: the loss is no number, or the run cannot be saved.
+    """
+    if not run.placement.is_first:
+        return _train(run, reporter, wish)
+    with only_writer(run.directory):
+        _open_directory(run)
+        return _train(run, reporter, wish)
+
+
+def _train(run: Run, reporter: Reporter, wish: StopWish) -> Checkpoint:
+    while run.trainer.progress.epoch < run.config.train.epochs:
+        record = _epoch(run, reporter, wish)
+        run.history.append(record)
+        if run.placement.is_first:
+            _save(run, _metrics_of(record))
+        reporter.end_epoch(record)
+    return _finish(run)
+
+
+def _open_directory(run: Run) -> None:
+    """Clears the directory; a new run leaves nothing there of one before it."""
+    remove_leftovers(run.directory)
+    progress = run.trainer.progress
+    if progress.epoch == 0 and progress.step == 0:
+        for name in (MODEL_FILE, STATE_FILE, METRICS_FILE, HISTORY_FILE):
+            (run.directory / name).unlink(missing_ok=True)
+        checkpoint.save_config(run.directory, _description(run))
+
+
+def _epoch(run: Run, reporter: Reporter, wish: StopWish) -> dict[str, Any]:
+    """Trains one epoch, or the rest of one; its record."""
+    trainer, progress = run.trainer, run.trainer.progress
+    number, rate = progress.epoch, trainer.learning_rate
+    reporter.begin_epoch(number, progress.step, trainer.steps)
+    start = time.perf_counter()
+    complete = trainer.run_epoch(lambda: wish.signal is not None, reporter.step)
+    progress.seconds += time.perf_counter() - start
+    if not complete:
+        raise _interrupted(run, wish)
+    seconds = progress.seconds
+    means = trainer.finish_epoch()
+    if not math.isfinite(means["loss"]):
+        raise TrainingError(
+            f"epoch {number + 1}: the loss is not a finite number; try a smaller --learning-rate"
+        )
+    return {
+        "epoch": number + 1,
+        **{f"train_{name}": value for name, value in means.items()},
+        **_test_terms(run),
+        "learning_rate": rate,
+        "seconds": round(seconds, 3),
+        "images_per_second": round(len(trainer.images) / seconds, 1),
+    }
+
+
+def _interrupted(run: Run, wish: StopWish) -> Interrupted:
+    """Saves what there is of the epoch."""
+    progress = run.trainer.progress
+    if run.placement.is_first:
+        save_state(run.directory, run.trainer, run.history, run.dataset_sha256)
+    return Interrupted(
+        wish.signal or 0,
+        f"stopped in epoch {progress.epoch + 1} after {progress.step} of {run.trainer.steps} "
+        f"steps and saved; go on with --resume --out {run.directory}",
+    )
+
+
+def _test_terms(run: Run) -> dict[str, float]:
+    """The ELBO's terms over the test set with one draw an image, as the record names them."""
+    model, loss = run.trainer.model.eval(), run.config.loss
+    images = run.dataset.test.images.to(run.placement.device)
+    terms = evaluate(model, images, loss, draws=1).metrics(model.posterior)
+    terms["loss"] = terms["reconstruction"] + loss.beta * terms.get("kl", 0.0)
+    return {f"test_{name}": value for name, value in terms.items()}
+
+
+def _metrics_of(record: dict[str, Any]) -> dict[str, float]:
+    return {
+        name.removeprefix("test_"): value
+        for name, value in record.items()
+        if name.startswith("test_") and name != "test_loss"
+    }
+
+
+def _finish(run: Run) -> Checkpoint:
+    """Evaluates the trained model at length, and saves it with what was found."""
+    model, device = run.trainer.model.eval(), run.placement.device
+    test, loss = run.dataset.test.images.to(device), run.config.loss
+    terms = evaluate(model, test, loss)
+    metrics = terms.metrics(model.posterior)
+    if model.posterior != "point":
+        bound = importance_bound(
+            model, test, loss, terms, samples=_BOUND_SAMPLES, subset=_BOUND_IMAGES
+        )
+        metrics |= bound.metrics()
+    units = latent_units(model, run.dataset.train.images.to(device))
+    description = _description(run).model_copy(update={"metrics": metrics, "latent_units": units})
+    if run.placement.is_first:
+        checkpoint.save(run.directory, model, description)
+    return Checkpoint(run.directory, model.cpu().requires_grad_(False), description)
+
+
+def _save(run: Run, metrics: dict[str, float]) -> None:
+    """Saves the run after an epoch: first what resuming needs, then the model, then the record."""
+    save_state(run.directory, run.trainer, run.history, run.dataset_sha256)
+    description = _description(run).model_copy(update={"metrics": metrics})
+    checkpoint.save(run.directory, run.trainer.model, description)
+    lines = "".join(json.dumps(record) + "\n" for record in run.history)
+    write_whole(run.directory / HISTORY_FILE, lines.encode())
+
+
+def _description(run: Run) -> Description:
+    return Description(
+        config=run.config,
+        image_shape=run.dataset.image_shape,
+        epoch=run.trainer.progress.epoch,
+        dataset_sha256=run.dataset_sha256,
+        environment=describe_environment(run.placement),
+    )

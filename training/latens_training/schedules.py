@@ -1,0 +1,27 @@
+"""The course of the learning rate, as a factor by progress."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from latens_training.config import TrainConfig
+
+_BURDA_STAGES = [3**stage for stage in range(8)]
+
+
+def learning_rate(config: TrainConfig, epoch: int) -> float:
+    """The learning rate of an epoch, counted from 0.
+
+    `burda` are the stages of Burda et al. (2015), section 5: 3^i epochs at 10^(-i/7), scaled to
+    the number of epochs asked for (3,280 are theirs).
+    """
+    if config.schedule == "constant":
+        return config.learning_rate
+    share = epoch / config.epochs
+    if config.schedule == "cosine":
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+    reached = share * sum(_BURDA_STAGES)
+    stage = next(i for i in range(8) if reached < sum(_BURDA_STAGES[: i + 1]))
+    return config.learning_rate * 10 ** (-stage / 7)

@@ -1,0 +1,142 @@
+"""A study: the same model trained at several betas and seeds, each scored, the lot compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latens_training import checkpoint
+from latens_training import run as runs
+from latens_training.atomic_files import write_whole
+from latens_training.checkpoint import Checkpoint, RunNotFoundError
+from latens_training.config import RunConfig
+from latens_training.data.sprite_sets import GRIDS
+from latens_training.data.sprites import Sprites
+from latens_training.devices import Placement
+from latens_training.errors import UsageError
+from latens_training.interrupts import StopWish
+from latens_training.metrics.disentanglement.protocol import encode_grid
+from latens_training.metrics.disentanglement.scores import all_scores
+from latens_training.progress import Reporter
+from latens_training.resume import STATE_FILE, load_state
+
+SCORES_FILE = "scores.json"
+RESULTS_FILE = "results.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model of a study: its settings, its test figures and, where factors are known, scores."""
+
+    run: Path
+    beta: float
+    seed: int
+    metrics: dict[str, float]
+    """Of the test set, nats an image."""
+    scores: dict[str, float]
+    """By name (`metrics.disentanglement.scores`); empty for images without known factors."""
+
+    def as_record(self) -> dict[str, Any]:
+        return {
+            "run": str(self.run),
+            "beta": self.beta,
+            "seed": self.seed,
+            "metrics": self.metrics,
+            "scores": self.scores,
+        }
+
+
+@dataclass(frozen=True)
+class Study:
+    """What to train: the settings that all models share, and those in which they differ."""
+
+    config: RunConfig
+    betas: tuple[float, ...]
+    seeds: int
+    directory: Path
+
+    def members(self) -> Iterator[tuple[Path, RunConfig]]:
+        """The run directory and the settings of each model; all betas of a seed in turn."""
+        for seed in range(self.seeds):
+            for beta in self.betas:
+                loss = self.config.loss.model_copy(update={"beta": beta})
+                train = self.config.train.model_copy(update={"seed": seed})
+                config = self.config.model_copy(update={"loss": loss, "train": train})
+                yield self.directory / f"beta-{beta:g}-seed-{seed}", config
+
+
+def carry_out(
+    study: Study, placement: Placement, wish: StopWish, say: Callable[[str], None]
+) -> list[Result]:
+    """Trains and scores every model that is not there yet; each is kept when it is done.
+
+    Raises:
+        UsageError: the directory holds models of other settings.
+        Interrupted: a signal came; what is done is kept, and the same study goes on from there.
+    """
+    members = list(study.members())
+    for run, config in members:
+        _require_same(run, config)
+    results = []
+    for number, (run, config) in enumerate(members, 1):
+        say(f"{number}/{len(members)}: beta {config.loss.beta:g}, seed {config.train.seed}")
+        trained = _finished(run, config) or _train(run, config, placement, wish)
+        results.append(_scored(trained, placement))
+    write_whole(
+        study.directory / RESULTS_FILE,
+        (json.dumps([result.as_record() for result in results], indent=2) + "\n").encode(),
+    )
+    return results
+
+
+def _existing(run: Path) -> Checkpoint | None:
+    try:
+        return checkpoint.load(run)
+    except RunNotFoundError:
+        return None
+
+
+def _require_same(run: Path, config: RunConfig) -> None:
+    found = _existing(run)
+    if found is not None and _identity(found.config) != _identity(config):
+        raise UsageError(f"out: {run} is a model of other settings; choose another --out")
+
+
+def _identity(config: RunConfig) -> dict[str, Any]:
+    """The settings that decide what a model is; not the machine that it was trained on."""
+    return config.model_dump(mode="json", exclude={"machine"})
+
+
+def _finished(run: Path, config: RunConfig) -> Checkpoint | None:
+    """The run's model, if it has all its epochs and its last evaluation."""
+    found = _existing(run)
+    if found is None or found.description.epoch < config.train.epochs or not found.latent_units:
+        return None
+    return found
+
+
+def _train(run: Path, config: RunConfig, placement: Placement, wish: StopWish) -> Checkpoint:
+    """Trains the model, from where it was stopped if it was."""
+    state = load_state(run) if (run / STATE_FILE).exists() else None
+    if state is not None and _identity(state.config) != _identity(config):
+        raise UsageError(f"out: {run} was begun with other settings; choose another --out")
+    with Reporter(config.train.epochs, json_lines=False, silent=True) as reporter:
+        return runs.train(runs.prepare(config, run, placement, state), reporter, wish)
+
+
+def _scored(trained: Checkpoint, placement: Placement) -> Result:
+    """The model's scores: those on file, or computed and put there."""
+    config, path = trained.config, trained.path / SCORES_FILE
+    scores: dict[str, float] = {}
+    if config.data.dataset in GRIDS:
+        if path.exists():
+            scores = json.loads(path.read_text())
+        else:
+            sprites = Sprites.of(GRIDS[config.data.dataset]).to(placement.device)
+            scores = all_scores(encode_grid(trained.model.to(placement.device), sprites))
+            write_whole(path, (json.dumps(scores, indent=2) + "\n").encode())
+    trained.model.to("cpu")
+    return Result(trained.path, config.loss.beta, config.train.seed, trained.metrics, scores)
