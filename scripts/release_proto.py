@@ -37,7 +37,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def version() -> str:
     """The version of the server's distribution."""
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((REPOSITORY / "clients" / "python" / "pyproject.toml").read_text())[
+        "project"
+    ]
     return str(project["version"])
 
 

@@ -91,7 +91,7 @@ def test_every_variable_of_the_server_is_one_of_its_settings(overlay: list[Manif
 
 
 def test_every_image_carries_the_version_of_the_package(overlay: list[Manifest]) -> None:
-    lines = (ROOT / "pyproject.toml").read_text().splitlines()
+    lines = (ROOT / "serving" / "pyproject.toml").read_text().splitlines()
     version = next(line.split('"')[1] for line in lines if line.startswith("version = "))
     for container in containers(overlay):
         name, _, tag = container["image"].partition(":")

@@ -87,7 +87,7 @@ def test_every_link_leads_somewhere() -> None:
 def test_the_first_command_is_the_one_that_its_own_test_follows() -> None:
     (block,) = blocks("make-run")
     assert block.text == "make run\n"
-    assert "make_run" in (ROOT / "tests" / "test_make_run.py").read_text()
+    assert "make_run" in (ROOT / "tests" / "project" / "test_make_run.py").read_text()
 
 
 def test_the_shell_commands_work(served: Server, tmp_path: Path) -> None:
@@ -138,7 +138,9 @@ def test_the_installation_commands_name_what_pip_can_install(tmp_path: Path) -> 
 def test_the_container_commands_name_what_the_image_is_called() -> None:
     (block,) = blocks("container")
     dry = follow("make --dry-run image", ROOT, reader())
-    version = re.findall(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M)[0]
+    version = re.findall(
+        r'^version = "(.*)"', (ROOT / "serving" / "pyproject.toml").read_text(), re.M
+    )[0]
     assert 'build-image "latens-server"' in dry
     assert f"latens-server:{version}" in block.text
 

@@ -221,8 +221,8 @@ def test_colour_stays_colour_and_large_tiles_shrink() -> None:
 
 def test_pictures_need_no_pyplot_and_import_matplotlib_late(tmp_path: Path) -> None:
     code = (
-        "import sys, training.figures as f; assert 'matplotlib' not in sys.modules;"
-        "from training.figures import canvas; from pathlib import Path;"
+        "import sys, latens_training.figures as f; assert 'matplotlib' not in sys.modules;"
+        "from latens_training.figures import canvas; from pathlib import Path;"
         "canvas.save(canvas.new_figure(900, 300, 't', 's'), Path(sys.argv[1]));"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
