@@ -12,7 +12,6 @@ from starlette.responses import PlainTextResponse
 
 from certificates import Authority
 from http_calls import SERVICE, call, request
-from latens_serving.transports.http import listener
 from latens_serving.transports.http.listener import WebServer
 from server_process import Server, running_server
 
@@ -23,22 +22,22 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def test_calls_and_the_atlas_ask_for_the_token_and_the_rest_does_not(
+def test_calls_and_the_test_embeddings_ask_for_the_token_and_the_rest_does_not(
     model_repository: Path, tmp_path: Path
 ) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text(f"infer {INFER}\nadmin {ADMIN}\n")
     with running_server(model_repository, f"--tokens={tokens}") as server:
         address = server.http_address
-        atlas = "/atlas/mnist-2d/1/means.npy"
+        arrays = "/test-embeddings/mnist-2d/1/means.npy"
         assert call(address, "Sample", {"count": 1}).code == "unauthenticated"
         # Before the body is read: what is in it does not matter yet.
         assert call(address, "Sample", b"{").code == "unauthenticated"
         assert call(address, "Sample", {"count": 1}, headers=bearer("wrong" * 5)).status == 401
         assert call(address, "Sample", {"count": 1}, headers=bearer(ADMIN)).status == 403
         assert call(address, "Sample", {"count": 1}, headers=bearer(INFER)).status == 200
-        assert request(address, atlas).status == 401
-        assert request(address, atlas, headers=bearer(INFER)).status == 200
+        assert request(address, arrays).status == 401
+        assert request(address, arrays, headers=bearer(INFER)).status == 200
         for path in ("/", "/healthz", "/readyz", "/metrics"):
             assert request(address, path).status == 200, path
 
@@ -53,7 +52,7 @@ def test_with_tls_nothing_but_metrics_and_probes_is_in_the_clear(
         assert request(address, "/metrics").status == 200
         assert call(address, "Sample", {"count": 1}).status == 404
         assert request(address, "/").status == 404
-        assert request(address, "/atlas/mnist-2d/1/means.npy").status == 404
+        assert request(address, "/test-embeddings/mnist-2d/1/means.npy").status == 404
 
 
 def tls_flags(authority: Authority, name: str) -> list[str]:
@@ -127,10 +126,9 @@ def test_the_page_can_be_left_out(model_repository: Path) -> None:
 
 @pytest.mark.parametrize("head", [b"", b"GET /healthz HTT", b"GET / HTTP/1.1\r\nHost: a\r\n"])
 async def test_who_does_not_finish_a_head_is_shown_out(
-    monkeypatch: pytest.MonkeyPatch, head: bytes
+    head: bytes,
 ) -> None:
-    monkeypatch.setattr(listener, "_HEADER_SECONDS", 0.05)
-    web = WebServer(PlainTextResponse("ok"), "127.0.0.1", 0)
+    web = WebServer(PlainTextResponse("ok"), "127.0.0.1", 0, head_seconds=0.05)
     web.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
     try:
@@ -141,9 +139,8 @@ async def test_who_does_not_finish_a_head_is_shown_out(
         await web.stop()
 
 
-async def test_who_is_slow_between_requests_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "_HEADER_SECONDS", 0.05)
-    web = WebServer(PlainTextResponse("ok"), "127.0.0.1", 0)
+async def test_who_is_slow_between_requests_is_not() -> None:
+    web = WebServer(PlainTextResponse("ok"), "127.0.0.1", 0, head_seconds=0.05)
     web.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
     try:

@@ -1,9 +1,10 @@
-"""A model's atlas for the page: each array as a .npy file."""
+"""A model's test embeddings for the page: each array as a .npy file."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import math
 from typing import Final
 
 import numpy as np
@@ -12,7 +13,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from latens_serving.calls.authorization import Tokens
-from latens_serving.errors import LatensError, PermissionDeniedError, UnauthenticatedError
+from latens_serving.errors import (
+    LatensError,
+    ModelNotFoundError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
 from latens_serving.models.model import LoadedModel
 from latens_serving.models.repository import Repository
 
@@ -22,11 +28,13 @@ _MOST_KEPT = 24
 _STATUSES: Final[dict[type[LatensError], int]] = {
     UnauthenticatedError: 401,
     PermissionDeniedError: 403,
+    ModelNotFoundError: 404,
 }
+_UNAVAILABLE = 503
 
 
-class AtlasArrays:
-    """`/atlas/<model>/<version>/<array>.npy`, packed when first asked for."""
+class EmbeddingArrays:
+    """`/test-embeddings/<model>/<version>/<array>.npy`, compressed at the first request."""
 
     def __init__(self, models: Repository, tokens: Tokens) -> None:
         self._models = models
@@ -34,16 +42,16 @@ class AtlasArrays:
         self._packed: dict[tuple[str, str], bytes] = {}
 
     async def respond(self, request: Request) -> Response:
-        """The array, gzip-packed, or 404 where the model has none."""
+        """The array, with gzip; 404 if there is none, 503 while the model is not ready."""
         part = request.path_params
         try:
             self._tokens.authorize(request.headers.get("authorization", ""), "infer")
             model = self._models.pick(part["model"], part["version"])
         except LatensError as error:
-            return PlainTextResponse(f"{error}\n", _STATUSES.get(type(error), 404))
+            return _refusal(error)
         array = getattr(model.atlas, part["array"], None) if part["array"] in NAMES else None
         if array is None or model.manifest.atlas is None:
-            return PlainTextResponse("this model's bundle does not have it\n", 404)
+            return PlainTextResponse("the model's bundle has no such array\n", 404)
         digest = model.manifest.atlas.sha256
         headers = {
             "ETag": f'"{digest[:20]}"',
@@ -67,6 +75,14 @@ class AtlasArrays:
                 del self._packed[next(iter(self._packed))]
             self._packed[digest, name] = found
         return found
+
+
+def _refusal(error: LatensError) -> Response:
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after))
+    status = _STATUSES.get(type(error), _UNAVAILABLE)
+    return PlainTextResponse(f"{error.reason}: {error}\n", status, headers)
 
 
 def _packed(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bytes:
