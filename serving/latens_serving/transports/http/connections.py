@@ -1,14 +1,13 @@
 """The open connections of the HTTP port: how many there may be, and which is closed first.
 
-What counts is what is complete. A connection whose client has not sent a whole request may be
-closed to make room for a new one, the oldest first. A connection with a complete request is never
-closed for another one. Requests above the limit are refused, except for probes.
+Only complete requests count. A connection whose client has not sent a whole request may be closed
+to make room for a new one, the longest unfinished first; a connection with a complete request is
+never closed for another one. Requests above the limit are refused, except for probes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from enum import Enum
 from typing import Any, Final
 
 from starlette.responses import PlainTextResponse
@@ -26,53 +25,48 @@ _FLUSH_SECONDS: Final = 5.0
 _STATE_KEY: Final = "connection"
 
 
-class Phase(Enum):
-    """What the client of a connection has sent."""
-
-    WAITING = "no request, or a part of a head"
-    RECEIVING = "a head, and not the whole body"
-    ANSWERING = "a whole request"
-
-
 class Connections:
     """The set of open connections."""
 
     def __init__(self, maximum: int = MAX_CONNECTIONS) -> None:
         self._maximum = maximum
-        # Dictionaries keep the order of insertion: the first entry is the longest in its phase.
-        self._in_phase: dict[Phase, dict[Connection, None]] = {phase: {} for phase in Phase}
+        # Dictionaries keep the order of insertion: the longest unfinished one comes first.
+        self._unfinished: dict[Connection, None] = {}
+        self._complete: dict[Connection, None] = {}
 
     @property
-    def answering(self) -> int:
-        """How many connections have a complete request."""
-        return len(self._in_phase[Phase.ANSWERING])
+    def complete_requests(self) -> int:
+        """How many connections have a complete request that is not answered yet."""
+        return len(self._complete)
 
     def __len__(self) -> int:
-        return sum(map(len, self._in_phase.values()))
+        return len(self._unfinished) + len(self._complete)
 
     def add(self, connection: Connection) -> None:
-        """Adds a new connection; if there are too many, closes the oldest unfinished one.
+        """Adds a new connection; if there are too many, closes the longest unfinished one.
 
         If every connection has a complete request, the new one is closed.
         """
         if len(self) >= self._maximum:
-            unfinished = self._in_phase[Phase.WAITING] or self._in_phase[Phase.RECEIVING]
-            if not unfinished:
+            if not self._unfinished:
                 connection.close()
                 return
-            oldest = next(iter(unfinished))
-            del unfinished[oldest]
-            oldest.close()
-        self._in_phase[Phase.WAITING][connection] = None
+            longest = next(iter(self._unfinished))
+            del self._unfinished[longest]
+            longest.close()
+        self._unfinished[connection] = None
 
-    def move(self, connection: Connection, phase: Phase) -> None:
-        """Records the phase of a connection; a connection that was removed stays removed."""
+    def move(self, connection: Connection, *, complete: bool) -> None:
+        """Records that a client got further; a connection that was removed stays removed.
+
+        Each whole head, whole body and answer counts as progress, single bytes do not.
+        """
         if self.remove(connection):
-            self._in_phase[phase][connection] = None
+            (self._complete if complete else self._unfinished)[connection] = None
 
     def remove(self, connection: Connection) -> bool:
         """Removes a connection; returns whether it was in the set."""
-        for members in self._in_phase.values():
+        for members in (self._unfinished, self._complete):
             if connection in members:
                 del members[connection]
                 return True
@@ -132,18 +126,18 @@ class Connection(H11Protocol):
         """Records that the head of a request has come; `complete` if it has no body."""
         self._requests += 1
         self._stop_timer()
-        self._connections.move(self, Phase.ANSWERING if complete else Phase.RECEIVING)
+        self._connections.move(self, complete=complete)
 
     def body_came(self) -> None:
         """Records that the whole body has come."""
-        self._connections.move(self, Phase.ANSWERING)
+        self._connections.move(self, complete=True)
 
     def request_ended(self, *, complete: bool) -> None:
         """Records that a request was answered; `complete` if its whole body had come by then."""
         self._requests -= 1
         if self._requests:  # the next request began before the application returned
             return
-        self._connections.move(self, Phase.WAITING)
+        self._connections.move(self, complete=False)
         if not complete:  # the rest of the body is ignored, for as long as a head may take
             self._start_timer()
 
@@ -190,7 +184,7 @@ class RequestLimit:
             connection.request_ended(complete=complete)
 
     def _chosen(self, scope: Scope) -> ASGIApp:
-        if self._connections.answering <= self._max_requests or scope["path"] in PROBES:
+        if self._connections.complete_requests <= self._max_requests or scope["path"] in PROBES:
             return self._app
         return PlainTextResponse(
             f"expected at most {self._max_requests} requests at a time; try again in a second\n",

@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
@@ -29,6 +29,8 @@ _FAILED_FIELD: Final = re.compile(r"Failed to parse (\w+) field: ")
 _FAILED_AT: Final = re.compile(r" at \"?\w+\.([\w.\[\]]+)")
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 
+_Text = TypeVar("_Text", bytes, str)
+
 
 def count_syntax(body: bytes) -> int:
     """How many characters of JSON's syntax and Unicode escapes a body has, inside strings too.
@@ -37,7 +39,7 @@ def count_syntax(body: bytes) -> int:
     """
     return sum(
         len(part) - len(part.translate(None, _SYNTAX)) + part.count(b"\\u")
-        for part in _slices(body)
+        for part in _slices(body, b"")
     )
 
 
@@ -151,12 +153,11 @@ def _check_enum(enum: EnumDescriptor, value: Any, path: tuple[str | int, ...]) -
 def _bytes(value: Any, path: tuple[str | int, ...]) -> bytes:
     """The content of a bytes field: base64, standard or URL-safe, with padding or without."""
     _expect(str, value, path)
+    padding = "" if value.endswith("=") else "=" * (-len(value) % 4)
     try:
-        text = value.encode("ascii").translate(_URL_SAFE)
-        if not text.endswith(b"="):
-            text += b"=" * (-len(text) % 4)
         return b"".join(
-            binascii.a2b_base64(part, strict_mode=True) for part in _slices(text) if part
+            binascii.a2b_base64(part.encode("ascii").translate(_URL_SAFE), strict_mode=True)
+            for part in _slices(value, padding)
         )
     except ValueError as error:
         raise InvalidInputError.at(_dotted(path), f"expected base64: {error}") from None
@@ -183,8 +184,12 @@ def _set(message: Any, path: tuple[str | int, ...], content: bytes) -> None:
     setattr(message, str(name), content)
 
 
-def _slices(body: bytes) -> Iterator[bytes]:
-    return (body[at : at + _SLICE_BYTES] for at in range(0, len(body), _SLICE_BYTES))
+def _slices(content: _Text, end: _Text) -> Iterator[_Text]:
+    """The content in parts, with something added to the last one."""
+    last = max(0, len(content) - 1) // _SLICE_BYTES * _SLICE_BYTES
+    for at in range(0, last, _SLICE_BYTES):
+        yield content[at : at + _SLICE_BYTES]
+    yield content[last:] + end
 
 
 def _dotted(path: tuple[str | int, ...]) -> str:

@@ -55,7 +55,7 @@ class ByteCodec:
         return message.content
 
     def decode(self, data: bytes | bytearray, message_class: type[Message]) -> EncodedMessage:
-        return EncodedMessage(bytes(data), self.form, message_class)
+        return EncodedMessage(bytes(data), self.form, message_class)  # no copy of bytes
 
 
 class Messages:
