@@ -29,6 +29,7 @@ from server_process import Server, running_server
 
 _SERVICE = "/latens.v1.LatentService"
 _PAUSE_SECONDS = 0.005
+_PACE_SECONDS = 0.001  # what is held is to hurt, not how fast it is opened
 _ANSWER_SECONDS = 60.0
 _LARGE = 10 << 20
 
@@ -130,18 +131,21 @@ async def one_byte_bodies(attacker: Attacker) -> None:
     """More connections than the port has, each with one byte of a body."""
     for _ in range(attacker.scaled(1000)):
         await attacker.send(_head("Encode", 100), b"{")
+        await asyncio.sleep(_PACE_SECONDS)
 
 
 async def idle_connections(attacker: Attacker) -> None:
     """More connections than the port has, without a byte."""
     for _ in range(attacker.scaled(1000)):
         await attacker.connect()
+        await asyncio.sleep(_PACE_SECONDS)
 
 
 async def half_heads(attacker: Attacker) -> None:
     """More connections than the port has, each with half a head."""
     for _ in range(attacker.scaled(1000)):
         await attacker.send(b"GET /healthz HTTP/1.1\r\nHost: ")
+        await asyncio.sleep(_PACE_SECONDS)
 
 
 async def small_objects(attacker: Attacker) -> None:

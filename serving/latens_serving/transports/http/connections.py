@@ -17,8 +17,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 PROBES: Final = frozenset({"/healthz", "/readyz"})
 MAX_REQUESTS: Final = 512
 """Complete requests at a time; further ones are refused, except for probes."""
-MAX_CONNECTIONS: Final = MAX_REQUESTS + 64
-"""Open connections. Those above `MAX_REQUESTS` are for probes and for refusals."""
+SPARE_CONNECTIONS: Final = 64
+"""Open connections beside those of complete requests: for probes and for refusals."""
 HEAD_SECONDS: Final = 10.0
 """How long a client may take to send the head of a request."""
 _FLUSH_SECONDS: Final = 5.0
@@ -28,8 +28,9 @@ _STATE_KEY: Final = "connection"
 class Connections:
     """The set of open connections."""
 
-    def __init__(self, maximum: int = MAX_CONNECTIONS) -> None:
-        self._maximum = maximum
+    def __init__(self, max_requests: int = MAX_REQUESTS, spare: int = SPARE_CONNECTIONS) -> None:
+        self.max_requests = max_requests
+        self._maximum = max_requests + spare
         # Dictionaries keep the order of insertion: the longest unfinished one comes first.
         self._unfinished: dict[Connection, None] = {}
         self._complete: dict[Connection, None] = {}
@@ -155,12 +156,9 @@ class Connection(H11Protocol):
 class RequestLimit:
     """ASGI middleware that records requests at their connections and refuses those over a limit."""
 
-    def __init__(
-        self, app: ASGIApp, connections: Connections, max_requests: int = MAX_REQUESTS
-    ) -> None:
+    def __init__(self, app: ASGIApp, connections: Connections) -> None:
         self._app = app
         self._connections = connections
-        self._max_requests = max_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection = connection_of(scope)
@@ -184,10 +182,11 @@ class RequestLimit:
             connection.request_ended(complete=complete)
 
     def _chosen(self, scope: Scope) -> ASGIApp:
-        if self._connections.complete_requests <= self._max_requests or scope["path"] in PROBES:
+        most = self._connections.max_requests
+        if self._connections.complete_requests <= most or scope["path"] in PROBES:
             return self._app
         return PlainTextResponse(
-            f"expected at most {self._max_requests} requests at a time; try again in a second\n",
+            f"expected at most {most} requests at a time; try again in a second\n",
             503,
             {"Retry-After": "1", "Connection": "close"},
         )

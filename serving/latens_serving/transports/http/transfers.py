@@ -8,12 +8,13 @@ need the room, and after some seconds in any case.
 from __future__ import annotations
 
 import asyncio
+import math
 from contextvars import ContextVar
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from latens_serving.errors import DeadlineError, QueueFullError
+from latens_serving.errors import DeadlineError, LatensError, QueueFullError
 from latens_serving.transports.http.connections import connection_of
 
 FREE_BYTES: Final = 64 << 10
@@ -131,7 +132,11 @@ def hold_answer(size: int) -> None:
 
 
 class BoundedTransfers:
-    """ASGI middleware that charges bodies to a budget and limits the time that they take."""
+    """ASGI middleware that charges bodies to a budget and limits the time that they take.
+
+    A call with a small body begins when its body is complete, so that calls that are never finished
+    cost little.
+    """
 
     def __init__(self, app: ASGIApp, budget: TransferBudget) -> None:
         self._app = app
@@ -139,19 +144,7 @@ class BoundedTransfers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transfer = Transfer()
-        token = _CURRENT.set((self._budget, transfer))
-        ended = False
-
-        async def receive_bounded() -> Message:
-            nonlocal ended
-            if ended:  # only a disconnect is left to come
-                return await receive()
-            message = await _received(transfer, receive)
-            ended = not message.get("more_body", False)
-            size = len(message.get("body", b""))
-            transfer.moved(size)
-            self._budget.hold(transfer, size)
-            return message
+        body = _Body(transfer, self._budget, receive)
 
         async def send_bounded(message: Message) -> None:
             if len(message.get("body", b"")) <= FREE_BYTES:
@@ -162,11 +155,70 @@ class BoundedTransfers:
             if not taken and connection is not None:
                 connection.abort()
 
+        token = _CURRENT.set((self._budget, transfer))
         try:
-            await self._app(scope, receive_bounded, send_bounded)
+            if _content_length(scope) > FREE_BYTES or await body.read_ahead():
+                await self._app(scope, body.receive, send_bounded)
         finally:
             _CURRENT.reset(token)
             self._budget.release(transfer)
+
+
+class _Body:
+    """The body of one request, as its bytes come."""
+
+    def __init__(self, transfer: Transfer, budget: TransferBudget, receive: Receive) -> None:
+        self._transfer = transfer
+        self._budget = budget
+        self._receive = receive
+        self._ended = False
+        self._ahead: Message | LatensError | None = None
+
+    async def receive(self) -> Message:
+        """The next message of ASGI.
+
+        Raises:
+            QueueFullError: there is no room for the body.
+            DeadlineError: its bytes come too slowly.
+        """
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            if isinstance(ahead, LatensError):
+                raise ahead
+            return ahead
+        if self._ended:  # only a disconnect is left to come
+            return await self._receive()
+        message = await _received(self._transfer, self._receive)
+        self._ended = not message.get("more_body", False)
+        size = len(message.get("body", b""))
+        self._transfer.moved(size)
+        self._budget.hold(self._transfer, size)
+        return message
+
+    async def read_ahead(self) -> bool:
+        """Reads the whole body, for `receive` to return; False if the client left before."""
+        content = b""
+        while not self._ended:
+            try:
+                message = await self.receive()
+            except LatensError as error:
+                self._ahead = error  # raised in the application, which knows the form of its errors
+                return True
+            if message["type"] == "http.disconnect":
+                return False
+            content += message.get("body", b"")
+        self._ahead = {"type": "http.request", "body": content, "more_body": False}
+        return True
+
+
+def _content_length(scope: Scope) -> float:
+    """The size that the head says; infinite if it does not say one."""
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding":
+            return math.inf
+        if name == b"content-length":
+            return int(value)  # the parser of the head has checked it
+    return 0
 
 
 async def _received(transfer: Transfer, receive: Receive) -> Message:

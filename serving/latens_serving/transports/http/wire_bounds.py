@@ -32,21 +32,21 @@ def check_values(body: bytes, descriptor: Descriptor) -> None:
         at, end, part = parts.pop()
         while at < end:
             values += 1
-            if values > MAX_VALUES:
-                raise TooLargeError.at("request", f"expected at most {MAX_VALUES} values")
             tag, at = _varint(body, at, end)
-            field = part.fields_by_number.get(tag >> 3)
             if tag & 7 != _BYTES:
                 at = _after_scalar(body, at, end, tag & 7)
-                continue
-            size, at = _varint(body, at, end)
-            if size > end - at:
-                raise _damaged()
-            if field is not None and field.message_type is not None:
-                parts.append((at, at + size, field.message_type))
-            elif field is not None and field.is_repeated and field.type not in _NOT_PACKED:
-                values += size
-            at += size
+            else:
+                size, at = _varint(body, at, end)
+                if size > end - at:
+                    raise _damaged()
+                field = part.fields_by_number.get(tag >> 3)
+                if field is not None and field.message_type is not None:
+                    parts.append((at, at + size, field.message_type))
+                elif field is not None and field.is_repeated and field.type not in _NOT_PACKED:
+                    values += size
+                at += size
+            if values > MAX_VALUES:
+                raise TooLargeError.at("request", f"expected at most {MAX_VALUES} values")
 
 
 def _after_scalar(body: bytes, at: int, end: int, kind: int) -> int:
