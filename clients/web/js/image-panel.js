@@ -1,7 +1,7 @@
 // The Image tab: an image's posterior, reconstruction, error and score; a mask and its filling.
 
 import { figure, make, press } from "./dom.js";
-import { Easel } from "./easel.js";
+import { DrawingCanvas } from "./drawing-canvas.js";
 import { Filling } from "./filling.js";
 import { latest } from "./latest.js";
 import { distance, errorMap, put } from "./pixels.js";
@@ -10,21 +10,21 @@ import { fromBase64, toBase64 } from "./tensor.js";
 const LARGEST_IN_LINK = 1 << 16; // bytes of an image that the state, and so a link, may hold
 
 /** @typedef {import("./app.js").App} App */
-/** @typedef {import("./easel.js").Brush} Brush */
+/** @typedef {import("./drawing-canvas.js").Brush} Brush */
 
-export class Studio {
+export class ImagePanel {
   /** @param {HTMLElement} panel @param {App} app */
   constructor(panel, app) {
     this.panel = panel;
     this.app = app;
     this.paper = make("div.paper");
-    this.easel = new Easel(this.paper, (done) => this.touched(done), app.trouble);
+    this.drawing = new DrawingCanvas(this.paper, (done) => this.touched(done), app.trouble);
     this.views = ["Image", "Reconstruction", "Error"].map((name) => ({ name, canvas: make("canvas", { "aria-label": name }) }));
     this.verdict = make("dl.verdict");
     this.result = make("div", { hidden: true }, this.trio(), this.verdict, this.moves());
-    this.filling = new Filling(app, this.easel);
+    this.filling = new Filling(app, this.drawing);
     this.brushes = this.makeBrushes();
-    panel.append(make("div.easel", {}, this.paper, make("div.column", {}, this.brushes, ...this.sources())), this.result, this.filling.element);
+    panel.append(make("div.drawing", {}, this.paper, make("div.column", {}, this.brushes, ...this.sources())), this.result, this.filling.element);
     this.judge = latest((/** @type {boolean} */ done) => this.look(done), app.trouble);
     /** @type {string | null} what of the state is on the paper */ this.known = null;
     document.addEventListener("paste", (event) => this.paste(event));
@@ -34,18 +34,18 @@ export class Studio {
     const names = /** @type {[Brush, string, string][]} */ ([
       ["draw", "Draw", "Ink"], ["erase", "Erase", "Takes ink and mask away"], ["mask", "Mask", "What to fill in anew"]]);
     const buttons = names.map(([brush, text, title]) => make("button", { title, "aria-pressed": String(brush === "draw"), id: `brush-${brush}`,
-      onclick: () => { this.easel.brush = brush; buttons.forEach((button, i) => press(button, names[i][0] === brush)); } }, text));
+      onclick: () => { this.drawing.brush = brush; buttons.forEach((button, i) => press(button, names[i][0] === brush)); } }, text));
     const clear = make("button", { title: "An empty paper", id: "clear", onclick: () => this.clear() }, "Clear");
     return make("div.brushes", { role: "group", "aria-label": "Brush" }, ...buttons, clear);
   }
 
   sources() {
     const input = make("input", { type: "file", accept: "image/*", id: "file" });
-    input.addEventListener("change", () => { this.easel.take(input.files?.[0]); input.value = ""; });
+    input.addEventListener("change", () => { this.drawing.take(input.files?.[0]); input.value = ""; });
     this.random = make("button.small", { id: "test-image", title: "An image that the model was not trained on", onclick: () => this.takeTest() }, "Test image");
     return [
       make("label.file", { title: "Choose a picture" }, "Open…", input), this.random,
-      make("button.small", { onclick: () => this.easel.invert(), title: "Swap light and dark" }, "Invert"),
+      make("button.small", { onclick: () => this.drawing.invert(), title: "Swap light and dark" }, "Invert"),
     ];
   }
 
@@ -62,11 +62,11 @@ export class Studio {
       make("button", { id: "pin-image", onclick: () => { const z = there(); if (z) this.app.pin({ z }); } }, "Pin"));
   }
 
-  /** Another model, or its atlas. */
+  /** Another model, or its test embeddings. */
   build() {
     const { space } = this.app;
     if (!space) return;
-    this.random.hidden = !space.atlas;
+    this.random.hidden = !space.embeddings;
     this.known = null;
     this.follow();
   }
@@ -76,13 +76,13 @@ export class Studio {
     const { image, mask } = this.app.store.state, { space } = this.app;
     if (!space || image + mask === this.known) return;
     this.known = image + mask;
-    this.easel.set(space.model.imageShape, image ? fromBase64(image) : null, mask ? fromBase64(mask) : null);
+    this.drawing.set(space.model.imageShape, image ? fromBase64(image) : null, mask ? fromBase64(mask) : null);
     this.judge(true);
   }
 
   /** The ink has changed. */
   repaint() {
-    this.easel.show();
+    this.drawing.show();
     this.judge(true);
   }
 
@@ -93,23 +93,23 @@ export class Studio {
   }
 
   remember() {
-    const { easel } = this, small = easel.pixels.length <= LARGEST_IN_LINK;
-    const image = easel.empty || !small ? "" : toBase64(easel.pixels);
-    const mask = easel.masked && small ? toBase64(easel.mask) : "";
+    const { drawing } = this, small = drawing.pixels.length <= LARGEST_IN_LINK;
+    const image = drawing.empty || !small ? "" : toBase64(drawing.pixels);
+    const mask = drawing.masked && small ? toBase64(drawing.mask) : "";
     this.known = image + mask;
     this.app.store.set({ image, mask });
   }
 
   clear() {
-    this.easel.set(this.easel.shape, null, null);
+    this.drawing.set(this.drawing.shape, null, null);
     this.touched(true);
   }
 
   takeTest() {
     const { space } = this.app;
-    if (!space?.atlas?.images) return;
-    const item = Math.floor(Math.random() * space.atlas.count);
-    this.easel.set(space.model.imageShape, space.atlas.image(item, space.model.imageShape), null);
+    if (!space?.embeddings?.images) return;
+    const item = Math.floor(Math.random() * space.embeddings.count);
+    this.drawing.set(space.model.imageShape, space.embeddings.image(item, space.model.imageShape), null);
     this.touched(true);
   }
 
@@ -118,17 +118,17 @@ export class Studio {
     const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
     if (!file) return;
     this.app.store.set({ panel: "image" }, false);
-    this.easel.take(file);
+    this.drawing.take(file);
   }
 
   /** Encodes what is on the paper. @param {boolean} done the hand is off: score it too */
   async look(done) {
-    const { app, easel } = this, { space } = app;
+    const { app, drawing } = this, { space } = app;
     this.filling.follow();
-    this.result.hidden = easel.empty;
+    this.result.hidden = drawing.empty;
     if (!space) return;
-    if (easel.empty) { app.posterior = null; app.redraw(); return; }
-    const pixels = easel.pixels.slice(), shape = easel.shape;
+    if (drawing.empty) { app.posterior = null; app.redraw(); return; }
+    const pixels = drawing.pixels.slice(), shape = drawing.shape;
     const posterior = await space.latents.encode(pixels);
     const output = await space.latents.decode(posterior.mean);
     if (space !== app.space) return;

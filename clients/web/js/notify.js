@@ -1,10 +1,10 @@
-// What goes wrong, in plain words, in one place at the top of the page.
+// Notices at the top of the page: what went wrong, in plain words.
 
 import { CallError, pulse, setToken } from "./connect.js";
 import { byId, make } from "./dom.js";
 
 /** @type {Record<string, string>} */
-const WORDS = {
+const TEXTS = {
   unavailable: "The server does not answer.",
   deadline_exceeded: "The server took too long to answer.",
   resource_exhausted: "The server has more to do than it can. Try again in a moment.",
@@ -23,27 +23,27 @@ function put(...parts) {
   return notice;
 }
 
-export function hush() {
+export function clearNotice() {
   byId("notice").hidden = true;
 }
 
 /** A short remark that goes away by itself. @param {string} text */
 export function remark(text) {
   put(text).dataset.mood = "word";
-  timer = window.setTimeout(hush, 4000);
+  timer = window.setTimeout(clearNotice, 4000);
 }
 
 /** @param {unknown} error */
-export function speak(error) {
+export function notify(error) {
   if (!(error instanceof CallError)) {
     console.error(error);
     put(`Something in this page failed: ${error instanceof Error ? error.message : error}`).dataset.mood = "";
     return;
   }
   if (error.code === "unauthenticated") { askForToken(); return; }
-  const known = WORDS[error.code];
+  const known = TEXTS[error.code];
   put(known ?? `The server refused: ${error.message}`).dataset.mood = "";
-  if (error.code !== "unavailable") timer = window.setTimeout(hush, 8000);
+  if (error.code !== "unavailable") timer = window.setTimeout(clearNotice, 8000);
 }
 
 function askForToken() {
@@ -54,7 +54,7 @@ function askForToken() {
 }
 
 /** @param {import("./latents.js").Model[]} models none of them ready */
-export function sayEmpty(models) {
+export function showEmpty(models) {
   const failed = models.filter((model) => model.state === "MODEL_STATE_FAILED");
   if (!failed.length) {
     put(models.length ? "The models are still being loaded. This page looks again by itself."
@@ -80,7 +80,7 @@ export function watchPulse(lost, revived) {
   });
   pulse.addEventListener("answer", () => {
     chip.dataset.mood = "";
-    if (dead) { dead = false; hush(); revived(); }
+    if (dead) { dead = false; clearNotice(); revived(); }
   });
   pulse.addEventListener("failure", (event) => {
     const { error } = /** @type {CustomEvent} */ (event).detail;

@@ -9,7 +9,7 @@ import { imageSize, put, toImageData } from "./pixels.js";
 const STROKE = { draw: 0.078, erase: 0.16, mask: 0.2 };
 const LARGEST_FILE = 40e6;
 
-export class Easel {
+export class DrawingCanvas {
   /**
    * @param {HTMLElement} paper
    * @param {(done: boolean) => void} changed the hand still moves, or is done

@@ -9,7 +9,7 @@ const SAMPLES = 24;
 
 /** @typedef {import("./app.js").App} App */
 
-export class Tray {
+export class Pins {
   /** @param {App} app */
   constructor(app) {
     this.app = app;

@@ -1,4 +1,4 @@
-// The bundle's atlas: means, labels and images of part of the test set. A bundle may have none.
+// The bundle's test embeddings: means, labels and images of part of the test set. A bundle may have none.
 
 import { authorization } from "./connect.js";
 import { readNpy } from "./npy.js";
@@ -11,7 +11,7 @@ async function array(path) {
   return readNpy(await response.arrayBuffer());
 }
 
-export class Atlas {
+export class TestEmbeddings {
   /** @param {string} path @param {Float32Array} means @param {ArrayLike<number> | null} labels @param {number} size */
   constructor(path, means, labels, size) {
     this.path = path;
@@ -24,11 +24,11 @@ export class Atlas {
     this.kinds = labels ? [...new Set(Array.from(labels))].sort((a, b) => a - b) : [];
   }
 
-  /** @param {import("./latents.js").Model} model @returns {Promise<Atlas | null>} */
+  /** @param {import("./latents.js").Model} model @returns {Promise<TestEmbeddings | null>} */
   static async load(model) {
-    const path = `atlas/${encodeURIComponent(model.name)}/${encodeURIComponent(model.version)}`;
+    const path = `test-embeddings/${encodeURIComponent(model.name)}/${encodeURIComponent(model.version)}`;
     const [means, labels] = await Promise.all([array(`${path}/means.npy`), array(`${path}/labels.npy`)]);
-    return means && new Atlas(path, means.data, labels?.data ?? null, model.latentSize);
+    return means && new TestEmbeddings(path, means.data, labels?.data ?? null, model.latentSize);
   }
 
   async loadImages() {
