@@ -29,6 +29,7 @@ from server_process import Server, running_server
 
 _SERVICE = "/latens.v1.LatentService"
 _PAUSE_SECONDS = 0.005
+_USUAL_SECONDS = 1.0
 _PACE_SECONDS = 0.001  # what is held is to hurt, not how fast it is opened
 _ANSWER_SECONDS = 60.0
 _LARGE = 10 << 20
@@ -41,6 +42,8 @@ class Outcome:
     case: str
     largest_wait: float
     """Seconds that a neighbour waited at most, over gRPC, over HTTP and for a probe."""
+    usual_wait: float
+    """The same in the second before the case began: what this machine does at other work."""
     memory: int
     """Resident bytes above the start, measured while the case still holds its connections."""
     statuses: dict[int, int]
@@ -235,7 +238,7 @@ def run_case(server: Server, case: Case, scale: float = 1.0) -> Outcome:
     )
     assert neighbours.stdout is not None
     assert neighbours.stdin is not None
-    assert neighbours.stdout.readline() == "ready\n"
+    usual_wait = float(neighbours.stdout.readline())
 
     def stop() -> float:
         printed, _ = neighbours.communicate("")
@@ -248,7 +251,7 @@ def run_case(server: Server, case: Case, scale: float = 1.0) -> Outcome:
             await case.run(attacker)
             memory = memory_of(server.pid) - before
             largest_wait = await asyncio.to_thread(stop)
-            return Outcome(case.name, largest_wait, memory, attacker.statuses)
+            return Outcome(case.name, largest_wait, usual_wait, memory, attacker.statuses)
 
     try:
         return asyncio.run(attack())
@@ -258,8 +261,7 @@ def run_case(server: Server, case: Case, scale: float = 1.0) -> Outcome:
 
 
 def _be_neighbours(address: str, http_address: str) -> None:
-    """Calls again and again until the standard input ends; prints the largest wait."""
-    largest = 0.0
+    """Prints the usual largest wait, then calls until the input ends and prints the largest."""
     with grpc.insecure_channel(address) as channel:
         stub = latens_pb2_grpc.LatentServiceStub(channel)
         calls: tuple[Callable[[], object], ...] = (
@@ -267,15 +269,25 @@ def _be_neighbours(address: str, http_address: str) -> None:
             lambda: _fetch(http_address, "POST", f"{_SERVICE}/Sample", '{"count":1,"seed":1}'),
             lambda: _fetch(http_address, "GET", "/readyz"),
         )
-        for call in calls * 20:
-            call()
-        print("ready", flush=True)
+        _largest_wait(calls * 5)
+        begun, usual = time.perf_counter(), 0.0
+        while time.perf_counter() < begun + _USUAL_SECONDS:
+            usual = max(usual, _largest_wait(calls))
+            time.sleep(_PAUSE_SECONDS)
+        print(usual, flush=True)
+        largest = 0.0
         while not select.select([sys.stdin], [], [], _PAUSE_SECONDS)[0]:
-            for call in calls:
-                begun = time.perf_counter()
-                call()
-                largest = max(largest, time.perf_counter() - begun)
+            largest = max(largest, _largest_wait(calls))
     print(largest)
+
+
+def _largest_wait(calls: tuple[Callable[[], object], ...]) -> float:
+    largest = 0.0
+    for call in calls:
+        begun = time.perf_counter()
+        call()
+        largest = max(largest, time.perf_counter() - begun)
+    return largest
 
 
 def _fetch(address: str, method: str, path: str, body: str | None = None) -> None:
@@ -299,7 +311,7 @@ def main() -> None:
     if chosen.neighbours:
         _be_neighbours(*chosen.neighbours)
         return
-    print(f"{'case':20} {'largest wait':>14} {'memory':>10}  answers")
+    print(f"{'case':20} {'largest wait':>14} {'usual':>9} {'memory':>10}  answers")
     for case in CASES:
         if chosen.case and case.name not in chosen.case:
             continue
@@ -307,6 +319,7 @@ def main() -> None:
             outcome = run_case(server, case)
         print(
             f"{outcome.case:20} {outcome.largest_wait * 1e3:11.0f} ms "
+            f"{outcome.usual_wait * 1e3:6.0f} ms "
             f"{outcome.memory / 2**20:6.0f} MiB  {outcome.statuses}"
         )
 
