@@ -1,4 +1,4 @@
-"""The HTTP port: tokens, TLS, other origins, security headers, silent and greedy callers."""
+"""The HTTP port: tokens, TLS, other origins, security headers, slow clients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def test_calls_and_the_test_embeddings_ask_for_the_token_and_the_rest_does_not(
+def test_calls_and_test_embeddings_need_a_token_and_the_rest_does_not(
     model_repository: Path, tmp_path: Path
 ) -> None:
     tokens = tmp_path / "tokens"
@@ -31,7 +31,7 @@ def test_calls_and_the_test_embeddings_ask_for_the_token_and_the_rest_does_not(
         address = server.http_address
         arrays = "/test-embeddings/mnist-2d/1/means.npy"
         assert call(address, "Sample", {"count": 1}).code == "unauthenticated"
-        # Before the body is read: what is in it does not matter yet.
+        # The token is checked before the body is parsed.
         assert call(address, "Sample", b"{").code == "unauthenticated"
         assert call(address, "Sample", {"count": 1}, headers=bearer("wrong" * 5)).status == 401
         assert call(address, "Sample", {"count": 1}, headers=bearer(ADMIN)).status == 403
@@ -42,7 +42,7 @@ def test_calls_and_the_test_embeddings_ask_for_the_token_and_the_rest_does_not(
             assert request(address, path).status == 200, path
 
 
-def test_with_tls_nothing_but_metrics_and_probes_is_in_the_clear(
+def test_beside_tls_only_metrics_and_probes_are_in_plain_text(
     model_repository: Path, tmp_path: Path
 ) -> None:
     flags = tls_flags(Authority(tmp_path), "server")
@@ -125,7 +125,7 @@ def test_the_page_can_be_left_out(model_repository: Path) -> None:
 
 
 @pytest.mark.parametrize("head", [b"", b"GET /healthz HTT", b"GET / HTTP/1.1\r\nHost: a\r\n"])
-async def test_who_does_not_finish_a_head_is_shown_out(
+async def test_a_head_that_is_not_finished_in_time_closes_the_connection(
     head: bytes,
 ) -> None:
     web = WebServer(PlainTextResponse("ok"), "127.0.0.1", 0, head_seconds=0.05)
@@ -139,7 +139,7 @@ async def test_who_does_not_finish_a_head_is_shown_out(
         await web.stop()
 
 
-async def test_who_is_slow_between_requests_is_not() -> None:
+async def test_a_connection_stays_open_between_requests() -> None:
     web = WebServer(PlainTextResponse("ok"), "127.0.0.1", 0, head_seconds=0.05)
     web.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
