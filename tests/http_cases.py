@@ -8,28 +8,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import http.client
 import json
-import select
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
-
+import neighbours_of_abuse
 from figures_of_a_process import memory_of
-from latens.v1 import latens_pb2 as pb
-from latens.v1 import latens_pb2_grpc
 from server_process import Server, running_server
 
 _SERVICE = "/latens.v1.LatentService"
-_PAUSE_SECONDS = 0.005
-_USUAL_SECONDS = 1.0
 _PACE_SECONDS = 0.001  # what is held is to hurt, not how fast it is opened
 _ANSWER_SECONDS = 60.0
 _LARGE = 10 << 20
@@ -231,7 +223,7 @@ def run_case(server: Server, case: Case, scale: float = 1.0) -> Outcome:
     """Runs a case against a server while neighbours in a process of their own measure waits."""
     before = memory_of(server.pid)
     neighbours = subprocess.Popen(
-        [sys.executable, __file__, "--neighbours", server.address, server.http_address],
+        [sys.executable, neighbours_of_abuse.__file__, server.address, server.http_address],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -260,57 +252,12 @@ def run_case(server: Server, case: Case, scale: float = 1.0) -> Outcome:
         neighbours.wait()
 
 
-def _be_neighbours(address: str, http_address: str) -> None:
-    """Prints the usual largest wait, then calls until the input ends and prints the largest."""
-    with grpc.insecure_channel(address) as channel:
-        stub = latens_pb2_grpc.LatentServiceStub(channel)
-        calls: tuple[Callable[[], object], ...] = (
-            lambda: stub.Sample(pb.SampleRequest(count=1, seed=1), timeout=60),
-            lambda: _fetch(http_address, "POST", f"{_SERVICE}/Sample", '{"count":1,"seed":1}'),
-            lambda: _fetch(http_address, "GET", "/readyz"),
-        )
-        _largest_wait(calls * 5)
-        begun, usual = time.perf_counter(), 0.0
-        while time.perf_counter() < begun + _USUAL_SECONDS:
-            usual = max(usual, _largest_wait(calls))
-            time.sleep(_PAUSE_SECONDS)
-        print(usual, flush=True)
-        largest = 0.0
-        while not select.select([sys.stdin], [], [], _PAUSE_SECONDS)[0]:
-            largest = max(largest, _largest_wait(calls))
-    print(largest)
-
-
-def _largest_wait(calls: tuple[Callable[[], object], ...]) -> float:
-    largest = 0.0
-    for call in calls:
-        begun = time.perf_counter()
-        call()
-        largest = max(largest, time.perf_counter() - begun)
-    return largest
-
-
-def _fetch(address: str, method: str, path: str, body: str | None = None) -> None:
-    connection = http.client.HTTPConnection(address, timeout=60)
-    try:
-        connection.request(method, path, body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        content = answer.read()
-        assert answer.status == 200, (answer.status, content[:200])
-    finally:
-        connection.close()
-
-
 def main() -> None:
     """Runs the cases as a command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repository", type=Path, default=Path("models"))
     parser.add_argument("--case", action="append", help="only these")
-    parser.add_argument("--neighbours", nargs=2, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.neighbours:
-        _be_neighbours(*chosen.neighbours)
-        return
     print(f"{'case':20} {'largest wait':>14} {'usual':>9} {'memory':>10}  answers")
     for case in CASES:
         if chosen.case and case.name not in chosen.case:
