@@ -20,12 +20,12 @@ from latens_serving.monitoring.metrics import Metrics
 from latens_serving.service.service import LatentService
 from latens_serving.settings import Settings
 from latens_serving.transports.http import transfers
+from latens_serving.transports.http.bodies import BoundedTransfers
 from latens_serving.transports.http.listener import WebServer
 from latens_serving.transports.http.messages import EncodedMessage, Messages
 from latens_serving.transports.http.rpc import RpcApplication
 from latens_serving.transports.http.transfers import (
     FREE_BYTES,
-    BoundedTransfers,
     Transfer,
     TransferBudget,
     hold_answer,

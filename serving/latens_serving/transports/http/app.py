@@ -17,13 +17,14 @@ from latens_serving.monitoring.metrics import Metrics
 from latens_serving.service.health import Health
 from latens_serving.service.service import LatentService
 from latens_serving.settings import Settings
+from latens_serving.transports.http.bodies import BoundedTransfers
 from latens_serving.transports.http.embedding_arrays import EmbeddingArrays
 from latens_serving.transports.http.headers import SecurityHeaders, TimeLimit, cross_origin
 from latens_serving.transports.http.hosts import OwnHosts, own_hosts
 from latens_serving.transports.http.page import Page
 from latens_serving.transports.http.refusals import ExplainedRefusals
 from latens_serving.transports.http.rpc import RpcApplication
-from latens_serving.transports.http.transfers import BoundedTransfers, TransferBudget
+from latens_serving.transports.http.transfers import TransferBudget
 from latens_serving.transports.tracing import Tracing
 
 Exposition: TypeAlias = Callable[[], Awaitable[bytes]]
