@@ -16,7 +16,7 @@ from latens_export.checks.reference import measure_reference
 from latens_export.checks.test_embeddings import make_atlas
 from latens_export.graphs.pixels import with_byte_input, with_byte_output
 from latens_export.graphs.precision import DEFAULT_TOLERANCE, Precision
-from latens_export.graphs.splitting import measure, split
+from latens_export.graphs.splitting import split_within
 from latens_serving.bundle.schema import (
     PROBE_FILE,
     BundleManifest,
@@ -108,10 +108,9 @@ def make_bundle(
         UsageError: the precision does nothing for this network.
     """
     model, test = checkpoint.model, dataset.test
-    graphs = split(model, options.precision, dataset.train.images, step)
-    step("comparing the graphs with the network")
-    measured = measure(model, graphs, options.precision, test.images)
-    parity.require(measured, options.tolerance)
+    graphs, measured = split_within(
+        model, options.precision, options.tolerance, dataset.train.images, test.images, step
+    )
     files = {
         ENCODER_FILE: graphs.encoder,
         DECODER_FILE: graphs.decoder,
