@@ -54,7 +54,7 @@ def encoders(architecture: str) -> dict[str, bytes]:
 
 
 def decoders(architecture: str) -> dict[str, bytes]:
-    """The decoder's forms by name; `as trained` is the one without the exact rewrites."""
+    """The decoder's forms by name; `as trained` has plain transposed convolutions."""
     model = network(architecture)
     plain = decoder_graph(model)
     integers = with_int8_products(plain, prior_draws(model, 1000))

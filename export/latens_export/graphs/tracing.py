@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
+from onnxscript.optimizer import fold_constants
 from torch import Tensor, nn
 
 from latens_export.errors import GraphError
-from latens_export.graphs.rewrites import rewritten
 from latens_export.graphs.rounding import HalfPrecision
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ OPSET = 20
 BATCH_AXIS = "batch"
 
 _MAX_BATCH = 2**20
+_ANY_SIZE = 2**62  # of a weight that is computed from others
 
 
 class PosteriorGraph(nn.Module):
@@ -58,16 +59,14 @@ def encoder_graph(model: Autoencoder, *, half: bool = False) -> bytes:
     """
     example = torch.zeros(2, *model.image_shape)
     names = ["mean"] if model.posterior == "point" else ["mean", "log_var"]
-    network = rewritten(model.encoder, example)
-    network = PosteriorGraph(HalfPrecision(network) if half else network)
+    network = PosteriorGraph(HalfPrecision(model.encoder) if half else model.encoder)
     return to_onnx(network.eval(), example, "images", names)
 
 
 def decoder_graph(model: Autoencoder, *, half: bool = False) -> bytes:
     """The decoder as ONNX: `latents` to `images`; see `encoder_graph` for `half`."""
     example = torch.zeros(2, *model.latent_shape)
-    network = rewritten(model.decoder, example)
-    network = ImageGraph(HalfPrecision(network) if half else network)
+    network = ImageGraph(HalfPrecision(model.decoder) if half else model.decoder)
     return to_onnx(network.eval(), example, "latents", ["images"])
 
 
@@ -98,6 +97,8 @@ def to_onnx(module: nn.Module, example: Tensor, input_name: str, output_names: l
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise GraphError(f"torch.onnx.export failed: {reason[0]}") from error
     assert program is not None
+    # What a network computes from its weights alone is computed once, here.
+    fold_constants(program.model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
     graph = _without_traces(program.model_proto)
     _require_free_batch(graph)
     return graph.SerializeToString(deterministic=True)
