@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from latens_export.checks.parity import Parity
-    from latens_training.models.autoencoder import Autoencoder
+    from latens_export.network import Network
 
 CALIBRATION_IMAGES = 2000
 
@@ -35,7 +35,7 @@ class Graphs:
 
 
 def split(
-    model: Autoencoder, precision: Precision, calibration: Tensor, step: Callable[[str], None]
+    model: Network, precision: Precision, calibration: Tensor, step: Callable[[str], None]
 ) -> Graphs:
     """Writes the two graphs.
 
@@ -61,7 +61,7 @@ def split(
 
 
 def split_within(
-    model: Autoencoder,
+    model: Network,
     precision: Precision,
     tolerance: float,
     calibration: Tensor,
@@ -98,7 +98,7 @@ def split_within(
     return graphs, measured
 
 
-def measure(model: Autoencoder, graphs: Graphs, precision: Precision, images: Tensor) -> Parity:
+def measure(model: Network, graphs: Graphs, precision: Precision, images: Tensor) -> Parity:
     """How far the graphs are from the network, on real test images uint8 [n, c, h, w].
 
     The rounding of TF32, which only a GPU does, is computed in torch and counts as well. Integer
@@ -117,7 +117,7 @@ def measure(model: Autoencoder, graphs: Graphs, precision: Precision, images: Te
     return measured
 
 
-def _in_int8(model: Autoencoder, graphs: Graphs, calibration: Tensor) -> Graphs:
+def _in_int8(model: Network, graphs: Graphs, calibration: Tensor) -> Graphs:
     pixels = parity.pixels_of(calibration[:CALIBRATION_IMAGES])
     means = parity.reference_posterior(model, pixels)["mean"]
     latents = np.concatenate([means, parity.prior_draws(model, len(pixels))])

@@ -19,7 +19,7 @@ from latens_export.graphs.rounding import HalfPrecision
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from latens_training.models.autoencoder import Autoencoder
+    from latens_export.network import Network
 
 OPSET = 20
 BATCH_AXIS = "batch"
@@ -29,7 +29,7 @@ _ANY_SIZE = 2**62  # of a weight that is computed from others
 
 
 class PosteriorGraph(nn.Module):
-    """Images [n, c, h, w] in [0, 1] to mean and, unless the posterior is a point, log_var."""
+    """Images [n, c, h, w] in [0, 1] to mean and, unless it is deterministic, log_var."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -52,18 +52,20 @@ class ImageGraph(nn.Module):
         return torch.sigmoid(self.decoder(latents))
 
 
-def encoder_graph(model: Autoencoder, *, half: bool = False) -> bytes:
-    """The encoder as ONNX: `images` to `mean` and `log_var` (no `log_var` where it is a point).
+def encoder_graph(model: Network, *, half: bool = False) -> bytes:
+    """The encoder as ONNX: `images` to `mean` and `log_var` (no `log_var` if deterministic).
 
     With `half` it computes in float16, between a float32 input and float32 outputs.
     """
     example = torch.zeros(2, *model.image_shape)
-    names = ["mean"] if model.posterior == "point" else ["mean", "log_var"]
+    with torch.inference_mode():
+        deterministic = model.encode(example)[1] is None
+    names = ["mean"] if deterministic else ["mean", "log_var"]
     network = PosteriorGraph(HalfPrecision(model.encoder) if half else model.encoder)
     return to_onnx(network.eval(), example, "images", names)
 
 
-def decoder_graph(model: Autoencoder, *, half: bool = False) -> bytes:
+def decoder_graph(model: Network, *, half: bool = False) -> bytes:
     """The decoder as ONNX: `latents` to `images`; see `encoder_graph` for `half`."""
     example = torch.zeros(2, *model.latent_shape)
     network = ImageGraph(HalfPrecision(model.decoder) if half else model.decoder)
