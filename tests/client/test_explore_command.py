@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from latens.cli.exploring import page_url
+from latens.cli.explore import page_url
 from server_process import Server, running_server
 
 

@@ -1,8 +1,8 @@
 """The calls of an operation without the sending: what to ask, and what to do with the answers.
 
-An operation of the client is a generator, a `Plan`. It yields an `Exchange`, a batch of calls that
-may be in flight together; whoever drives it performs the calls and resumes it, or throws the
-error into it. So the sync and the async client share every decision and differ in `await` only.
+An operation of the client is a generator, a `Plan`. It yields a `CallGroup`, calls that may be in
+flight together; a transport performs the calls and resumes the generator, or throws the error into
+it. So the sync and the async client share every decision and differ in `await` only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from latens import tensors, wire
 from latens.channel import SERVICE
 from latens.errors import ResponseError, TooLargeError
-from latens.forms import Reader
+from latens.message_reader import MessageReader
 from latens.v1 import latens_pb2 as pb
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class Method:
     def __init__(self, name: str, response: type[Message]) -> None:
         self.name = name
         self.path = f"/{SERVICE}/{name}"
-        self.answers = Reader(response)
+        self.answers = MessageReader(response)
 
 
 ENCODE = Method("Encode", pb.EncodeResponse)
@@ -48,7 +48,7 @@ METHODS = (
 )
 
 
-# What follows is made for each call: a tuple is, in a third of the time of a frozen dataclass.
+# Made for each call: a named tuple takes a third of the time of a frozen dataclass.
 class Call(NamedTuple):
     """One call to make."""
 
@@ -61,41 +61,42 @@ class Call(NamedTuple):
         """The request as bytes.
 
         Raises:
-            TooLargeError: there are more of them than may be sent. It is never tried: the answer
-                could not be told from an overload, and would be asked for again.
+            TooLargeError: it exceeds `max_bytes`. It is not sent: gRPC would report an overload,
+                which is tried again.
         """
         payload = wire.serialize(self.request, self.arrays)
         if len(payload) > max_bytes:
             raise TooLargeError(
                 f"the request of {self.method.name} takes {len(payload)} bytes,"
-                f" and a message may have {max_bytes}"
+                f" expected at most {max_bytes}"
             )
         return payload
 
     def answer(self, payload: bytes) -> wire.Parsed:
-        """The response in the bytes received.
+        """Parses the response.
 
         Raises:
-            ResponseError: they are none.
+            ResponseError: the bytes are no such message.
         """
         try:
             return self.method.answers.read(payload)
         except (DecodeError, tensors.TensorError) as error:
-            raise ResponseError(f"{self.method.name} answered nonsense: {error}") from error
+            message = f"the response of {self.method.name} cannot be parsed: {error}"
+            raise ResponseError(message) from error
 
 
-class Exchange(NamedTuple):
+class CallGroup(NamedTuple):
     """Calls that may be in flight together; `take` gets their answers in the calls' order."""
 
     calls: Iterable[Call]
     take: Callable[[wire.Parsed], None]
 
 
-Plan = Generator[Exchange, None, T]
+Plan = Generator[CallGroup, None, T]
 
 
 def ask(call: Call) -> Plan[wire.Parsed]:
     """The plan of one call."""
     answers: list[wire.Parsed] = []
-    yield Exchange((call,), answers.append)
+    yield CallGroup((call,), answers.append)
     return answers[0]

@@ -1,4 +1,4 @@
-"""Verbs that roam the latent space: `sample`, `interpolate`."""
+"""The verb `interpolate`: paths between images or latents."""
 
 from __future__ import annotations
 
@@ -9,78 +9,30 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from latens.cli import console, inputs, outputs, sheets
+from latens import sheets
+from latens.cli import console, inputs, outputs
 from latens.cli.failures import bad_data
-from latens.cli.options import (
-    AddressOption,
-    ColumnsOption,
-    InvertOption,
-    JsonOption,
-    ModelOption,
-    ScaleOption,
-    SeedOption,
-)
+from latens.cli.options import InvertOption, JsonOption, ModelOption, ScaleOption, SeedOption
 from latens.cli.session import Calls, calling
 from latens.models import Model
 from latens.results import Paths
 
-SampleOutput = Annotated[
-    Path,
-    typer.Option("--output", "-o", help=".png (a sheet), .npy, .npz, or a folder/ of PNGs."),
-]
 PathsOutput = Annotated[
-    Path, typer.Option("--output", "-o", help=".png (a strip a path), .gif, .npy or .npz.")
+    Path, typer.Option("--output", "-o", help=".png (a row per path), .gif, .npy or .npz.")
 ]
 StartArgument = Annotated[
     str | None, typer.Argument(help="A picture, .npy or .npz of latents or images, or 0.5,-1.")
 ]
-EndArgument = Annotated[str | None, typer.Argument(help="The same, as many as START has.")]
+EndArgument = Annotated[
+    str | None, typer.Argument(help="Likewise, with as many rows as START has.")
+]
 StepsOption = Annotated[int, typer.Option(min=2, help="Images on each path, both ends included.")]
 ModeOption = Annotated[
     Literal["linear", "spherical"], typer.Option(help="A straight line, or an arc (Shoemake 1985).")
 ]
 PathsOption = Annotated[
-    int, typer.Option("--count", "-n", min=1, help="Paths, when the ends are drawn.")
+    int, typer.Option("--count", "-n", min=1, help="Paths, where the ends are drawn.")
 ]
-CountOption = Annotated[int, typer.Option("--count", "-n", min=1, help="How many images.")]
-TemperatureOption = Annotated[
-    float | None,
-    typer.Option(min=0, max=100, help="The spread of the latents: 1 as trained, 0 the centre."),
-]
-_SHEET_KINDS = (*outputs.PICTURES, *outputs.ARRAYS)
-
-
-def sample(
-    context: typer.Context,
-    output: SampleOutput,
-    count: CountOption = 64,
-    seed: SeedOption = None,
-    temperature: TemperatureOption = None,
-    columns: ColumnsOption = None,
-    scale: ScaleOption = None,
-    model: ModelOption = "",
-    address: AddressOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Makes new images: draws latents from the prior and decodes them.
-
-    Examples:
-      latens sample -o digits.png
-      latens sample -n 16 --seed 7 --model mnist-2d -o digits.png
-    """
-    target = outputs.output(output, (*_SHEET_KINDS, outputs.FOLDER))
-    dtype = target.image_dtype
-    with calling(context, address, model, "sample") as calls:
-        done = calls.client.sample(
-            count, seed=seed, temperature=temperature, image_dtype=dtype, **calls.asked
-        )
-    arrays: dict[str, NDArray[Any]] = {
-        "latents": done.latents,
-        "seed": np.array(done.seed, np.uint64),
-    }
-    outputs.write_images(target, done.images, arrays, columns=columns, scale=scale)
-    facts = {"count": count, "seed": done.seed, "version": done.version}
-    console.report(target.path, facts, as_json=as_json)
 
 
 def interpolate(
@@ -95,10 +47,9 @@ def interpolate(
     scale: ScaleOption = None,
     invert: InvertOption = False,
     model: ModelOption = "",
-    address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Turns one image into another through the latent space.
+    """Interpolates between two images or latents, and decodes the path.
 
     Without START and END, both are drawn from the prior.
 
@@ -107,18 +58,19 @@ def interpolate(
       latens interpolate three.png eight.png --steps 10 -o strip.png
       latens interpolate --model mnist-2d -1,0.5 2,0 -o strip.png
     """
-    target = outputs.output(output, (*_SHEET_KINDS, ".gif"))
+    ends = [Path(text) for text in (start, end) if text is not None]
+    target = outputs.output(output, (*outputs.PICTURES, *outputs.ARRAYS, ".gif"), ends)
     if (start is None) != (end is None):
         raise typer.BadParameter("expected both START and END, or neither")
     dtype = target.image_dtype
-    with calling(context, address, model, "interpolate") as calls:
+    with calling(context, model, "interpolate") as calls:
         if start is None or end is None:
             first, last, seed = _drawn(calls, count, seed)
         else:
             known = calls.model()
             first, last = (_end(text, known, invert) for text in (start, end))
         paths = calls.client.interpolate(
-            first, last, steps, mode=mode, image_dtype=dtype, **calls.asked
+            first, last, steps, mode=mode, image_dtype=dtype, **calls.shared
         )
     _write_paths(target, paths, scale)
     facts = {"paths": len(paths.images), "steps": steps, "seed": seed, "version": paths.version}
@@ -126,9 +78,9 @@ def interpolate(
 
 
 def _drawn(calls: Calls, count: int, seed: int | None) -> tuple[NDArray[Any], NDArray[Any], int]:
-    """Starts and ends drawn from the prior, and the seed that they came from."""
-    asked = calls.asked | {"progress": None}
-    drawn = calls.client.sample(2 * count, seed=seed, image_dtype="uint8", **asked)
+    """Starts and ends drawn from the prior, and their seed."""
+    shared = calls.shared | {"progress": None}
+    drawn = calls.client.sample(2 * count, seed=seed, image_dtype="uint8", **shared)
     return drawn.latents[:count], drawn.latents[count:], drawn.seed
 
 
@@ -166,6 +118,3 @@ def _write_paths(target: outputs.Output, paths: Paths, scale: int | None) -> Non
     else:
         flat = paths.images.reshape(count * steps, *paths.images.shape[2:])
         outputs.write_images(target, flat, {}, columns=steps, scale=scale)
-
-
-COMMANDS = (sample, interpolate)

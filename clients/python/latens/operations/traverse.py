@@ -1,20 +1,21 @@
-"""Lines through the latent space, each along one coordinate or attribute: Traverse."""
+"""Traverse: lines through the latent space, each along one coordinate or attribute."""
 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from latens import arguments, exchange, models, paths
-from latens.chunks import Address, Gathered, Pace, Work, in_memory, send
-from latens.exchange import Call, Plan
+from latens import arguments, calls, models, paths
+from latens.calls import Call, Plan
+from latens.chunks import BatchReply, BatchSpec, CallBudget, ModelRef, in_memory, send
 from latens.models import Model
-from latens.operations.operation import Kind, Operation
-from latens.operations.walking import decoded, endpoint
+from latens.operations.endpoints import Kind, decoded, endpoint, kind
+from latens.operations.operation import Operation
 from latens.results import Traversal
 from latens.v1 import latens_pb2 as pb
 
@@ -24,7 +25,7 @@ Axis = int | str
 
 @dataclass(frozen=True)
 class Scan:
-    """Where a traversal goes."""
+    """The lines of a traversal."""
 
     axes: Sequence[Axis]
     """Empty for every coordinate in order."""
@@ -36,24 +37,29 @@ class Scan:
 
 class Traverse(Operation[Traversal]):
     def __init__(self, bases: ArrayLike | None, scan: Scan, image_dtype: DTypeLike) -> None:
-        self._bases = None if bases is None else np.asarray(bases)
-        self._scan = scan
-        arguments.positive("steps", scan.steps)
+        self._bases = None if bases is None else arguments.batch("bases", bases)
+        self._kind = kind("bases_are", scan.bases_are)
+        self._scan = replace(
+            scan,
+            start=arguments.number("start", scan.start),
+            stop=arguments.number("stop", scan.stop),
+            steps=arguments.positive("steps", scan.steps),
+        )
         self._dtype, self._code = arguments.image_dtype(image_dtype)
         self._axes = [_axis(axis) for axis in scan.axes]
 
-    def work(self, model: Model) -> Work:
-        return self._work(model, self._scan)
+    def spec(self, model: Model) -> BatchSpec:
+        return self._spec(model, self._scan)
 
-    def _work(self, model: Model, scan: Scan) -> Work:
+    def _spec(self, model: Model, scan: Scan) -> BatchSpec:
         arrays = {}
         if self._bases is not None:
-            path, array = endpoint("bases", self._bases, model, scan.bases_are)
+            path, array = endpoint("bases", self._bases, model, self._kind)
             arrays[path] = array
 
-        def call(address: Address, start: int, stop: int) -> Call:
+        def call(ref: ModelRef, start: int, stop: int) -> Call:
             request = pb.TraverseRequest(
-                **address._asdict(),
+                **ref._asdict(),
                 axes=self._axes,
                 start=scan.start,
                 stop=scan.stop,
@@ -61,42 +67,42 @@ class Traverse(Operation[Traversal]):
                 image_dtype=self._code,
             )
             parts = {path: array[start:stop] for path, array in arrays.items()}
-            return Call(exchange.TRAVERSE, request, parts)
+            return Call(calls.TRAVERSE, request, parts)
 
         rows = scan.steps * (len(self._axes) or model.latent_size)
         point = arguments.image_bytes(model, self._dtype) + arguments.latent_bytes(model)
         sent = sum(arguments.row_bytes(array) for array in arrays.values())
         items = next((len(array) for array in arrays.values()), 1)
-        return Work(items, max(sent, rows * point), call, rows=rows)
+        return BatchSpec(items, max(sent, rows * point), call, rows=rows)
 
-    def result(self, done: Gathered) -> Traversal:
+    def result(self, reply: BatchReply) -> Traversal:
         return Traversal(
-            images=done.array("images"),
-            latents=done.array("latents"),
-            axes=_names(done),
-            version=done.message.version,
+            images=reply.array("images"),
+            latents=reply.array("latents"),
+            axes=_axes_in(reply),
+            version=reply.message.version,
         )
 
-    def plan(self, model: Model, address: Address, pace: Pace) -> Plan[Traversal]:
-        """Lines that no call can carry whole are drawn here, and their points are decoded.
+    def plan(self, model: Model, ref: ModelRef, budget: CallBudget) -> Plan[Traversal]:
+        """Sends the bases; lines that no call can carry are computed here and then decoded.
 
-        Each line's origin comes from the call itself, with the value 0 twice: the server judges
-        bases and axes, and encodes the bases where they are images.
+        Each line's origin comes from a call with the value 0 twice: the server checks bases and
+        axes, and encodes images.
         """
-        work = self.work(model)
-        if pace.can_carry_an_item(work):
-            return self.result((yield from send(work, address, pace)))
+        spec = self.spec(model)
+        if budget.can_carry_an_item(spec):
+            return self.result((yield from send(spec, ref, budget)))
         values = self._values()
         short = replace(self._scan, start=0.0, stop=0.0, steps=2)
-        done = yield from send(self._work(model, short), address, pace._replace(progress=None))
-        origins, axes = done.array("latents")[:, :, 0], _names(done)
-        pinned = address._replace(version=done.message.version)
-        if model.version != pinned.version:  # of which the directions may be others
+        reply = yield from send(self._spec(model, short), ref, budget._replace(progress=None))
+        origins, axes = reply.array("latents")[:, :, 0], _axes_in(reply)
+        pinned = ref._replace(version=reply.message.version)
+        if model.version != pinned.version:  # whose attributes may have other directions
             model = yield from _described(pinned)
         with in_memory():
             drawn = [_line(origins[:, at], axis, values, model) for at, axis in enumerate(axes)]
             lines = np.stack(drawn, axis=1)
-        images = yield from decoded(lines, self._dtype, model, pinned, pace)
+        images = yield from decoded(lines, 3, self._dtype, model, pinned, budget)
         return Traversal(images, lines, axes, pinned.version)
 
     def _values(self) -> NDArray[np.float32]:
@@ -110,9 +116,9 @@ class Traverse(Operation[Traversal]):
             return paths.values_between(scan.start, scan.stop, scan.steps)
 
 
-def _described(address: Address) -> Plan[Model]:
-    request = pb.GetModelRequest(**address._asdict())
-    answer = yield from exchange.ask(Call(exchange.GET_MODEL, request))
+def _described(ref: ModelRef) -> Plan[Model]:
+    request = pb.GetModelRequest(**ref._asdict())
+    answer = yield from calls.ask(Call(calls.GET_MODEL, request))
     return models.from_message(answer.message.model)
 
 
@@ -126,16 +132,22 @@ def _line(
     return paths.along_direction(direction, origins, values)
 
 
-def _names(done: Gathered) -> tuple[Axis, ...]:
+def _axes_in(reply: BatchReply) -> tuple[Axis, ...]:
     """The axes that the server followed."""
     return tuple(
-        getattr(axis, axis.WhichOneof("direction") or "coordinate") for axis in done.message.axes
+        getattr(axis, axis.WhichOneof("direction") or "coordinate") for axis in reply.message.axes
     )
 
 
 def _axis(axis: Axis) -> pb.TraversalAxis:
     if isinstance(axis, str):
         return pb.TraversalAxis(attribute=axis)
-    if not 0 <= axis < 2**63:
+    try:
+        coordinate = operator.index(axis)
+    except TypeError:
+        raise arguments.invalid(
+            "axes", f"expected coordinate numbers or attribute names, got {axis!r}"
+        ) from None
+    if not 0 <= coordinate < 2**63:
         raise arguments.invalid("axes", f"expected coordinates from 0 up, got {axis}")
-    return pb.TraversalAxis(coordinate=axis)
+    return pb.TraversalAxis(coordinate=coordinate)

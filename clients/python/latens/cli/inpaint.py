@@ -1,4 +1,4 @@
-"""Verbs that have the model judge images: `score`, `inpaint`."""
+"""The verb `inpaint`: missing pixels filled."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from latens.cli import console, inputs, outputs, sheets
+from latens import pictures, sheets
+from latens.cli import console, inputs, outputs
 from latens.cli.failures import bad_data
 from latens.cli.options import (
-    AddressOption,
     ColumnsOption,
     ImagesArgument,
     InvertOption,
@@ -24,7 +24,6 @@ from latens.cli.options import (
 )
 from latens.cli.session import calling
 from latens.models import Model
-from latens.results import Scores
 
 _MISSING_GREY = 96
 
@@ -45,14 +44,6 @@ class Part(StrEnum):
     CENTRE = "centre"
 
 
-ScoresOutput = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", help=".npz (bound, standard_error) or .npy (the bounds)."),
-]
-SamplesOption = Annotated[
-    int, typer.Option("--samples", "-n", min=1, help="Importance samples an image.")
-]
-BelowOption = Annotated[float | None, typer.Option(help="Show only images that score below this.")]
 CompletedOutput = Annotated[
     Path,
     typer.Option(
@@ -62,70 +53,11 @@ CompletedOutput = Annotated[
 MaskOption = Annotated[
     Path | None, typer.Option(help="A picture that is white where pixels are missing, or an .npy.")
 ]
-HideOption = Annotated[Part | None, typer.Option(help="Or a part that is missing of every image.")]
+HideOption = Annotated[Part | None, typer.Option(help="A part that is missing from every image.")]
 IterationsOption = Annotated[int, typer.Option(min=1, help="Steps of the chain.")]
 AverageOption = Annotated[
-    int, typer.Option(min=1, help="Average the filled pixels over the last so many steps.")
+    int, typer.Option(min=1, help="Average the filled pixels over so many of the last steps.")
 ]
-
-
-def score(
-    context: typer.Context,
-    images: ImagesArgument,
-    output: ScoresOutput = None,
-    samples: SamplesOption = 64,
-    below: BelowOption = None,
-    seed: SeedOption = None,
-    invert: InvertOption = False,
-    model: ModelOption = "",
-    address: AddressOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Tells how probable the model finds images: a bound of log p(x), in nats.
-
-    What is unlike the training set scores far lower than it: an anomaly score to threshold. The
-    bound is the importance-weighted one (Burda et al. 2016), with its standard error.
-
-    Examples:
-      latens score scans/ --below -200
-      latens score three.png --samples 1000
-    """
-    target = outputs.output(output, outputs.ARRAYS) if output else None
-    files = inputs.files_of(images)
-    with calling(context, address, model, "score") as calls:
-        pixels = inputs.read_images(files, calls.model(), invert=invert)
-        done = calls.client.score(pixels, samples=samples, seed=seed, **calls.asked)
-    facts = {"count": len(pixels), "samples": samples, "version": done.version, "seed": done.seed}
-    rows = _scored(done, [str(path) for path in files], below)
-    if target is not None:
-        arrays = {"bound": done.bound, "standard_error": done.standard_error}
-        outputs.write_arrays(target, {name: a for name, a in arrays.items() if a is not None})
-        console.report(target.path, facts, as_json=as_json)
-    elif as_json:
-        console.print_json(facts | {"images": rows})
-    else:
-        table = [tuple(_cell(value) for value in row.values()) for row in rows]
-        console.print_table("", ("image", "bound (nats)", "standard error"), table)
-
-
-def _scored(done: Scores, names: list[str], below: float | None) -> list[dict[str, Any]]:
-    """The scores, each with its file where each file is one image, else with its number."""
-    errors = done.standard_error
-    return [
-        {
-            "image": names[number] if len(names) == len(done.bound) else str(number),
-            "bound": float(bound),
-            "standard_error": None if errors is None else float(errors[number]),
-        }
-        for number, bound in enumerate(done.bound)
-        if below is None or bound < below
-    ]
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def inpaint(
@@ -141,28 +73,28 @@ def inpaint(
     scale: ScaleOption = None,
     invert: InvertOption = False,
     model: ModelOption = "",
-    address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fills in what is missing of images, by the Markov chain of Rezende et al. (2014).
+    """Fills the missing pixels of images by the Markov chain of Rezende et al. (2014).
 
     Examples:
       latens inpaint digits/ --hide top -o completed.png
-      latens inpaint face.png --mask scratches.png --average 50 -o mended.png
+      latens inpaint face.png --mask scratches.png --average 50 -o repaired.png
     """
-    target = outputs.output(output, (*outputs.PICTURES, *outputs.ARRAYS, outputs.FOLDER))
     if (mask is None) == (hide is None):
         raise typer.BadParameter("expected either --mask or --hide")
     if average > iterations:
         raise typer.BadParameter("--average is more than --iterations")
     files = inputs.files_of(images)
+    kinds = (*outputs.PICTURES, *outputs.ARRAYS, outputs.FOLDER)
+    target = outputs.output(output, kinds, [*files, mask] if mask else files)
     chain: _Chain = {"iterations": iterations, "average": average, "seed": seed}
-    with calling(context, address, model, "inpaint") as calls:
+    with calling(context, model, "inpaint") as calls:
         known = calls.model()
         pixels = inputs.read_images(files, known, invert=invert)
         missing = _mask_in(mask, known) if mask else _part(hide, known)
         done = calls.client.inpaint(
-            pixels, missing, **chain, image_dtype=target.image_dtype, **calls.asked
+            pixels, missing, **chain, image_dtype=target.image_dtype, **calls.shared
         )
     shown = done.images
     if target.kind == ".png":
@@ -175,9 +107,9 @@ def inpaint(
 
 
 def _mask_in(path: Path, model: Model) -> NDArray[np.bool_]:
-    """The mask of a file: true where missing, `[height, width]` or an array as it is."""
+    """The mask of a file: true where pixels are missing, `[height, width]` or an array's shape."""
     (file,) = inputs.files_of([path])[:1]
-    if file.suffix.lower() in inputs.PICTURE_SUFFIXES:
+    if pictures.is_picture(file):
         return inputs.read_mask(file, model)
     missing: NDArray[np.bool_] = inputs.read_array(file, ("masks", "mask")) != 0
     if missing.shape[-2:] != model.image_shape[1:]:
@@ -207,6 +139,3 @@ def _part(part: Part | None, model: Model) -> NDArray[np.bool_]:
         case _:
             missing[height // 4 : -(height // 4), width // 4 : -(width // 4)] = True
     return missing
-
-
-COMMANDS = (score, inpaint)

@@ -1,4 +1,4 @@
-"""Verbs that look at the server: `models`, `health`."""
+"""The verb `models`: the models of the server."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from typing import Annotated
 import typer
 
 from latens.cli import console
-from latens.cli.failures import UNAVAILABLE
-from latens.cli.options import AddressOption, JsonOption
+from latens.cli.options import JsonOption
 from latens.cli.session import connect, named
-from latens.health import Health
 from latens.models import Model
 
 
 def models(
     context: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME[/VERSION]]", help="All about this one.")
+        str | None, typer.Argument(metavar="[NAME[/VERSION]]", help="Describe this one.")
     ] = None,
-    address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Lists the server's models, or describes one.
@@ -29,7 +26,7 @@ def models(
       latens models
       latens models mnist-2d
     """
-    with connect(context, address) as client:
+    with connect(context) as client:
         if name is not None:
             model = client.model(**named(name))
             console.print_json(asdict(model)) if as_json else _describe(model)
@@ -63,6 +60,7 @@ def _list(models: tuple[Model, ...], default: str) -> None:
 
 
 def _describe(model: Model) -> None:
+    limits = model.limits
     shown = {
         "model": f"{model.name}/{model.version}",
         "state": model.state + (f": {model.state_reason}" if model.state_reason else ""),
@@ -71,7 +69,7 @@ def _describe(model: Model) -> None:
         "latent": f"{_shape(model.latent_shape)}, posterior {_words(model.posterior)}",
         "trained on": f"{model.dataset}, beta {model.beta:g}, {model.likelihood.lower()} pixels",
         "runs on": f"{model.provider}, {model.precision}, within {model.tolerance:g}",
-        "a call takes": f"{model.limits.max_rows:,} rows, {model.limits.max_message_bytes:,} bytes",
+        "one call takes": f"{limits.max_rows:,} rows, {limits.max_message_bytes:,} bytes",
         "noise": model.noise_generator,
         "encoder": f"sha256 {model.encoder_sha256}",
         "decoder": f"sha256 {model.decoder_sha256}",
@@ -79,7 +77,7 @@ def _describe(model: Model) -> None:
     if model.attributes:
         shown["attributes"] = ", ".join(sorted(model.attributes))
     for name, value in sorted(model.metrics.items()):
-        shown[f"test {name}"] = f"{value:g}" if _is_count(name) else f"{value:.2f} nats an image"
+        shown[f"test {name}"] = f"{value:g}" if _is_count(name) else f"{value:.2f} nats per image"
     console.print_table("", ("", ""), list(shown.items()))
     if model.latent_units:
         units = [
@@ -100,30 +98,3 @@ def _is_count(metric: str) -> bool:
 
 def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(str(length) for length in shape)
-
-
-def health(
-    context: typer.Context,
-    service: Annotated[
-        str, typer.Option(help="A service of the server's; the server as a whole if not given.")
-    ] = "",
-    address: AddressOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Asks the server whether it takes calls; exits with 4 if not.
-
-    Examples:
-      latens health
-      latens health --service latens.v1.LatentService --address gpu-1:50051
-    """
-    with connect(context, address) as client:
-        status = client.health(service)
-    if as_json:
-        console.print_json({"status": status.name, "service": service})
-    else:
-        console.line(status.name)
-    if status is not Health.SERVING:
-        raise typer.Exit(UNAVAILABLE)
-
-
-COMMANDS = (models, health)

@@ -1,8 +1,10 @@
-"""Arranging images: contact sheets, and frames for an animation."""
+"""Contact sheets of images, frames for an animation, and PNG files without Pillow."""
 
 from __future__ import annotations
 
 import math
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 _TILE = 64
-"""About how many pixels a side an image gets when no scale is asked for."""
+"""About how many pixels per side an image gets when no scale is asked for."""
 _FRAME = 256
 _GAP_COLOUR = 96
 
@@ -24,11 +26,11 @@ def as_bytes(images: NDArray[Any]) -> Pixels:
 
 
 def sheet(images: Pixels, columns: int | None = None, gap: int = 1) -> Pixels:
-    """Images `[n, channels, height, width]` line by line, as one `[height, width, channels]`.
+    """Arranges images `[n, channels, height, width]` in rows: `[height, width, channels]`.
 
     Args:
         images: at least one.
-        columns: images a line; about a square if None.
+        columns: images per row; about a square if None.
         gap: pixels of grey between images.
     """
     count, channels, height, width = images.shape
@@ -46,7 +48,7 @@ def sheet(images: Pixels, columns: int | None = None, gap: int = 1) -> Pixels:
 
 
 def enlarged(picture: Pixels, scale: int) -> Pixels:
-    """Each pixel as a square of `scale` pixels a side."""
+    """Enlarges each pixel to a square of `scale` pixels per side."""
     return picture.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
@@ -61,7 +63,7 @@ def frame_scale(picture: Pixels) -> int:
 
 
 def beside(above: Pixels, below: Pixels, columns: int | None) -> tuple[Pixels, int]:
-    """Two batches interleaved by lines, so that in a sheet each image has its pair below it."""
+    """Interleaves two batches by rows: in a sheet each image has its counterpart below it."""
     count = len(above)
     columns = min(columns or min(count, 16), count)
     lines: list[Pixels] = []
@@ -71,3 +73,22 @@ def beside(above: Pixels, below: Pixels, columns: int | None) -> tuple[Pixels, i
             blank = np.full((columns - len(line), *line.shape[1:]), _GAP_COLOUR, np.uint8)
             lines += [line, blank]
     return np.concatenate(lines), columns
+
+
+def png(picture: Pixels) -> bytes:
+    """A PNG file of a picture `[height, width, channels]` in grey or RGB."""
+    height, width, channels = picture.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
+    rows = picture.reshape(height, width * channels)
+    unfiltered = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1)
+    parts = (
+        _png_chunk(b"IHDR", header),
+        _png_chunk(b"IDAT", zlib.compress(unfiltered.tobytes())),
+        _png_chunk(b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def _png_chunk(kind: bytes, body: bytes) -> bytes:
+    checksum = struct.pack(">I", zlib.crc32(kind + body))
+    return struct.pack(">I", len(body)) + kind + body + checksum
