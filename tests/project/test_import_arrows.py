@@ -32,6 +32,7 @@ PUBLIC = {
     ("latens_serving", "latens"): (
         "latens.v1",
         "latens.admin",
+        "latens.message_reader",
         "latens.oip",
         "latens.paths",
         "latens.tensors",
