@@ -158,6 +158,16 @@ def test_what_is_remembered_of_answers_is_bounded() -> None:
     assert len(long) not in reader._layouts
 
 
+def test_a_number_that_runs_past_its_field_is_read_as_protobuf_reads_it() -> None:
+    """The last number of the shape goes on where its field has ended: into the elements' tag."""
+    tensor = bytes([0x08, pb.DATA_TYPE_UINT8, 0x12, 0x01, 0x9A, 0x00, 0x1A, 0x1A, *range(26)])
+    assert len(tensor) == 34
+    payload = bytes([0x0A, len(tensor)]) + tensor
+    check_against_protobuf(payload)
+    with pytest.raises(DecodeError):
+        parse(payload)
+
+
 def test_fields_in_another_order_or_sent_twice_are_merged_as_protobuf_merges_them() -> None:
     first = pb.DecodeResponse(images=pb.Tensor(dtype=pb.DATA_TYPE_UINT8, shape=[2]))
     second = pb.DecodeResponse(images=pb.Tensor(data=b"\x01\x02"), version="3")

@@ -83,20 +83,33 @@ def _verify(host: str, port: int, tls: Tls, name: str) -> tuple[TlsProblem, str]
     place = f"{host}:{port}"
     try:
         with _handshake(host, port, context_of(tls), name) as connection:
-            connection.settimeout(_ALERT_SECONDS)
-            with contextlib.suppress(TimeoutError):
-                connection.recv(1)  # TLS 1.3 refuses a client's certificate after the handshake
+            if _is_closed(connection):
+                return TlsProblem.CLIENT_CERTIFICATE, _certificate_refused(place, tls)
     except ssl.SSLCertVerificationError as error:
         return _unverified(error, host, port, tls, name)
     except ssl.SSLError as error:
         if "ALERT" in (error.reason or ""):
-            given = "does not accept this client's certificate"
-            asked = "asks for a client certificate, and this client has none"
-            said = asked if tls.certificate_file is None else given
-            return TlsProblem.CLIENT_CERTIFICATE, f"{place} {said}"
+            return TlsProblem.CLIENT_CERTIFICATE, _certificate_refused(place, tls)
         said = f"{place} answers without TLS, and this client expects TLS"
         return TlsProblem.SERVER_IS_PLAIN, said
     return None
+
+
+def _is_closed(connection: ssl.SSLSocket) -> bool:
+    """Whether the server closes the connection: TLS 1.3 refuses a client after the handshake."""
+    connection.settimeout(_ALERT_SECONDS)
+    try:
+        return not connection.recv(1)
+    except TimeoutError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def _certificate_refused(place: str, tls: Tls) -> str:
+    if tls.certificate_file is None:
+        return f"{place} asks for a client certificate, and this client has none"
+    return f"{place} does not accept the certificate of this client"
 
 
 def _unverified(
