@@ -32,7 +32,7 @@ def test_a_server_without_the_page_is_said_so(model_repository: Path) -> None:
     with running_server(model_repository, "--no-explorer") as server:
         done = explore("--http", server.http_address, "--no-browser")
     assert done.returncode == 3
-    assert "serves no explorer" in done.stderr
+    assert "has no explorer" in done.stderr
 
 
 @pytest.mark.parametrize(
