@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import operator
 import secrets
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from latens.errors import ErrorDetails, FieldViolation, InvalidInputError
+from latens.errors import invalid
 from latens.models import Model
+from latens.picture_rows import PictureRows, PictureSources, sources_in
 from latens.v1 import latens_pb2 as pb
 
 MAX_SEED = 2**64 - 1
@@ -27,10 +28,10 @@ _IMAGE_DTYPES: dict[np.dtype[Any], pb.DataType] = {
 }
 
 
-def invalid(field: str, description: str) -> InvalidInputError:
-    """The error of a field, in the form that the server uses."""
-    details = ErrorDetails("INVALID_INPUT", {}, (FieldViolation(field, description),))
-    return InvalidInputError(f"{field}: {description}", details=details)
+Images: TypeAlias = "NDArray[Any] | PictureSources"
+"""Images as callers pass them."""
+ImageRows: TypeAlias = "NDArray[Any] | PictureRows"
+"""Images as calls take them: a slice is an array."""
 
 
 def batch(field: str, value: ArrayLike) -> NDArray[Any]:
@@ -50,8 +51,26 @@ def batch(field: str, value: ArrayLike) -> NDArray[Any]:
     return array
 
 
-def images(field: str, value: ArrayLike) -> NDArray[Any]:
-    """A batch of images: uint8 and float16 as they are, other floating types as float32.
+def images(field: str, value: Any) -> Images:
+    """A batch of images: pictures, or an array with floating types other than float16 as float32.
+
+    Raises:
+        InvalidInputError: it is neither, or a file does not exist.
+    """
+    return sources_in(field, value) or pixels(field, value)
+
+
+def points(field: str, value: Any) -> Images:
+    """A batch of latents or images.
+
+    Raises:
+        InvalidInputError: it is no array of real numbers, and names no pictures.
+    """
+    return sources_in(field, value) or batch(field, value)
+
+
+def pixels(field: str, value: ArrayLike) -> NDArray[Any]:
+    """An array of images: uint8 and float16 as they are, other floating types as float32.
 
     Raises:
         InvalidInputError: it is no array of either.
@@ -88,6 +107,13 @@ def masks(field: str, value: ArrayLike) -> NDArray[np.uint8]:
 
 def _floats(array: NDArray[Any]) -> NDArray[Any]:
     return array if array.dtype == np.float16 else array.astype(np.float32, copy=False)
+
+
+def image_rows(images: Images, model: Model) -> ImageRows:
+    """Images for a model: pictures fitted to it, arrays with their channel axis."""
+    if isinstance(images, PictureSources):
+        return PictureRows(images, model)
+    return with_channel(images, model)
 
 
 def with_channel(array: NDArray[Any], model: Model) -> NDArray[Any]:
@@ -170,7 +196,7 @@ def image_dtype(value: DTypeLike) -> tuple[np.dtype[Any], pb.DataType]:
     return dtype, _IMAGE_DTYPES[dtype]
 
 
-def row_bytes(array: NDArray[Any]) -> int:
+def row_bytes(array: ImageRows) -> int:
     """The bytes of one item of a batch in a message."""
     return math.prod(array.shape[1:]) * array.itemsize
 

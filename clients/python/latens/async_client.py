@@ -18,6 +18,7 @@ from latens.health import Health
 from latens.models import Model
 from latens.operations import Axis, Chain, Kind, Mode, Operation, Scan, Shifts, Walk
 from latens.options import ClientSettings
+from latens.picture_rows import PictureArgument
 from latens.plans import Plans
 from latens.results import (
     Decoding,
@@ -79,7 +80,7 @@ class AsyncClient:
 
     async def encode(
         self,
-        images: ArrayLike,
+        images: ArrayLike | PictureArgument,
         *,
         draw: bool = False,
         seed: int | None = None,
@@ -125,8 +126,8 @@ class AsyncClient:
 
     async def interpolate(
         self,
-        starts: ArrayLike,
-        ends: ArrayLike,
+        starts: ArrayLike | PictureArgument,
+        ends: ArrayLike | PictureArgument,
         steps: int,
         *,
         mode: Mode = "linear",
@@ -143,7 +144,7 @@ class AsyncClient:
 
     async def reconstruct(
         self,
-        images: ArrayLike,
+        images: ArrayLike | PictureArgument,
         *,
         draw: bool = False,
         seed: int | None = None,
@@ -160,7 +161,7 @@ class AsyncClient:
 
     async def traverse(
         self,
-        bases: ArrayLike | None = None,
+        bases: ArrayLike | PictureArgument | None = None,
         *,
         axes: Sequence[Axis] = (),
         start: float = -3.0,
@@ -180,7 +181,7 @@ class AsyncClient:
 
     async def inpaint(
         self,
-        images: ArrayLike,
+        images: ArrayLike | PictureArgument,
         masks: ArrayLike,
         *,
         iterations: int = 100,
@@ -199,7 +200,7 @@ class AsyncClient:
 
     async def score(
         self,
-        images: ArrayLike,
+        images: ArrayLike | PictureArgument,
         *,
         samples: int = 64,
         seed: int | None = None,

@@ -18,6 +18,7 @@ from latens.health import Health
 from latens.models import Model
 from latens.operations import Axis, Chain, Kind, Mode, Operation, Scan, Shifts, Walk
 from latens.options import ClientSettings
+from latens.picture_rows import PictureArgument
 from latens.plans import Plans
 from latens.results import (
     Decoding,
@@ -46,6 +47,9 @@ class Client:
 
     All methods that take a batch share these arguments:
 
+    * images: arrays, or picture files: a path, a folder's path, a picture of Pillow, or a list of
+      them. Pictures are fitted to the model (see `latens.pictures`), and read when their call is
+      sent, so that a folder of any size fits into memory.
     * `model` and `version`: empty for the server's default, and for the newest that is ready.
     * `seed`: the same seed gives the same noise; if None, one is chosen and returned.
     * `image_dtype`: of the images returned: float32 or float16 in [0, 1], or uint8 in 0..255.
@@ -106,7 +110,7 @@ class Client:
 
     def encode(
         self,
-        images: ArrayLike,
+        images: ArrayLike | PictureArgument,
         *,
         draw: bool = False,
         seed: int | None = None,
@@ -167,8 +171,8 @@ class Client:
 
     def interpolate(
         self,
-        starts: ArrayLike,
-        ends: ArrayLike,
+        starts: ArrayLike | PictureArgument,
+        ends: ArrayLike | PictureArgument,
         steps: int,
         *,
         mode: Mode = "linear",
@@ -193,7 +197,7 @@ class Client:
 
     def reconstruct(
         self,
-        images: ArrayLike,
+        images: ArrayLike | PictureArgument,
         *,
         draw: bool = False,
         seed: int | None = None,
@@ -216,7 +220,7 @@ class Client:
 
     def traverse(
         self,
-        bases: ArrayLike | None = None,
+        bases: ArrayLike | PictureArgument | None = None,
         *,
         axes: Sequence[Axis] = (),
         start: float = -3.0,
@@ -246,7 +250,7 @@ class Client:
 
     def inpaint(
         self,
-        images: ArrayLike,
+        images: ArrayLike | PictureArgument,
         masks: ArrayLike,
         *,
         iterations: int = 100,
@@ -272,7 +276,7 @@ class Client:
 
     def score(
         self,
-        images: ArrayLike,
+        images: ArrayLike | PictureArgument,
         *,
         samples: int = 64,
         seed: int | None = None,

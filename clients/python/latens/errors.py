@@ -93,6 +93,12 @@ class InvalidInputError(LatensError, ValueError):
     reasons = frozenset({"INVALID_INPUT"})
 
 
+def invalid(field: str, description: str) -> InvalidInputError:
+    """The error of a field, in the form that the server uses."""
+    details = ErrorDetails("INVALID_INPUT", {}, (FieldViolation(field, description),))
+    return InvalidInputError(f"{field}: {description}", details=details)
+
+
 class TooLargeError(InvalidInputError):
     """One item, or a count that cannot be split, exceeds what a call may carry."""
 

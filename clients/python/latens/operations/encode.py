@@ -9,17 +9,18 @@ from latens.calls import Call
 from latens.chunks import BatchReply, BatchSpec, ModelRef
 from latens.models import Model
 from latens.operations.operation import Operation
+from latens.picture_rows import PictureArgument
 from latens.results import Encoding
 from latens.v1 import latens_pb2 as pb
 
 
 class Encode(Operation[Encoding]):
-    def __init__(self, images: ArrayLike, draw: bool, seed: int | None) -> None:
+    def __init__(self, images: ArrayLike | PictureArgument, draw: bool, seed: int | None) -> None:
         self._images = arguments.images("images", images)
         self._seed = arguments.seed(seed) if draw or seed is not None else None
 
     def spec(self, model: Model) -> BatchSpec:
-        images = arguments.with_channel(self._images, model)
+        images = arguments.image_rows(self._images, model)
         answer = 3 * arguments.latent_bytes(model)  # mean, log_var, draws
 
         def call(ref: ModelRef, start: int, stop: int) -> Call:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -10,8 +10,10 @@ from numpy.typing import DTypeLike, NDArray
 from latens import arguments
 from latens.calls import Plan
 from latens.chunks import CallBudget, ModelRef
+from latens.errors import invalid
 from latens.models import Model
 from latens.operations.decode import Decode
+from latens.picture_rows import PictureSources
 from latens.results import Images
 
 Kind = Literal["latents", "images"]
@@ -25,27 +27,29 @@ def kind(field: str, value: Kind | None) -> Kind | None:
         InvalidInputError: another word.
     """
     if value not in (None, "latents", "images"):
-        raise arguments.invalid(field, f"expected latents or images, got {value!r}")
+        raise invalid(field, f"expected latents or images, got {value!r}")
     return value
 
 
 def endpoint(
-    name: str, array: NDArray[Any], model: Model, given: Kind | None
-) -> tuple[str, NDArray[Any]]:
+    name: str, array: arguments.Images, model: Model, given: Kind | None
+) -> tuple[str, arguments.ImageRows]:
     """The path of the request's field for points of the latent space, and the points.
 
     Args:
         name: the field of type `Endpoints`.
-        array: latents, or images that stand for their posterior's mean.
+        array: latents, or images or pictures that stand for their posterior's mean.
         model: by its shapes images and latents are told apart.
         given: what they are, if the caller said.
     """
+    if isinstance(array, PictureSources):
+        return f"{name}.images", arguments.image_rows(array, model)
     shaped = arguments.with_channel(array, model)
     is_images = shaped.dtype == np.uint8 or (
         shaped.shape[1:] == model.image_shape and shaped.shape[1:] != model.latent_shape
     )
     if given == "images" or (given is None and is_images):
-        return f"{name}.images", arguments.images(name, shaped)
+        return f"{name}.images", arguments.pixels(name, shaped)
     return f"{name}.latents", arguments.latents(name, array)
 
 

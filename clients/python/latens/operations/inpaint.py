@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -11,8 +10,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from latens import arguments, calls
 from latens.calls import Call
 from latens.chunks import BatchReply, BatchSpec, ModelRef
+from latens.errors import invalid
 from latens.models import Model
 from latens.operations.operation import Operation
+from latens.picture_rows import PictureArgument
 from latens.results import Inpainting
 from latens.v1 import latens_pb2 as pb
 
@@ -28,7 +29,11 @@ class Chain:
 
 class Inpaint(Operation[Inpainting]):
     def __init__(
-        self, images: ArrayLike, masks: ArrayLike, chain: Chain, image_dtype: DTypeLike
+        self,
+        images: ArrayLike | PictureArgument,
+        masks: ArrayLike,
+        chain: Chain,
+        image_dtype: DTypeLike,
     ) -> None:
         self._images = arguments.images("images", images)
         self._masks = arguments.masks("masks", masks)
@@ -38,7 +43,7 @@ class Inpaint(Operation[Inpainting]):
         self._dtype, self._code = arguments.image_dtype(image_dtype)
 
     def spec(self, model: Model) -> BatchSpec:
-        images = arguments.with_channel(self._images, model)
+        images = arguments.image_rows(self._images, model)
         masks = _masks_for(images, self._masks)
 
         def call(ref: ModelRef, start: int, stop: int) -> Call:
@@ -63,12 +68,12 @@ class Inpaint(Operation[Inpainting]):
         )
 
 
-def _masks_for(images: NDArray[Any], masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _masks_for(images: arguments.ImageRows, masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """One mask per image, with a channel axis; one mask `[height, width]` stands for all."""
     if masks.ndim == 2:
         return np.broadcast_to(masks, (len(images), 1, *masks.shape))
     if masks.ndim == 3 and len(masks) == len(images):
         masks = masks[:, np.newaxis]
     if len(masks) != len(images):
-        raise arguments.invalid("masks", f"expected {len(images)} rows, got {len(masks)}")
+        raise invalid("masks", f"expected {len(images)} rows, got {len(masks)}")
     return masks

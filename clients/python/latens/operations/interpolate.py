@@ -10,9 +10,11 @@ from numpy.typing import ArrayLike, DTypeLike
 from latens import arguments, calls, paths
 from latens.calls import Call, Plan
 from latens.chunks import BatchReply, BatchSpec, CallBudget, ModelRef, in_memory, send
+from latens.errors import invalid
 from latens.models import Model
 from latens.operations.endpoints import Kind, decoded, endpoint, kind
 from latens.operations.operation import Operation
+from latens.picture_rows import PictureArgument
 from latens.results import Paths
 from latens.v1 import latens_pb2 as pb
 
@@ -37,21 +39,25 @@ class Walk:
 
 class Interpolate(Operation[Paths]):
     def __init__(
-        self, starts: ArrayLike, ends: ArrayLike, walk: Walk, image_dtype: DTypeLike
+        self,
+        starts: ArrayLike | PictureArgument,
+        ends: ArrayLike | PictureArgument,
+        walk: Walk,
+        image_dtype: DTypeLike,
     ) -> None:
         if walk.mode not in _MODES:
-            raise arguments.invalid("mode", f"expected {' or '.join(_MODES)}, got {walk.mode!r}")
+            raise invalid("mode", f"expected {' or '.join(_MODES)}, got {walk.mode!r}")
         self._mode = walk.mode
         self._kind = kind("ends_are", walk.ends_are)
         self._steps = arguments.positive("steps", walk.steps)
         self._ends = {
-            "starts": arguments.batch("starts", starts),
-            "ends": arguments.batch("ends", ends),
+            "starts": arguments.points("starts", starts),
+            "ends": arguments.points("ends", ends),
         }
         self._dtype, self._code = arguments.image_dtype(image_dtype)
         self._paths, rows = (len(array) for array in self._ends.values())
         if rows != self._paths:
-            raise arguments.invalid("ends", f"expected {self._paths} rows as in starts, got {rows}")
+            raise invalid("ends", f"expected {self._paths} rows as in starts, got {rows}")
 
     def spec(self, model: Model) -> BatchSpec:
         return self._spec(model, self._steps)

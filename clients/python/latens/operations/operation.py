@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from latens import arguments
 from latens.calls import Plan
 from latens.chunks import BatchReply, BatchSpec, CallBudget, ModelRef, send
+from latens.errors import invalid
 from latens.models import Model
 from latens.results import Result
 from latens.v1 import latens_pb2 as pb
@@ -41,7 +42,7 @@ def shifts_of(attributes: Shifts | None) -> list[pb.AttributeShift]:
         InvalidInputError: a name is no text, or a strength no number.
     """
     if attributes is not None and not isinstance(attributes, Mapping):
-        raise arguments.invalid("attributes", "expected names with strengths, as {'bold': 1.5}")
+        raise invalid("attributes", "expected names with strengths, as {'bold': 1.5}")
     return [
         pb.AttributeShift(
             name=arguments.text("attributes", name),

@@ -9,6 +9,7 @@ from latens.calls import Call
 from latens.chunks import BatchReply, BatchSpec, ModelRef
 from latens.models import Model
 from latens.operations.operation import Operation, Shifts, shifts_of
+from latens.picture_rows import PictureArgument
 from latens.results import Reconstruction
 from latens.v1 import latens_pb2 as pb
 
@@ -16,7 +17,7 @@ from latens.v1 import latens_pb2 as pb
 class Reconstruct(Operation[Reconstruction]):
     def __init__(
         self,
-        images: ArrayLike,
+        images: ArrayLike | PictureArgument,
         draw: bool,
         seed: int | None,
         attributes: Shifts | None,
@@ -28,7 +29,7 @@ class Reconstruct(Operation[Reconstruction]):
         self._dtype, self._code = arguments.image_dtype(image_dtype)
 
     def spec(self, model: Model) -> BatchSpec:
-        images = arguments.with_channel(self._images, model)
+        images = arguments.image_rows(self._images, model)
         figures = 8  # reconstruction and kl, float32 each
         answer = arguments.image_bytes(model, self._dtype) + arguments.latent_bytes(model) + figures
 

@@ -9,18 +9,19 @@ from latens.calls import Call
 from latens.chunks import BatchReply, BatchSpec, ModelRef
 from latens.models import Model
 from latens.operations.operation import Operation
+from latens.picture_rows import PictureArgument
 from latens.results import Scores
 from latens.v1 import latens_pb2 as pb
 
 
 class Score(Operation[Scores]):
-    def __init__(self, images: ArrayLike, samples: int, seed: int | None) -> None:
+    def __init__(self, images: ArrayLike | PictureArgument, samples: int, seed: int | None) -> None:
         self._images = arguments.images("images", images)
         self._samples = arguments.positive("samples", samples)
         self._seed = arguments.seed(seed)
 
     def spec(self, model: Model) -> BatchSpec:
-        images = arguments.with_channel(self._images, model)
+        images = arguments.image_rows(self._images, model)
 
         def call(ref: ModelRef, start: int, stop: int) -> Call:
             request = pb.ScoreRequest(

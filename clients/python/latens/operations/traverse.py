@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from latens import arguments, calls, models, paths
 from latens.calls import Call, Plan
 from latens.chunks import BatchReply, BatchSpec, CallBudget, ModelRef, in_memory, send
+from latens.errors import invalid
 from latens.models import Model
 from latens.operations.endpoints import Kind, decoded, endpoint, kind
 from latens.operations.operation import Operation
+from latens.picture_rows import PictureArgument
 from latens.results import Traversal
 from latens.v1 import latens_pb2 as pb
 
@@ -36,8 +38,10 @@ class Scan:
 
 
 class Traverse(Operation[Traversal]):
-    def __init__(self, bases: ArrayLike | None, scan: Scan, image_dtype: DTypeLike) -> None:
-        self._bases = None if bases is None else arguments.batch("bases", bases)
+    def __init__(
+        self, bases: ArrayLike | PictureArgument | None, scan: Scan, image_dtype: DTypeLike
+    ) -> None:
+        self._bases = None if bases is None else arguments.points("bases", bases)
         self._kind = kind("bases_are", scan.bases_are)
         self._scan = replace(
             scan,
@@ -109,9 +113,9 @@ class Traverse(Operation[Traversal]):
         scan = self._scan
         for name, value in (("start", scan.start), ("stop", scan.stop)):
             if not math.isfinite(value):
-                raise arguments.invalid(name, f"expected a finite value, got {value}")
+                raise invalid(name, f"expected a finite value, got {value}")
         if scan.steps < 2:
-            raise arguments.invalid("steps", f"expected 2 or more, got {scan.steps}")
+            raise invalid("steps", f"expected 2 or more, got {scan.steps}")
         with in_memory():
             return paths.values_between(scan.start, scan.stop, scan.steps)
 
@@ -145,9 +149,9 @@ def _axis(axis: Axis) -> pb.TraversalAxis:
     try:
         coordinate = operator.index(axis)
     except TypeError:
-        raise arguments.invalid(
+        raise invalid(
             "axes", f"expected coordinate numbers or attribute names, got {axis!r}"
         ) from None
     if not 0 <= coordinate < 2**63:
-        raise arguments.invalid("axes", f"expected coordinates from 0 up, got {axis}")
+        raise invalid("axes", f"expected coordinates from 0 up, got {axis}")
     return pb.TraversalAxis(coordinate=coordinate)
