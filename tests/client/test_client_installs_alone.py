@@ -25,11 +25,12 @@ with latens.Client(sys.argv[1], rows_per_call=3) as client:
         client.decode([[1.0]])
     except latens.LatensError as error:
         said = [type(error).__name__, error.reason, error.field_violations[0].field]
+    health = client.health().name
 print(json.dumps({
     "latents": samples.latents.tolist(),
     "mean": means.shape,
     "error": said,
-    "health": client.health().name,
+    "health": health,
     "protobuf": metadata.version("protobuf"),
     "grpcio": metadata.version("grpcio"),
     "heavy": [name for name in ("torch", "onnx", "onnxruntime", "latens_serving", "typer")
