@@ -77,7 +77,7 @@ class Model:
         return math.prod(self.latent_shape)
 
     def coordinates_by_activity(self) -> tuple[int, ...]:
-        """The latent coordinates by falling KL divergence; in their own order where it is not known.
+        """The latent coordinates by falling KL divergence; in their own order if it is not known.
 
         Burda, Grosse and Salakhutdinov (2016) call those with almost none inactive.
         """
