@@ -29,6 +29,7 @@ class AsyncTransport:
         self._channel: grpc.aio.Channel | None = None
         self._methods: dict[str, Any] = {}
         self._closed = False
+        self._answered = False
 
     async def run(self, plan: Plan[T], timeout: float | None = None) -> T:
         """Performs a plan's calls, and throws failures into it.
@@ -62,6 +63,7 @@ class AsyncTransport:
             except grpc.RpcError as error:
                 failure = health.failure(error, service, seconds)
                 raise await self._explained(failure) from None
+        self._answered = True
         return health.answer(payload)
 
     async def close(self) -> None:
@@ -108,6 +110,7 @@ class AsyncTransport:
                     return
                 call, handle = pending[0]
                 group.take(call.answer(await handle))
+                self._answered = True
                 pending.popleft()
         except grpc.RpcError as error:
             raise await self._explained(from_call(error, seconds)) from None
@@ -120,7 +123,7 @@ class AsyncTransport:
                 handle.cancel()
 
     async def _explained(self, error: LatensError) -> LatensError:
-        return await asyncio.to_thread(explained, error, self._connection)
+        return await asyncio.to_thread(explained, error, self._connection, answered=self._answered)
 
 
 def _is_being_cancelled() -> bool:

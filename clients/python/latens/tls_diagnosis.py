@@ -15,18 +15,26 @@ from typing import Any
 from latens.channel import Connection, Tls
 from latens.errors import LatensError, TlsError, TlsProblem, UnavailableError
 
-_SIGNS = ("handshake failed", "Verification Check failed", "Socket closed", "Connection reset")
+_SIGNS = ("handshake failed", "Verification Check failed")
+_SIGNS_AT_FIRST = ("Socket closed", "Connection reset")  # later they mean a server that went away
 _SECONDS = 3.0
 _ALERT_SECONDS = 1.0
 _EXPIRED, _NOT_YET_VALID, _OTHER_HOST, _OTHER_ADDRESS = 10, 9, 62, 64  # X509_V_ERR_...
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name
 
 
-def explained(error: LatensError, connection: Connection) -> LatensError:
-    """The error itself, or a TlsError that says why no TLS connection could be made."""
+def explained(error: LatensError, connection: Connection, *, answered: bool) -> LatensError:
+    """The error itself, or a TlsError that says why no TLS connection could be made.
+
+    Args:
+        error: of a call.
+        connection: of the client.
+        answered: whether a server has answered before: then its settings fit the client's.
+    """
     if not isinstance(error, UnavailableError) or error.reason:
         return error
-    if not any(sign in error.message for sign in _SIGNS):
+    signs = _SIGNS if answered else _SIGNS + _SIGNS_AT_FIRST
+    if not any(sign in error.message for sign in signs):
         return error
     hosts = connection.location().hosts
     for host, port in hosts:

@@ -27,6 +27,7 @@ class Transport:
         self._connection = connection
         self._options = options
         self._closed = False
+        self._answered = False
         self._channel = self._open(health_checked=True)
         self._methods: dict[str, Any] = {
             method.path: self._channel.unary_unary(method.path) for method in METHODS
@@ -63,7 +64,8 @@ class Transport:
                 payload = call(health.request(service), **self._call_arguments(seconds))
             except grpc.RpcError as error:
                 failure = health.failure(error, service, seconds)
-                raise explained(failure, self._connection) from None
+                raise self._explained(failure) from None
+        self._answered = True
         return health.answer(payload)
 
     def close(self) -> None:
@@ -73,6 +75,9 @@ class Transport:
     def _require_open(self) -> None:
         if self._closed:
             raise ClientClosedError("the client is closed")
+
+    def _explained(self, error: LatensError) -> LatensError:
+        return explained(error, self._connection, answered=self._answered)
 
     def _open(self, *, health_checked: bool) -> grpc.Channel:
         target = self._connection.location().target
@@ -94,10 +99,11 @@ class Transport:
                 self._perform_alone(leading[0], group, seconds)
             else:
                 self._perform_together(itertools.chain(leading, calls), group, seconds)
+            self._answered = True
         except grpc.FutureCancelledError:
             raise CallCancelledError("the client was closed during the call") from None
         except grpc.RpcError as error:
-            raise explained(from_call(error, seconds), self._connection) from None
+            raise self._explained(from_call(error, seconds)) from None
         except ValueError as error:
             if self._closed:  # by another thread, between two calls
                 raise ClientClosedError("the client was closed during the call") from error
