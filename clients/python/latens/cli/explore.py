@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from latens.channel import Tls
+from latens.channel import Tls, locate
 from latens.cli import console
 from latens.cli.failures import NOT_FOUND, TLS_ADVICE, UNAVAILABLE, CommandError
 from latens.cli.session import Session
@@ -56,12 +56,19 @@ def explore(context: typer.Context, http: HttpOption = None, browser: BrowserOpt
 def page_url(address: str, http: str | None, *, encrypted: bool) -> str:
     """The page's address: as given, or on the host of the first gRPC address."""
     if http is None:
-        first = address.split(",")[0].rpartition("/")[2]
-        host = first.rpartition(":")[0] or first
-        http = f"{host}:{_HTTP_PORT}"
+        http = f"{_host(address)}:{_HTTP_PORT}"
     if "://" in http:
         return http.rstrip("/") + "/"
     return f"{'https' if encrypted else 'http'}://{http}/"
+
+
+def _host(address: str) -> str:
+    hosts = locate(address).hosts
+    if hosts:
+        host = hosts[0][0]
+        return f"[{host}]" if ":" in host else host
+    first = address.split(",")[0].rpartition("/")[2]  # a gRPC target such as dns:///host:port
+    return first.rpartition(":")[0] or first
 
 
 def _require_page(url: str, tls: Tls) -> None:
