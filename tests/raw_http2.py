@@ -12,9 +12,9 @@ from typing import Any
 import grpc
 from hpack import Decoder, Encoder
 
-from latens_serving.transports.http2 import frames
+import http2_frames as frames
 from latens_serving.transports.http2.limits import Limits
-from latens_serving.transports.http2.server import FastServer
+from latens_serving.transports.servicer_routes import Http2FrontEnd
 
 SECONDS = 20
 SAY = "/test.Echo/Say"
@@ -63,7 +63,7 @@ class Echo:
 class Running:
     """A server in this event loop."""
 
-    server: FastServer
+    server: Http2FrontEnd
     port: int
     echo: Echo
     peers: list[Peer] = field(default_factory=list)
@@ -82,7 +82,9 @@ class Running:
         """A connection that has begun as it should."""
         peer = await self.socket()
         pairs = b"".join(struct.pack(">HI", *pair) for pair in (settings or {}).items())
-        peer.send(frames.PREFACE + frames.frame(frames.SETTINGS, 0, 0, pairs))
+        settings = frames.frame(frames.SETTINGS, 0, 0, pairs)
+        acknowledged = frames.frame(frames.SETTINGS, frames.ACK, 0)
+        peer.send(frames.PREFACE + settings + acknowledged)
         return peer
 
     async def stop(self) -> None:
@@ -98,7 +100,7 @@ class Running:
 async def start(limits: Limits | None = None) -> Running:
     """A server of Echo."""
     echo = Echo()
-    server = FastServer(limits)
+    server = Http2FrontEnd(limits)
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "Say": grpc.unary_unary_rpc_method_handler(echo.say),
         "Wait": grpc.unary_unary_rpc_method_handler(echo.wait),
@@ -156,7 +158,7 @@ class Peer:
 
     def finish(self, stream: int, message: bytes) -> None:
         """Sends the message of a call."""
-        self.send(frames.frame(frames.DATA, frames.END_STREAM, stream, prefixed(message)))
+        self.send(frames.body(stream, prefixed(message), frames.END_STREAM))
 
     def call(self, stream: int, message: bytes, path: str = SAY, **more: str) -> None:
         self.begin(stream, path, **more)

@@ -18,7 +18,6 @@ from latens_serving.models.layout import names_in
 from latens_serving.models.repository import State
 from latens_serving.server import Latens, NothingToServeError
 from latens_serving.settings import Settings, unknown_variables
-from latens_serving.transports.frontends import FrontEndMissingError
 from latens_serving.transports.tls import CertificateError
 from latens_serving.transports.tracing import TracingMissingError
 from latens_serving.welcome import welcome
@@ -30,7 +29,6 @@ _OK, _FAILURE, _USAGE, _NOT_FOUND, _BAD_DATA = 0, 1, 2, 3, 5
 # Failures that a user can put right: reported in one line, without a traceback.
 _REFUSALS = (
     DeviceUnavailableError,
-    FrontEndMissingError,
     CertificateError,
     TokenFileError,
     MirrorError,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from latens_serving.engine.onnx import Device, EngineSettings
@@ -19,6 +19,11 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Bytes = Annotated[int, Field(ge=1024)]
+FrontEndName = Annotated[
+    Literal["grpcio", "http2"],
+    # Until 1.0: the name by which the front end was introduced.
+    BeforeValidator(lambda name: "http2" if name == "fast" else name),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +81,9 @@ class Settings(BaseSettings):
     explorer: bool = True
     """Whether the HTTP port serves the explorer page."""
 
-    frontend: Literal["grpcio", "fast"] = "grpcio"
-    """What speaks gRPC: grpcio is gRPC's own; fast is this server's, answers the same calls for a
-    fraction of the CPU time, and needs the extra `fast`."""
+    frontend: FrontEndName = "grpcio"
+    """What speaks gRPC: grpcio is gRPC's own library; http2 is this server's front end over
+    libnghttp2 and answers the same calls for a fraction of the CPU time. `fast` is its old name."""
 
     admin_host: str = "127.0.0.1"
     """The address of the admin service (load, unload, reload, drain)."""

@@ -1,4 +1,4 @@
-"""What may speak gRPC for the services: grpc.aio, or the fast front end, which is an extra.
+"""What may speak gRPC for the services: grpc.aio, or the HTTP/2 front end.
 
 Both take the same servicers and interceptors, so that a call means the same on either.
 """
@@ -13,14 +13,12 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 
 from latens_serving.settings import Settings
+from latens_serving.transports.http2.limits import Limits
+from latens_serving.transports.servicer_routes import Http2FrontEnd
 from latens_serving.transports.tls import server_credentials, ssl_context
 
 # Subscripted in the type stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-
-
-class FrontEndMissingError(Exception):
-    """The front end that was asked for is not installed; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +74,11 @@ class FrontEnd(Protocol):
 def make_front_end(
     settings: Settings, interceptors: Sequence[grpc.aio.ServerInterceptor]
 ) -> FrontEnd:
-    """The front end that the settings name, without services.
-
-    Raises:
-        FrontEndMissingError: it is not installed.
-    """
+    """The front end that the settings name, without services."""
     if settings.frontend == "grpcio":
         return GrpcioFrontEnd(
             settings, interceptors, ConnectionLimits(age_seconds=settings.connection_age)
         )
-    try:
-        from latens_serving.transports.http2.limits import Limits
-        from latens_serving.transports.http2.server import FastServer
-    except ImportError as error:
-        raise FrontEndMissingError(
-            f"--frontend fast needs {error.name}: pip install 'latens-serving[fast]'"
-        ) from error
     limits = Limits(
         message_bytes=settings.max_message_bytes,
         calls=settings.max_calls,
@@ -99,7 +86,7 @@ def make_front_end(
     )
     tls = None if settings.tls is None else ssl_context(settings.tls)
     shared = settings.workers > 1
-    return FastServer(limits, interceptors=interceptors, tls=tls, reuse_port=shared)
+    return Http2FrontEnd(limits, interceptors=interceptors, tls=tls, reuse_port=shared)
 
 
 class GrpcioFrontEnd:

@@ -24,6 +24,8 @@ from latens_serving.transports.grpc.reflection import add_reflection
 from latens_serving.transports.oip.service import OpenInferenceService
 from latens_serving.transports.oip.servicer import SERVICE_NAME as OPEN_INFERENCE
 from latens_serving.transports.oip.servicer import add_open_inference
+from latens_serving.transports.servicer_routes import Http2FrontEnd
+from latens_serving.transports.tensor_routes import CallPolicy, add_tensor_routes
 from latens_serving.transports.tracing import Tracing
 
 _HEALTH_SERVICE = "grpc.health.v1.Health"
@@ -86,19 +88,15 @@ def make_server(
     tokens: Tokens,
     tracing: Tracing | None = None,
 ) -> FrontEnd:
-    """A server with all services added, not yet bound or started.
-
-    Raises:
-        FrontEndMissingError: the front end that was asked for is not installed.
-    """
+    """A server with all services added, not yet bound or started."""
     interceptors: list[grpc.aio.ServerInterceptor] = [
         _interceptor(settings, metrics, tokens, "infer")
     ]
     if tracing is not None:
         interceptors.append(tracing)
     server = make_front_end(settings, interceptors)
-    if settings.frontend == "fast" and tracing is None:  # the hot paths know no interceptor
-        _take_hot_paths(server, settings, service, metrics, tokens)
+    if isinstance(server, Http2FrontEnd) and tracing is None:  # tensor routes know no interceptor
+        _add_tensor_routes(server, settings, service, metrics, tokens)
     add_service: Any = latens_pb2_grpc.add_LatentServiceServicer_to_server  # generated, untyped
     add_service(LatentServicer(service), server)
     add_open_inference(server, open_inference)
@@ -125,19 +123,21 @@ def make_admin_server(
     return server
 
 
-def _take_hot_paths(
-    server: Any, settings: Settings, service: LatentService, metrics: Metrics, tokens: Tokens
+def _add_tensor_routes(
+    server: Http2FrontEnd,
+    settings: Settings,
+    service: LatentService,
+    metrics: Metrics,
+    tokens: Tokens,
 ) -> None:
-    from latens_serving.transports.tensor_routes import Terms, add_hot_routes  # of an extra
-
-    terms = Terms(
+    policy = CallPolicy(
         authorize=lambda header: tokens.authorize(header, "infer"),
         max_deadline=settings.max_deadline,
         message_bytes=settings.max_message_bytes,
     )
     log_calls = settings.log_calls
-    add_hot_routes(
-        server, service, lambda path: MethodAccount(path, "unary", metrics, log_calls), terms
+    add_tensor_routes(
+        server, service, lambda path: MethodAccount(path, "unary", metrics, log_calls), policy
     )
 
 

@@ -1,4 +1,4 @@
-"""Encode and Decode without messages around their arrays: what the fast front end is fast for."""
+"""Encode and Decode on the HTTP/2 front end, without protobuf messages around their arrays."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ from latens_serving.calls.context import CallContext
 from latens_serving.calls.recorder import MethodAccount
 from latens_serving.errors import InvalidInputError, LatensError
 from latens_serving.service.service import DecodedRows, EncodedRows, LatentService
-from latens_serving.transports.http2 import answers
-from latens_serving.transports.http2.inbox import Inbox
-from latens_serving.transports.http2.inflow import Message, Stream
-from latens_serving.transports.http2.server import FastServer
-from latens_serving.transports.http2.session import Session
-from latens_serving.transports.http2.steps import Steps
+from latens_serving.transports.eager_call import EagerCall
+from latens_serving.transports.http2.contract import Payload, Responder
+from latens_serving.transports.http2.trailers import Status
+from latens_serving.transports.servicer_routes import Http2FrontEnd
 from latens_serving.transports.tensor_messages import AnswerWriter, Part, RequestReader
 
 _DETAILS_KEY = "grpc-status-details-bin"
-_UNPARSEABLE = (grpc.StatusCode.INTERNAL, "the request cannot be parsed")
+_LONGEST_REQUEST_ID = 64
+_UNPARSEABLE = (grpc.StatusCode.INTERNAL.value[0], "the request cannot be parsed")
 
-Read = Callable[[Message], tuple[Any, Any]]
+Read = Callable[[Payload], tuple[Any, Any]]
 Work = Callable[[Any, Any, CallContext], Awaitable[Any]]
 Write = Callable[[Any], tuple[list[Part], int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class CallPolicy:
     """What holds for every call."""
 
     authorize: Callable[[str], None]
@@ -47,10 +46,10 @@ class Terms:
     """The largest answer."""
 
 
-class HotRoute:
+class TensorRoute:
     """One RPC whose messages are read and written by hand."""
 
-    takes_several = False
+    takes_stream = False
 
     def __init__(
         self,
@@ -58,83 +57,95 @@ class HotRoute:
         work: Work,
         write: Write,
         account: MethodAccount,
-        terms: Terms,
+        policy: CallPolicy,
     ) -> None:
-        """Makes one.
+        """Creates the handler of one RPC.
 
         Args:
             read: a request's bytes to its small fields and its tensor.
             work: those to the answer's arrays.
             write: the arrays to the parts of the answer, and its size.
             account: where calls are counted.
-            terms: what holds for every call.
+            policy: what holds for every call.
         """
         self._read = read
         self._work = work
         self._write = write
         self._account = account
-        self._authorize = terms.authorize
-        self._max_deadline = terms.max_deadline
-        self._message_bytes = terms.message_bytes
+        self._authorize = policy.authorize
+        self._max_deadline = policy.max_deadline
+        self._message_bytes = policy.message_bytes
 
-    def start(self, session: Session, stream: Stream, message: Message | Inbox) -> None:
-        """Begins a call."""
-        assert not isinstance(message, Inbox)
-        Steps(self._run(session, stream, message)).begin(stream)
+    def start(self, call: Responder) -> None:
+        """Starts a call."""
+        EagerCall(self._run(call)).start(call)
 
-    async def _run(self, session: Session, stream: Stream, message: Message) -> None:
-        call = self._call_of(stream)
+    async def _run(self, responder: Responder) -> None:
+        call = self._call_of(responder)
         code, reason = grpc.StatusCode.OK, ""
         begun = self._account.begin()
         try:
-            self._authorize(stream.head.authorization)
-            request, tensor = self._read(message)
-            del message
-            parts, size = self._write(await self._work(request, tensor, call))
+            self._authorize(responder.head.get("authorization"))
+            rows = await self._work(*self._read(await _message(responder)), call)
+            parts, size = self._write(rows)
             if size > self._message_bytes:
                 code = grpc.StatusCode.RESOURCE_EXHAUSTED
                 text = f"the answer is larger than max ({size} vs. {self._message_bytes})"
-                _end(session, stream, code, text)
+                responder.end(Status(code.value[0], text))
             else:
-                session.out.answer(stream, parts, size)
-                if not session.streams:  # no other answer is to come that could share the write
-                    session.out.flush()
+                responder.answer(parts, size)
         except asyncio.CancelledError:
             code = grpc.StatusCode.CANCELLED
-            _end(session, stream, grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+            responder.end(
+                Status(grpc.StatusCode.UNAVAILABLE.value[0], "the server is shutting down")
+            )
         except Exception as error:
-            code, reason = self._fail(session, stream, call, error)
+            code, reason = self._fail(responder, call, error)
         finally:
             self._account.end(call, begun, code, reason)
 
-    def _call_of(self, stream: Stream) -> CallContext:
-        now = time.monotonic()
-        latest = now + self._max_deadline
-        deadline = latest if stream.deadline is None else min(stream.deadline, latest)
-        return CallContext(deadline, stream.head.request_id)
+    def _call_of(self, responder: Responder) -> CallContext:
+        latest = time.monotonic() + self._max_deadline
+        deadline = responder.deadline
+        if deadline is None or deadline > latest:
+            deadline = latest
+        return CallContext(deadline, responder.head.get("x-request-id")[:_LONGEST_REQUEST_ID])
 
     def _fail(
-        self, session: Session, stream: Stream, call: CallContext, error: Exception
+        self, responder: Responder, call: CallContext, error: Exception
     ) -> tuple[grpc.StatusCode, str]:
         """Answers with what went wrong."""
         if isinstance(error, DecodeError):
-            _end(session, stream, *_UNPARSEABLE)
+            responder.end(Status(*_UNPARSEABLE))
             return grpc.StatusCode.INTERNAL, ""
         if isinstance(error, TensorError):
             error = InvalidInputError.at(error.field, str(error))
         if not isinstance(error, LatensError):
-            _end_richly(session, stream, self._account.incident(call, error))
+            _end(responder, self._account.incident(call, error))
             return grpc.StatusCode.INTERNAL, "INTERNAL"
         code = status.code_of(error)
         if code is grpc.StatusCode.INTERNAL:
             rich = self._account.incident(call, error)
         else:
             rich = status.status_of(error)
-        _end_richly(session, stream, rich, status.trailers_of(error))
+        _end(responder, rich, status.trailers_of(error))
         return code, error.reason
 
 
-def encode_route(service: LatentService, account: MethodAccount, terms: Terms) -> HotRoute:
+async def _message(responder: Responder) -> Payload:
+    message = await responder.read()
+    assert message is not None  # a unary call starts when its message is complete
+    return message
+
+
+def _end(
+    responder: Responder, rich: status_pb2.Status, more: tuple[tuple[str, str], ...] = ()
+) -> None:
+    details = (_DETAILS_KEY, rich.SerializeToString())
+    responder.end(Status(rich.code, rich.message, (details, *more)))
+
+
+def encode_route(service: LatentService, account: MethodAccount, policy: CallPolicy) -> TensorRoute:
     """Encode."""
     reader = RequestReader(pb.EncodeRequest, "images")
     writer = AnswerWriter(pb.EncodeResponse, ("mean", "log_var", "latents"))
@@ -151,10 +162,10 @@ def encode_route(service: LatentService, account: MethodAccount, terms: Terms) -
             key, lambda: pb.EncodeResponse(version=rows.version), (mean, log_var, None)
         )
 
-    return HotRoute(reader.read, service.encode_rows, write, account, terms)
+    return TensorRoute(reader.read, service.encode_rows, write, account, policy)
 
 
-def decode_route(service: LatentService, account: MethodAccount, terms: Terms) -> HotRoute:
+def decode_route(service: LatentService, account: MethodAccount, policy: CallPolicy) -> TensorRoute:
     """Decode."""
     reader = RequestReader(pb.DecodeRequest, "latents")
     writer = AnswerWriter(pb.DecodeResponse, ("images", "latents"))
@@ -165,42 +176,25 @@ def decode_route(service: LatentService, account: MethodAccount, terms: Terms) -
         arrays = (images, rows.latents)
         return writer.write(key, lambda: pb.DecodeResponse(version=rows.version), arrays)
 
-    return HotRoute(reader.read, service.decode_rows, write, account, terms)
+    return TensorRoute(reader.read, service.decode_rows, write, account, policy)
 
 
-def _end(session: Session, stream: Stream, code: grpc.StatusCode, text: str) -> None:
-    if stream.id in session.streams:
-        session.out.end(stream, answers.trailers(code.value[0], text))
-
-
-def _end_richly(
-    session: Session,
-    stream: Stream,
-    rich: status_pb2.Status,
-    more: tuple[tuple[str, str], ...] = (),
-) -> None:
-    if stream.id in session.streams:
-        details = (_DETAILS_KEY, rich.SerializeToString())
-        block = answers.trailers(rich.code, rich.message, (details, *more))
-        session.out.end(stream, block)
-
-
-def add_hot_routes(
-    server: FastServer,
+def add_tensor_routes(
+    server: Http2FrontEnd,
     service: LatentService,
     accounts: Callable[[str], MethodAccount],
-    terms: Terms,
+    policy: CallPolicy,
 ) -> None:
-    """Has the hot routes serve their paths in place of a servicer's handlers.
+    """Serves the paths of the tensor routes by them, in place of a servicer's handlers.
 
     Args:
         server: not started.
         service: what answers.
         accounts: opens the account of a method, by its full name.
-        terms: what holds for every call.
+        policy: what holds for every call.
     """
     for path, route in (
         ("/latens.v1.LatentService/Encode", encode_route),
         ("/latens.v1.LatentService/Decode", decode_route),
     ):
-        server.add_route(path, route(service, accounts(path), terms))
+        server.add_route(path, route(service, accounts(path), policy))

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from hpack import Encoder
 
+import http2_frames as frames
 from latens.tensors import to_array, to_message
 from latens.v1 import latens_pb2 as pb
 from latens_serving.calls.admission import Door
@@ -27,9 +28,8 @@ from latens_serving.models.loading import LoadOptions, load
 from latens_serving.models.repository import Repository
 from latens_serving.monitoring.metrics import Metrics
 from latens_serving.service.service import LatentService
-from latens_serving.transports.http2 import frames
 from latens_serving.transports.http2.connection import Connection
-from latens_serving.transports.http2.server import FastServer
+from latens_serving.transports.servicer_routes import Http2FrontEnd
 from latens_serving.transports.tensor_routes import Terms, add_hot_routes
 from raw_http2 import prefixed
 
@@ -115,7 +115,7 @@ async def setup(model_repository: Path) -> AsyncIterator[Setup]:
     )
     await models.refresh()
     service = LatentService(models, Door(models))
-    server = FastServer()
+    server = Http2FrontEnd()
     terms = Terms(authorize=lambda header: None, max_deadline=60.0, message_bytes=64 << 20)
     add_hot_routes(
         server, service, lambda path: MethodAccount(path, "unary", metrics, "none"), terms

@@ -13,7 +13,9 @@ from typing import Any
 import grpc
 import pytest
 
+import http2_frames as frames
 from certificates import Authority
+from http2_frames import ErrorCode
 from latens_serving.settings import Settings, TlsFiles
 from latens_serving.transports.frontends import (
     ConnectionLimits,
@@ -21,10 +23,8 @@ from latens_serving.transports.frontends import (
     GrpcioFrontEnd,
     make_front_end,
 )
-from latens_serving.transports.http2 import frames
-from latens_serving.transports.http2.frames import ErrorCode
 from latens_serving.transports.http2.limits import Limits
-from latens_serving.transports.http2.server import FastServer
+from latens_serving.transports.servicer_routes import Http2FrontEnd
 from latens_serving.transports.tls import ssl_context
 from raw_http2 import SECONDS, Echo, Frame, Peer, prefixed, say
 
@@ -68,7 +68,7 @@ class Place:
 def front_end(name: str, tls: TlsFiles | None = None, **limits: Any) -> FrontEnd:
     """One with limits of its own: what the settings leave alone would take minutes to see."""
     if name == "fast":
-        return FastServer(Limits(**limits), tls=None if tls is None else ssl_context(tls))
+        return Http2FrontEnd(Limits(**limits), tls=None if tls is None else ssl_context(tls))
     files: dict[str, Any] = {}
     if tls is not None:
         files = {"tls_certificate": tls.certificate, "tls_key": tls.key}

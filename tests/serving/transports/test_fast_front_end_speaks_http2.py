@@ -14,8 +14,8 @@ import h2.connection
 import h2.events
 import pytest
 
-from latens_serving.transports.http2 import frames
-from latens_serving.transports.http2.frames import Setting
+import http2_frames as frames
+from http2_frames import Setting
 from latens_serving.transports.http2.limits import Limits
 from raw_http2 import SAY, SECONDS, Running, prefixed, start
 
@@ -66,7 +66,7 @@ async def test_a_strict_client_with_small_windows_gets_a_large_answer_whole(
 async def test_a_request_may_come_byte_by_byte(running: Running) -> None:
     peer = await running.connect()
     head = frames.frame(frames.HEADERS, frames.END_HEADERS, 1, peer.block())
-    data = frames.frame(frames.DATA, frames.END_STREAM, 1, prefixed(b"slowly"))
+    data = frames.body(1, prefixed(b"slowly"), frames.END_STREAM)
     for octet in head + data:
         peer.send(bytes((octet,)))
         await peer.writer.drain()
@@ -96,7 +96,7 @@ async def test_padding_priority_continuation_and_unknown_frames_are_taken(
 async def test_a_client_may_end_its_request_with_trailers(running: Running) -> None:
     peer = await running.connect()
     peer.begin(1)
-    peer.send(frames.frame(frames.DATA, 0, 1, prefixed(b"with trailers")))
+    peer.send(frames.body(1, prefixed(b"with trailers")))
     trailers = peer.encoder.encode([("x-checksum", "1")])
     peer.send(frames.frame(frames.HEADERS, 5, 1, trailers))
     assert (await peer.answer(1)).data == prefixed(b"with trailers")
@@ -144,7 +144,7 @@ async def test_a_bad_request_gets_its_status(
         kind = frames.CONTINUATION if start_ else frames.HEADERS
         piece = block[start_ : start_ + 16000] if not start_ else block[start_:]
         peer.send(frames.frame(kind, flag, 1, piece))
-    peer.send(frames.frame(frames.DATA, frames.END_STREAM, 1, body))
+    peer.send(frames.body(1, body, frames.END_STREAM))
     answer = await peer.answer(1)
     assert answer.headers["grpc-status"] == str(status)
     assert text in answer.headers["grpc-message"]
@@ -188,12 +188,11 @@ async def test_a_malformed_request_resets_its_stream_alone(
     assert (await peer.answer(3)).data == prefixed(b"next")
 
 
-async def test_data_after_the_end_of_a_request_is_a_fault_of_its_stream(running: Running) -> None:
+async def test_data_of_a_call_that_was_answered_is_passed_over(running: Running) -> None:
     peer = await running.connect()
     peer.call(1, b"whole")
     assert (await peer.answer(1)).data == prefixed(b"whole")
-    peer.send(frames.frame(frames.DATA, 0, 1, b"more"))
-    assert (await peer.answer(1)).reset == frames.ErrorCode.STREAM_CLOSED
+    peer.send(frames.body(1, b"more"))
     peer.call(3, b"next")
     assert (await peer.answer(3)).data == prefixed(b"next")
 
@@ -213,7 +212,7 @@ async def test_compressed_requests_are_inflated_within_the_limit(running: Runnin
         packed = gzip.compress(bytes(size))
         peer.begin(number, grpc_encoding="gzip")
         body = struct.pack(">BI", 1, len(packed)) + packed
-        peer.send(frames.frame(frames.DATA, frames.END_STREAM, number, body))
+        peer.send(frames.body(number, body, frames.END_STREAM))
         answer = await peer.answer(number)
         assert answer.headers["grpc-status"] == status
         assert len(answer.data) == (size + 5 if status == "0" else 0)
@@ -247,13 +246,13 @@ async def test_stopping_finishes_what_was_accepted_and_refuses_the_rest(running:
     while not running.echo.waiting:
         await asyncio.sleep(0)
     stopping = asyncio.create_task(running.server.stop(SECONDS))
-    kinds = []
-    while frames.GOAWAY not in kinds:
-        kinds.append((await peer.frame()).kind)
-    peer.call(3, b"too late")
-    while (frame := await peer.frame()).kind != frames.RST_STREAM:
+    while (goaway := await peer.frame()).kind != frames.GOAWAY:
         pass
-    assert (frame.stream, frame.payload[3]) == (3, frames.ErrorCode.REFUSED_STREAM)
+    assert frames.PAIR.unpack_from(goaway.payload) == (1, frames.ErrorCode.NO_ERROR)
+    peer.call(3, b"too late")
+    peer.send(frames.frame(frames.PING, 0, 0, b"in order"))
+    while (frame := await peer.frame()).kind != frames.PING:
+        assert frame.stream != 3
     running.echo.open.set()
     assert (await peer.answer(1)).data == prefixed(b"accepted")
     await stopping

@@ -11,8 +11,8 @@ from typing import Any
 import grpc
 import pytest
 
-from latens_serving.transports.http2 import frames
-from latens_serving.transports.http2.frames import ErrorCode, Setting
+import http2_frames as frames
+from http2_frames import ErrorCode, Setting
 from latens_serving.transports.http2.limits import STREAM_WINDOW, Limits
 from raw_http2 import SECONDS, Answer, Peer, Running, prefixed, start
 from toy_engine import until
@@ -26,8 +26,8 @@ OPTIONS = [("grpc.max_receive_message_length", -1)]
 async def running() -> AsyncIterator[Running]:
     running = await start(LIMITS)
     yield running
-    assert running.server.account.held == 0
-    assert running.server.account.calls == 0
+    assert running.server.server.admission.held == 0
+    assert running.server.server.admission.calls == 0
     await running.stop()
 
 
@@ -39,7 +39,7 @@ async def channel(running: Running) -> AsyncIterator[grpc.aio.Channel]:
 
 async def has_ended(running: Running) -> None:
     """The server may be a turn behind its client."""
-    await until(lambda: not running.server.account.calls)
+    await until(lambda: not running.server.server.admission.calls)
 
 
 async def chat(channel: grpc.aio.Channel, messages: list[bytes], path: str = CHAT) -> list[bytes]:
@@ -83,7 +83,7 @@ async def test_messages_may_be_cut_anywhere_and_compressed(running: Running) -> 
     body = prefixed(b"first") + struct.pack(">BI", 1, len(packed)) + packed + prefixed(b"")
     for place, byte in enumerate(body):
         last = frames.END_STREAM if place == len(body) - 1 else 0
-        peer.send(frames.frame(frames.DATA, last, 1, bytes([byte])))
+        peer.send(frames.body(1, bytes([byte]), last))
     answer = await peer.answer(1)
     assert answer.data == prefixed(b"first") + prefixed(b"small" * 100) + prefixed(b"")
     assert answer.headers["grpc-status"] == "0"
@@ -91,7 +91,7 @@ async def test_messages_may_be_cut_anywhere_and_compressed(running: Running) -> 
 
 async def end_of(peer: Peer, body: bytes, flags: int = 0, **head: str) -> Answer:
     peer.begin(1, CHAT, **head)
-    peer.send(frames.frame(frames.DATA, flags, 1, body))
+    peer.send(frames.body(1, body, flags))
     return await peer.answer(1)
 
 
@@ -121,8 +121,8 @@ async def test_a_handler_that_does_not_read_stops_its_client(running: Running) -
     message = prefixed(b"m" * (1 << 20))
     sent = 0
     while sent + len(message) <= STREAM_WINDOW:
-        peer.send(frames.frame(frames.DATA, 0, 1, message[: 1 << 20]))
-        peer.send(frames.frame(frames.DATA, 0, 1, message[1 << 20 :]))
+        peer.send(frames.body(1, message[: 1 << 20]))
+        peer.send(frames.body(1, message[1 << 20 :]))
         sent += len(message)
     peer.send(frames.frame(frames.PING, 0, 0, b"in order"))
     room = 0
@@ -143,7 +143,7 @@ async def test_a_client_that_takes_no_answers_stops_the_handler(running: Running
     peer = await running.connect({Setting.INITIAL_WINDOW_SIZE: 0})
     peer.begin(1, CHAT)
     for _ in range(4):
-        peer.send(frames.frame(frames.DATA, 0, 1, prefixed(b"m" * 1_000_000)))
+        peer.send(frames.body(1, prefixed(b"m" * 1_000_000)))
     answer = await peer.answer(1)  # nothing moved for a while
     assert answer.reset == ErrorCode.CANCEL
     assert answer.data == b""
@@ -155,23 +155,23 @@ async def test_a_message_that_stops_half_way_ends_the_call_but_a_pause_between_t
 ) -> None:
     patient, halting = await running.connect(), await running.connect()
     patient.begin(1, CHAT)
-    patient.send(frames.frame(frames.DATA, 0, 1, prefixed(b"one")))
+    patient.send(frames.body(1, prefixed(b"one")))
     halting.begin(1, CHAT)
-    halting.send(frames.frame(frames.DATA, 0, 1, prefixed(b"one")[:-1]))
+    halting.send(frames.body(1, prefixed(b"one")[:-1]))
     assert (await halting.answer(1)).reset == ErrorCode.CANCEL
-    patient.send(frames.frame(frames.DATA, frames.END_STREAM, 1, prefixed(b"two")))
+    patient.send(frames.body(1, prefixed(b"two"), frames.END_STREAM))
     answer = await patient.answer(1)
     assert answer.data == prefixed(b"one") + prefixed(b"two")
     assert answer.headers["grpc-status"] == "0"
 
 
-async def test_headers_after_the_end_are_a_fault_of_their_stream(running: Running) -> None:
+async def test_headers_after_the_end_of_a_request_end_the_connection(running: Running) -> None:
     peer = await running.connect()
     peer.begin(1, HEED)
-    peer.send(frames.frame(frames.DATA, frames.END_STREAM, 1, prefixed(b"all")))
+    peer.send(frames.body(1, prefixed(b"all"), frames.END_STREAM))
     await until(lambda: running.echo.waiting == 1)
     peer.send(frames.frame(frames.HEADERS, 5, 1, peer.block(HEED)))
-    assert (await peer.answer(1)).reset == ErrorCode.STREAM_CLOSED
+    assert await peer.goaway() is ErrorCode.STREAM_CLOSED
     await has_ended(running)
 
 
@@ -212,11 +212,11 @@ async def test_memory_for_what_no_handler_reads_is_bounded(running: Running) -> 
     for peer in peers:
         peer.begin(1, HEED)
         for _ in range(4):
-            peer.send(frames.frame(frames.DATA, 0, 1, bytes(1_000_000)))
+            peer.send(frames.body(1, bytes(1_000_000)))
         answers.append(asyncio.create_task(peer.answer(1)))
     done, _ = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
     assert all(task.result().headers["grpc-status"] == "8" for task in done)
-    assert running.server.account.held <= LIMITS.held_bytes
+    assert running.server.server.admission.held <= LIMITS.held_bytes
     for peer, task in zip(peers, answers, strict=True):
         task.cancel()
         peer.writer.close()

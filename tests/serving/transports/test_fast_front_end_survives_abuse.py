@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from latens_serving.transports.http2 import frames
-from latens_serving.transports.http2.frames import ErrorCode, Setting
+import http2_frames as frames
+from http2_frames import ErrorCode, Setting
 from latens_serving.transports.http2.limits import Limits
 from raw_http2 import SECONDS, Running, prefixed, say, start
 
@@ -43,8 +43,8 @@ async def is_served(running: Running) -> bool:
     [
         (frames.frame(frames.PING, 0, 0, b"short"), ErrorCode.FRAME_SIZE_ERROR),
         (frames.frame(frames.PING, 0, 3, b"8 bytes!"), ErrorCode.PROTOCOL_ERROR),
-        (frames.frame(frames.DATA, 0, 1, b"of nothing"), ErrorCode.PROTOCOL_ERROR),
-        (frames.frame(frames.DATA, 0, 0, b"of nothing"), ErrorCode.PROTOCOL_ERROR),
+        (frames.body(1, b"of nothing"), ErrorCode.PROTOCOL_ERROR),
+        (frames.body(0, b"of nothing"), ErrorCode.PROTOCOL_ERROR),
         (frames.frame(frames.RST_STREAM, 0, 5, b"\0\0\0\0"), ErrorCode.PROTOCOL_ERROR),
         (frames.frame(frames.PUSH_PROMISE, 4, 1, b"\0\0\0\2"), ErrorCode.PROTOCOL_ERROR),
         (frames.frame(frames.CONTINUATION, 4, 1, b""), ErrorCode.PROTOCOL_ERROR),
@@ -185,31 +185,31 @@ async def test_an_answer_that_is_not_taken_is_dropped_in_time_and_its_memory_wit
     answer = await peer.answer(1)
     assert answer.data == prefixed(message)[:10]
     assert answer.reset == ErrorCode.CANCEL
-    assert running.server.account.held == 0
+    assert running.server.server.admission.held == 0
 
 
 async def test_a_request_that_stops_half_way_is_dropped_in_time(running: Running) -> None:
     peer = await running.connect()
     peer.begin(1)
-    peer.send(frames.frame(frames.DATA, 0, 1, prefixed(b"x" * 1000)[:300]))
+    peer.send(frames.body(1, prefixed(b"x" * 1000)[:300]))
     assert (await peer.answer(1)).reset == ErrorCode.CANCEL
-    assert running.server.account.held == 0
+    assert running.server.server.admission.held == 0
 
 
 async def test_memory_for_half_sent_requests_is_bounded(running: Running) -> None:
-    limits, size = running.server.limits, 900_000
+    limits, size = running.server.server.limits, 900_000
     peers = [await running.connect() for _ in range(8)]
     answers = []
     for peer in peers:
         peer.begin(1)
-        peer.send(frames.frame(frames.DATA, 0, 1, prefixed(b"x" * (size + 1))[: size + 5]))
+        peer.send(frames.body(1, prefixed(b"x" * (size + 1))[: size + 5]))
         answers.append(asyncio.create_task(peer.answer(1)))
     enough = len(peers) - limits.held_bytes // size
     pending, refused = set(answers), 0
     while refused < enough:
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         refused += sum(task.result().headers.get("grpc-status") == "8" for task in done)
-    assert running.server.account.held <= limits.held_bytes
+    assert running.server.server.admission.held <= limits.held_bytes
     for task in pending:
         task.cancel()
     assert await is_served(running)
@@ -227,4 +227,4 @@ async def test_random_bytes_never_stop_the_server(running: Running) -> None:
         peer.send(dice.randbytes(dice.randrange(30)))
         peer.writer.close()
     assert await is_served(running)
-    assert running.server.account.held == 0
+    assert running.server.server.admission.held == 0

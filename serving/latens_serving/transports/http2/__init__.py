@@ -1,16 +1,18 @@
-"""The fast front end: unary gRPC over HTTP/2 on asyncio, written for this service's messages.
+"""gRPC over HTTP/2 on asyncio: a server that knows nothing of what it serves.
 
-`grpc.aio` spends more on a call than the model does. This front end parses HTTP/2 (RFC 9113) and
-the gRPC protocol over it in the event loop that also forms the batches, and knows only what the
-service needs: unary calls and the health service's watch. Whatever is outside of that, reflection
-for example, is answered UNIMPLEMENTED; `--frontend grpcio` has it.
+`ngh2` (libnghttp2) speaks HTTP/2; this package adds gRPC's framing and what a server needs that is
+open to the world: limits, a bounded share of each turn of the event loop for each connection, and
+one budget of memory for all. Handlers are found by path and are given a `Responder`.
 
-    listener    sockets, connections, drain
-    connection  one client: frames in, streams, abuse
-    inflow      request messages as they arrive
-    outflow     answers as the client's windows allow
-    headers     header blocks (RFC 7541) to what a call asks for
-    frames      the layouts
+    server      sockets, connections, shutdown
+    lifetime    silence, standstill, idleness and age of a connection
+    connection  bytes in and out, events to streams, the share of each turn
+    admission   how much all connections hold together, and who must go first
+    session     the only module that calls ngh2
+    stream      one call: its request and its answer
+    bodies      request messages as they arrive: unary and streaming
+    heads       header lists to what a call asks for
+    trailers    statuses to header lists
+    contract    the protocols of responders and handlers
     limits      what a client may do
-    calls       one call: deadline, cancellation, status
 """

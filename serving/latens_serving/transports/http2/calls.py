@@ -1,245 +1,247 @@
-"""One call: the handler of a servicer run as a task, in the context that grpc.aio would give it."""
+"""The calls of one connection: what the session reports, applied to streams."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn, TypeAlias, cast
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias, cast
 
-import grpc
+import ngh2
 
-from latens_serving.transports.http2 import answers
-from latens_serving.transports.http2.headers import (
-    DEADLINE_EXCEEDED,
-    INTERNAL,
-    RESOURCE_EXHAUSTED,
-    UNAVAILABLE,
-    Refusal,
-)
-from latens_serving.transports.http2.inbox import Inbox
-from latens_serving.transports.http2.inflow import Message, Stream
-from latens_serving.transports.http2.session import Session
+from latens_serving.transports.http2.admission import CROWDED, Admission, Member
+from latens_serving.transports.http2.bodies import Body, StreamBody, UnaryBody
+from latens_serving.transports.http2.contract import Handler
+from latens_serving.transports.http2.heads import Head, HeadReader
+from latens_serving.transports.http2.limits import Bucket, Limits
+from latens_serving.transports.http2.stream import Owner, Stream
+from latens_serving.transports.http2.trailers import UNIMPLEMENTED, Refusal, Status
 
 log = logging.getLogger(__name__)
 
-Metadata = tuple[tuple[str, str | bytes], ...]
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
+class Host(Owner, Member, Protocol):
+    """What the calls ask of their connection."""
 
+    def flush_soon(self) -> None:
+        """Writes what is ready, at the end of this turn."""
 
-class Context:
-    """What a handler may ask and say of its call: the part of grpc.aio's context that serves here.
-
-    Methods are named and behave as in `grpc.aio.ServicerContext`.
-    """
-
-    def __init__(self, session: Session, stream: Stream) -> None:
-        self._session = session
-        self._stream = stream
-        self._code = 0
-        self._details = ""
-        self._trailers: Metadata = ()
-        self.begun = False
-        """Whether headers were sent."""
-
-    def invocation_metadata(self) -> Metadata:
-        return self._stream.head.metadata
-
-    def time_remaining(self) -> float | None:
-        deadline = self._stream.deadline
-        if deadline is None:
-            return None
-        return max(deadline - asyncio.get_running_loop().time(), 0.0)
-
-    def peer(self) -> str:
-        return self._session.peer
-
-    def auth_context(self) -> dict[str, list[bytes]]:
-        return self._session.identity
-
-    def code(self) -> int:
-        return self._code
-
-    def details(self) -> str:
-        return self._details
-
-    def trailing_metadata(self) -> Metadata:
-        return self._trailers
-
-    def set_code(self, code: grpc.StatusCode) -> None:
-        self._code = code.value[0]
-
-    def set_details(self, details: str) -> None:
-        self._details = details
-
-    def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
-        self._trailers = tuple(trailing_metadata)
-
-    async def abort(
-        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
-    ) -> NoReturn:
-        self.set_code(code)
-        self._details = details
-        self._trailers = tuple(trailing_metadata) or self._trailers
-        raise grpc.aio.AbortError
-
-    async def write(self, message: Any) -> None:
-        """Sends one message of several, once the client has taken most of those before."""
-        await self._session.out.room(self._stream)
-        if not self.begun:
-            self.begun = True
-            self._session.out.begin(self._stream)
-        self._session.out.message(self._stream, self.serialize(message))
-
-    def serialize(self, message: Any) -> bytes:
-        """The bytes of an answer."""
-        payload: bytes = self._stream.head.route.serialize(message)
-        return payload
-
-    def status(self) -> bytes:
-        """What was said of the call's end, as trailers."""
-        return answers.trailers(self._code, self._details, self._trailers, alone=not self.begun)
+    def recount(self) -> None:
+        """Notes what the connection holds now."""
 
 
-class Route:
-    """One RPC of a servicer."""
+class Directory(Protocol):
+    """What the calls ask of their server."""
 
-    def __init__(
-        self,
-        handler: Handler,
-        intercepted: Callable[[Handler], Awaitable[Handler]],
-        message_bytes: int,
-    ) -> None:
-        """Makes one.
+    limits: Limits
+    admission: Admission
+    heads: HeadReader
 
-        Args:
-            handler: of a method of any kind.
-            intercepted: puts the interceptors around it, at the first call.
-            message_bytes: the largest answer.
-        """
-        self.takes_several = handler.request_streaming
-        self._handler = handler
-        self._intercepted = intercepted
-        self._streams = handler.response_streaming
-        self._behavior: Callable[[Any, Any], Any] | None = None
-        self._parse: Callable[[bytes], Any] = handler.request_deserializer or bytes
-        self.serialize: Callable[[Any], bytes] = handler.response_serializer or bytes
-        self._message_bytes = message_bytes
+    def handler_of(self, path: str) -> Handler | None:
+        """What serves a path; None if nothing does."""
+        ...
 
-    def start(self, session: Session, stream: Stream, message: Message | Inbox) -> None:
-        """Begins a call."""
-        given = message if isinstance(message, Inbox) else bytes(message)
-        stream.call = Call(self, session, stream, given)
 
-    async def run(
-        self, context: Context, session: Session, stream: Stream, given: bytes | Inbox
-    ) -> None:
-        """The call, to its end."""
-        if isinstance(given, Inbox):
-            request: Any = self._messages(context, given)
+class Calls:
+    """Streams by number."""
+
+    def __init__(self, host: Host, directory: Directory) -> None:
+        self.streams: dict[int, Stream] = {}
+        self.bodies = 0
+        """Bytes of requests in memory."""
+        self.is_settled = False
+        """Whether the client's first SETTINGS came."""
+        self.is_pinged = False
+        """Whether a ping of ours is unanswered."""
+        self._host = host
+        self._session = host.session
+        self._directory = directory
+        self._admission = directory.admission
+        limits = directory.limits
+        self._misuse = Bucket(limits.misuse_burst, limits.misuse_rate, time.monotonic())
+        self._early: set[int] = set()  # answered before their request was complete
+
+    def handle(self, events: Sequence[ngh2.Event]) -> None:
+        """Applies what the session reports."""
+        for event in events:
+            handler = _HANDLERS.get(type(event))
+            if handler is not None:
+                handler(self, event)
+
+    def request(self, event: ngh2.RequestReceived) -> None:
+        head, timeout = self._directory.heads.read(event.headers)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        handler = self._directory.handler_of(head.path)
+        number = event.stream_id
+        body = self._body(number, head, handler)
+        stream = Stream(number, head, handler, deadline, self._host, body)
+        stream.is_uploading = not event.end_stream
+        self._session.last_stream = number
+        if not self.streams:
+            self._admission.busy(self._host)
+        self.streams[number] = stream
+        if head.refusal is not None:
+            stream.refuse(head.refusal)
+        elif handler is None:
+            stream.refuse(Status(UNIMPLEMENTED, f"method {head.path[:128]} is not known"))
+        elif event.end_stream:
+            self._add(stream, b"", last=True)
+        elif handler.takes_stream:
+            self._start(stream, handler)
         else:
-            request = await self._parsed(context, given)
-        response = await self._respond(request, context)
-        if not self._streams and not context.code():
-            self._answer(context, session, stream, response)
-        else:
-            session.out.end(stream, context.status())
+            self._admission.await_request(stream)
 
-    async def _messages(self, context: Context, inbox: Inbox) -> AsyncIterator[Any]:
-        try:
-            while (message := await inbox.next()) is not None:
-                yield await self._parsed(context, message)
-        except Refusal as refusal:
-            await context.abort(_CODES[refusal.code], refusal.message)
-
-    async def _parsed(self, context: Context, message: bytes) -> Any:
-        try:
-            return self._parse(message)
-        except Exception:
-            await context.abort(grpc.StatusCode.INTERNAL, "the request cannot be parsed")
-
-    async def _respond(self, request: Any, context: Context) -> Any:
-        if self._behavior is None:
-            self._behavior = _behavior_of(await self._intercepted(self._handler))
-        answer = self._behavior(request, context)
-        if not hasattr(answer, "__aiter__"):
-            return await answer
-        async for message in answer:
-            await context.write(message)
-        return None
-
-    def _answer(self, context: Context, session: Session, stream: Stream, response: Any) -> None:
-        payload = self.serialize(response)
-        if len(payload) > self._message_bytes:
-            context.set_code(grpc.StatusCode.RESOURCE_EXHAUSTED)
-            most = self._message_bytes
-            context.set_details(f"the answer is larger than max ({len(payload)} vs. {most})")
-            session.out.end(stream, context.status())
+    def data(self, event: ngh2.DataReceived) -> None:
+        stream, data = self.streams.get(event.stream_id), event.data
+        if stream is None:  # of a call that was refused in the meantime
+            self._session.acknowledge(event.stream_id, len(data))
             return
-        session.out.answer(stream, (payload,), len(payload))
+        stream.received += len(data)
+        stream.unacknowledged += len(data)
+        if not data and not event.end_stream:
+            self.misuse(event)
+        self._add(stream, data, last=event.end_stream)
 
+    def trailers(self, event: ngh2.TrailersReceived) -> None:
+        stream = self.streams.get(event.stream_id)
+        if stream is not None:
+            self._add(stream, b"", last=True)
 
-def _behavior_of(handler: Handler) -> Callable[[Any, Any], Any]:
-    # Handlers are given our context for grpc's; it has what they use of it.
-    behaviors = {
-        (False, False): handler.unary_unary,
-        (False, True): handler.unary_stream,
-        (True, False): handler.stream_unary,
-        (True, True): handler.stream_stream,
-    }
-    behavior = behaviors[handler.request_streaming, handler.response_streaming]
-    return cast(Callable[[Any, Any], Any], behavior)
+    def closed(self, event: ngh2.StreamClosed) -> None:
+        stream = self.streams.get(event.stream_id)
+        if stream is not None:  # none was opened for a malformed request
+            self._drop(stream)
 
+    def settings(self, event: ngh2.SettingsReceived) -> None:
+        if self.is_settled:
+            self.misuse(event)
+        self.is_settled = True
 
-class Call:
-    """A handler at work."""
+    def pong(self, _: ngh2.PingAcknowledged) -> None:
+        self.is_pinged = False
 
-    __slots__ = ("_context", "_session", "_stream", "_task", "_timer")
+    def misuse(self, event: ngh2.Event) -> None:
+        """Counts a frame that a client may send, but not all the time."""
+        if not self._misuse.take(time.monotonic()):
+            facts = {"peer": self._host.peer, "event": type(event).__name__}
+            log.info("connection ended: too many frames of no use", extra={"facts": facts})
+            self._session.terminate(ngh2.ErrorCode.ENHANCE_YOUR_CALM)
 
-    def __init__(
-        self, route: Route, session: Session, stream: Stream, given: bytes | Inbox
-    ) -> None:
-        self._session = session
-        self._stream = stream
-        self._context = Context(session, stream)
-        loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        if stream.deadline is not None:
-            self._timer = loop.call_at(stream.deadline, self._expire)
-        self._task = loop.create_task(route.run(self._context, session, stream, given))
-        self._task.add_done_callback(self._ended)
+    def answered(self, stream: Stream) -> None:
+        """A call was ended, perhaps before its request was complete."""
+        self._admission.forget_request(stream)
+        if stream.is_uploading:
+            self._early.add(stream.id)
 
-    def cancel(self) -> None:
-        """The client has left."""
-        self._task.cancel()
+    def stop_uploads(self) -> None:
+        """Resets streams whose answer is sent: the rest of their request is not wanted."""
+        for number in list(self._early):
+            if not self._session.queued_of(number):
+                self._early.discard(number)
+                self._session.reset(number, ngh2.ErrorCode.NO_ERROR)
+                self._host.flush_soon()
 
-    def _expire(self) -> None:
-        text = "the deadline passed"
-        self._session.out.end(
-            self._stream, answers.trailers(DEADLINE_EXCEEDED, text, alone=not self._context.begun)
-        )
-        self._task.cancel()
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._stream.id not in self._session.streams or self._stream.trailers is not None:
-            if not task.cancelled():
-                task.exception()  # no one is there to be told, or the client was told already
-            return
-        alone = not self._context.begun
-        if task.cancelled():
-            block = answers.trailers(UNAVAILABLE, "the server is shutting down", alone=alone)
-        elif (error := task.exception()) is None:
-            return  # answered, as far as the client's windows let it
-        elif isinstance(error, grpc.aio.AbortError):
-            block = self._context.status()
+    def shed(self) -> bool:
+        """Gives up the call that holds the most bytes that can be freed; False if there is none."""
+        size, heaviest = 0, None
+        for stream in self.streams.values():
+            held = self._session.queued_of(stream.id)
+            if stream.is_uploading:
+                held += stream.body.held
+            if held > size:
+                size, heaviest = held, stream
+        if heaviest is None:
+            return False
+        if heaviest.is_open and not heaviest.is_begun:
+            heaviest.refuse(CROWDED)
+            self._count(heaviest)
         else:
-            log.error("a handler failed", exc_info=error)
-            block = answers.trailers(INTERNAL, "internal error", alone=alone)
-        self._session.out.end(self._stream, block)
+            self._session.reset(heaviest.id, ngh2.ErrorCode.ENHANCE_YOUR_CALM)
+        return True
+
+    def close(self) -> None:
+        """Cancels whatever runs."""
+        for stream in list(self.streams.values()):
+            self._drop(stream)
+
+    def _body(self, number: int, head: Head, handler: Handler | None) -> Body:
+        limit = self._directory.limits.message_bytes
+        if handler is not None and handler.takes_stream:
+            return StreamBody(head.encoding, limit, lambda: self._taken(number))
+        return UnaryBody(head.encoding, limit)
+
+    def _add(self, stream: Stream, data: bytes, *, last: bool) -> None:
+        """Gives bytes to the body of a request, and starts the call if they complete it."""
+        stream.is_uploading = not last
+        handler = stream.handler
+        if stream.is_open and handler is not None:
+            try:
+                stream.body.add(data, last=last)
+            except Refusal as refusal:
+                stream.refuse(refusal.status)
+            self._count(stream)
+            if not stream.is_started and stream.is_open:
+                if last:
+                    self._start(stream, handler)
+                else:
+                    self._admission.await_request(stream)
+        self._acknowledge(stream)
+
+    def _start(self, stream: Stream, handler: Handler) -> None:
+        self._admission.forget_request(stream)
+        self._host.recount()
+        if not stream.is_open:
+            return  # given up to make room
+        if self._admission.start(stream):
+            handler.start(stream)
+        else:
+            stream.refuse(CROWDED)
+
+    def _taken(self, number: int) -> None:
+        """A handler has taken a message of a stream, or waits for one."""
+        stream = self.streams.get(number)
+        if stream is not None:
+            self._count(stream)
+            self._acknowledge(stream)
+            self._host.flush_soon()
+
+    def _acknowledge(self, stream: Stream) -> None:
+        """Gives the client room for what it sent, unless the handler is behind with reading."""
+        if stream.unacknowledged and (not stream.is_open or stream.body.wants_more):
+            self._session.acknowledge(stream.id, stream.unacknowledged)
+            stream.unacknowledged = 0
+
+    def _drop(self, stream: Stream) -> None:
+        del self.streams[stream.id]
+        self._early.discard(stream.id)
+        self._admission.forget_request(stream)
+        if stream.is_started:
+            self._admission.calls -= 1
+        stream.close()
+        self._count(stream)
+        self._acknowledge(stream)
+        if not self.streams:
+            self._admission.idle(self._host)
+
+    def _count(self, stream: Stream) -> None:
+        held = stream.body.held
+        self.bodies += held - stream.counted
+        stream.counted = held
 
 
-__all__ = ["RESOURCE_EXHAUSTED", "Call", "Context", "Route"]
+_Handler: TypeAlias = Callable[[Calls, ngh2.Event], None]
+# Each handler takes one kind of event, which the type of a dictionary cannot say.
+_HANDLERS = cast(
+    "dict[type[ngh2.Event], _Handler]",
+    {
+        ngh2.RequestReceived: Calls.request,
+        ngh2.DataReceived: Calls.data,
+        ngh2.TrailersReceived: Calls.trailers,
+        ngh2.StreamClosed: Calls.closed,
+        ngh2.StreamReset: Calls.misuse,
+        ngh2.SettingsReceived: Calls.settings,
+        ngh2.PingReceived: Calls.misuse,
+        ngh2.PingAcknowledged: Calls.pong,
+        ngh2.PriorityUpdateReceived: Calls.misuse,
+    },
+)

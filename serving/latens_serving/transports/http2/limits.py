@@ -1,4 +1,4 @@
-"""What a client of the fast front end may do, and how much of it."""
+"""What clients may do, and how much memory they may hold."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one listener. Times are in seconds, sizes in bytes."""
+    """Bounds of one server. Times are in seconds, sizes in bytes."""
 
     message_bytes: int = 64 << 20
-    """The largest request message."""
+    """The largest request or answer message."""
     held_bytes: int = 512 << 20
-    """Request messages not yet complete and answers not yet taken, all connections together."""
+    """Requests and unsent answers in memory, all connections together."""
     header_bytes: int = 16 << 10
     """The largest header list of a call, as HTTP/2 counts it."""
     connections: int = 1000
     streams: int = 256
-    """Calls at a time on one connection."""
+    """Calls at a time per connection."""
     calls: int = 16384
-    """Calls at a time in all."""
+    """Calls at a time in all whose request is complete; and as many whose request is not."""
     handshake_seconds: float = 10.0
     """How long a client may take to begin HTTP/2."""
     stall_seconds: float = 30.0
-    """How long a half-sent request or an answer that is not taken may stand still."""
+    """How long a half-sent request or an unread answer may make no progress."""
     idle_seconds: float = 300.0
     """How long a connection may be without a call."""
     age_seconds: float = 1800.0
@@ -35,20 +35,25 @@ class Limits:
     misuse_burst: int = 1000
     """Resets, pings, settings and empty frames that a client may send at once."""
     misuse_rate: float = 100.0
-    """And how many a second for as long as it likes."""
+    """And how many per second for as long as it likes."""
 
 
 STREAM_WINDOW = 4 << 20
-"""What a client may send of one message before it hears from us."""
-CONNECTION_WINDOW = 32 << 20
-FRAME_BYTES = 1 << 20
-"""The largest DATA frame that we take. Its bytes are not gathered first, so it costs nothing."""
-CONTROL_FRAME_BYTES = 64 << 10
-"""The largest of any other kind: these are gathered."""
+"""What a client may send of one request before the server has taken any of it."""
+CONNECTION_WINDOW = 64 << 20
+"""The same for all requests of a connection together."""
+FRAME_BYTES = 64 << 10
+"""The largest frame taken. A connection holds at most one that is incomplete."""
 ANSWERS_BYTES = 1 << 20
-"""Unsent bytes of a call above which a handler that answers with several messages waits."""
-PAUSE_BYTES = 4 << 20
-"""Unsent bytes of a connection above which we read no more from it."""
+"""Unsent bytes of a call above which a handler that streams answers waits."""
+OUTPUT_BYTES = 1 << 20
+"""What a connection may write per turn of the event loop, and have unsent in its socket."""
+INPUT_BYTES = 256 << 10
+"""What a connection may have parsed per turn of the event loop."""
+SMALLEST_SLICE = 2 << 10
+"""The fewest bytes that a connection may have parsed per turn, however small its frames."""
+TURN_EVENTS = 256
+"""Frames after which a connection yields to the others, to go on in the next turn."""
 
 
 class Bucket:
@@ -70,14 +75,3 @@ class Bucket:
             return False
         self._tokens -= 1.0
         return True
-
-
-class Account:
-    """What all connections of a listener hold for their clients: bytes, and open calls."""
-
-    __slots__ = ("calls", "held", "limit")
-
-    def __init__(self, limit: int) -> None:
-        self.held = 0
-        self.calls = 0
-        self.limit = limit

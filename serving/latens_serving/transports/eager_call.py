@@ -1,4 +1,4 @@
-"""A coroutine that begins at once, for calls whose whole life is a few microseconds."""
+"""A coroutine that starts at once, for calls whose whole life is a few microseconds."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from latens_serving.transports.http2.inflow import Stream
+from latens_serving.transports.http2.contract import Responder
 
 
-class Steps:
+class EagerCall:
     """Drives a coroutine that awaits futures and nothing else.
 
-    A task would begin in the event loop's next turn and register itself with asyncio; both cost
-    more than reading the request does. What asks for the current task, `asyncio.timeout` for one,
-    does not work inside.
+    A task would start in the event loop's next turn and register itself with asyncio; both cost
+    more than reading the request does. What asks for the current task, `asyncio.timeout` for
+    example, does not work inside.
     """
 
     __slots__ = ("_coroutine", "_future", "_is_cancelled")
@@ -24,11 +24,11 @@ class Steps:
         self._future: asyncio.Future[Any] | None = None
         self._is_cancelled = False
 
-    def begin(self, stream: Stream) -> None:
-        """Runs up to the first wait; if there is one, the stream's call can be cancelled."""
+    def start(self, call: Responder) -> None:
+        """Runs up to the first wait; from then on the call can be cancelled."""
         self._go_on()
         if self._future is not None:
-            stream.call = self
+            call.on_cancel(self.cancel)
 
     def cancel(self) -> None:
         """Ends the wait, with CancelledError in the coroutine."""

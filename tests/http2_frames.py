@@ -135,3 +135,10 @@ def unpadded(view: memoryview) -> memoryview:
     if not view or view[0] >= len(view):
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "more padding than payload")
     return view[1 : len(view) - view[0]]
+
+
+def body(stream: int, data: bytes, flags: int = 0) -> bytes:
+    """DATA frames of the size that every server takes; the flags are those of the last one."""
+    pieces = [data[start : start + DEFAULT_FRAME] for start in range(0, len(data), DEFAULT_FRAME)]
+    whole = b"".join(frame(DATA, 0, stream, piece) for piece in pieces[:-1])
+    return whole + frame(DATA, flags, stream, pieces[-1] if pieces else b"")
