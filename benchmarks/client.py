@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--short", action="store_true", help="fewer and shorter runs")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
-    parser.add_argument("--frontend", default="grpcio", choices=("fast", "grpcio"))
+    parser.add_argument("--frontend", default="grpcio", choices=("http2", "grpcio"))
     options = parser.parse_args()
     repeats, seconds = (5, 0.15) if options.short else (15, 0.4)
     _, core = processes.cores()

@@ -176,7 +176,7 @@ def _by_grpc(batch: int, on_gpu: bool) -> float:
 
     device = "--device=cuda" if on_gpu else "--device=cpu"
     images = _inputs("images", batch, np.dtype(np.uint8))
-    with serve.serving("fast", device) as target, latens.Client(target.address) as client:
+    with serve.serving("http2", device) as target, latens.Client(target.address) as client:
         client.encode(images)
         with ThreadPoolExecutor(CALLERS) as pool:
             begun = time.perf_counter()

@@ -1,6 +1,6 @@
 """What one large Encode call adds to a running server's memory, at its peak. Linux only.
 
-latens-serve --repository models --frontend fast           in another terminal
+latens-serve --repository models --frontend http2           in another terminal
 python benchmarks/memory.py --pid PID --model mnist
 """
 

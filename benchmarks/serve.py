@@ -68,14 +68,14 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--frontend",
         action="append",
-        choices=("fast", "grpcio"),
+        choices=("http2", "grpcio"),
         help="measure this one; may repeat",
     )
     parser.add_argument(
         "--dtype", choices=("float32", "uint8"), default="float32", help="of the images sent"
     )
     options = parser.parse_args()
-    options.frontend = options.frontend or (["fast"] if options.short else ["fast", "grpcio"])
+    options.frontend = options.frontend or (["http2"] if options.short else ["http2", "grpcio"])
     return options
 
 

@@ -58,12 +58,12 @@ def _ways(rows: int, dtype: type) -> dict[str, Callable[[], object]]:
             pb.EncodeRequest.FromString(request).images
         ),
         "read: latens.wire": lambda: wire.parse(pb.EncodeRequest, request),
-        "read: fast front end": lambda: reader.read(request),
+        "read: HTTP/2 front end": lambda: reader.read(request),
         "write: numpy, field, protobuf": lambda: pb.DecodeResponse(
             images=to_message(images), version="1"
         ).SerializeToString(),
         "write: latens.wire": lambda: wire.serialize(empty, {"images": images}),
-        "write: fast front end": join,
+        "write: HTTP/2 front end": join,
         "one copy of the bytes": lambda: bytearray(request),
     }
 

@@ -86,7 +86,7 @@ def several(workers: int) -> Iterator[tuple[str, int]]:
         log = Path(directory, "log")
         command = [sys.executable, "-m", "latens_serving", f"--repository={models.repository()}"]
         command += ["--port=0", "--http-port=0", "--drain-delay=0", "--log-format=json"]
-        command += ["--frontend=fast", f"--workers={workers}"]
+        command += ["--frontend=http2", f"--workers={workers}"]
         with processes.running(command, log, core=_places(workers)[0]) as process:
             yield json.loads(processes.wait_for(process, log, '"serving"'))["address"], process.pid
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from latens.v1 import latens_pb2_grpc
 from server_process import Server, running_server
 
-FRONT_ENDS = ("grpcio", "fast")
+FRONT_ENDS = ("grpcio", "http2")
 SECONDS = 60
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 # Only callers' rows are counted.
@@ -28,9 +28,9 @@ _OF_THEMSELVES = ("--canary-seconds=0", "--drift-seconds=0")
 def both_front_ends(repository: Path) -> Iterator[dict[str, Server]]:
     with (
         running_server(repository, "--frontend=grpcio", *_OF_THEMSELVES) as plain,
-        running_server(repository, "--frontend=fast", *_OF_THEMSELVES) as fast,
+        running_server(repository, "--frontend=http2", *_OF_THEMSELVES) as fast,
     ):
-        yield {"grpcio": plain, "fast": fast}
+        yield {"grpcio": plain, "http2": fast}
 
 
 def images(rows: int, seed: int = 0) -> NDArray[np.float32]:

@@ -57,7 +57,7 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     _, load_core = processes.cores()
     with ExitStack() as servers:
-        targets = [servers.enter_context(serving(name)) for name in ("fast", "grpcio")]
+        targets = [servers.enter_context(serving(name)) for name in ("http2", "grpcio")]
         for name in options.peers or PEERS:
             try:
                 targets.append(servers.enter_context(peer(name)))

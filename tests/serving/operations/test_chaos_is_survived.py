@@ -16,7 +16,7 @@ CALLS = int(os.environ.get("LATENS_TEST_CHAOS_CALLS", "400"))
 MOST_GROWTH = 768 << 20
 
 
-@pytest.mark.parametrize("frontend", ["grpcio", "fast"])
+@pytest.mark.parametrize("frontend", ["grpcio", "http2"])
 def test_the_server_answers_and_is_at_rest_after_chaos(
     model_repository: Path, frontend: str
 ) -> None:

@@ -57,7 +57,7 @@ class Offered:
             self.most_rows = max(self.most_rows, waiting)
 
 
-@pytest.mark.parametrize("frontend", ["grpcio", "fast"])
+@pytest.mark.parametrize("frontend", ["grpcio", "http2"])
 async def test_the_excess_is_refused_with_a_hint_and_memory_is_bounded(
     model_repository: Path, frontend: str
 ) -> None:

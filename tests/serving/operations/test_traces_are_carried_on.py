@@ -80,7 +80,7 @@ def collector() -> Iterator[Collector]:
     collector.close()
 
 
-@pytest.mark.parametrize("frontend", ["grpcio", "fast"])
+@pytest.mark.parametrize("frontend", ["grpcio", "http2"])
 def test_each_call_is_a_span_of_the_callers_trace(
     model_repository: Path, collector: Collector, frontend: str
 ) -> None:
@@ -106,7 +106,7 @@ def test_each_call_is_a_span_of_the_callers_trace(
     assert bad.status.code == trace_pb2.Status.STATUS_CODE_ERROR
 
 
-@pytest.mark.parametrize("frontend", ["grpcio", "fast"])
+@pytest.mark.parametrize("frontend", ["grpcio", "http2"])
 def test_a_call_by_http_and_a_stream_are_spans_of_the_callers_trace_too(
     model_repository: Path, collector: Collector, frontend: str
 ) -> None:

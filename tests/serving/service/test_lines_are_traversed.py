@@ -21,7 +21,7 @@ BOLD = [1.5, -0.5]
 BASES = np.array([[0.5, -1.0], [0.0, 2.0]], np.float32)
 
 
-@pytest.fixture(scope="module", params=["grpcio", "fast"])
+@pytest.fixture(scope="module", params=["grpcio", "http2"])
 def stub(
     request: pytest.FixtureRequest, model_repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""What a call costs on the fast front end, counted and not timed: Python calls, memory, writes.
+"""What a call costs on the HTTP/2 front end, counted and not timed: Python calls, memory, writes.
 
 The bounds are what was counted when the test was written, and a little more. Who goes beyond one
 makes every call dearer, and should know.

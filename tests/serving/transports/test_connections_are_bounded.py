@@ -31,7 +31,7 @@ from raw_http2 import SECONDS, Echo, Frame, Peer, prefixed, say
 WAIT = "/test.Echo/Wait"
 RESOURCE_EXHAUSTED = "8"
 
-both = pytest.mark.parametrize("name", ["grpcio", "fast"])
+both = pytest.mark.parametrize("name", ["grpcio", "http2"])
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Place:
 
 def front_end(name: str, tls: TlsFiles | None = None, **limits: Any) -> FrontEnd:
     """One with limits of its own: what the settings leave alone would take minutes to see."""
-    if name == "fast":
+    if name == "http2":
         return Http2FrontEnd(Limits(**limits), tls=None if tls is None else ssl_context(tls))
     files: dict[str, Any] = {}
     if tls is not None:
@@ -230,7 +230,7 @@ async def test_the_age_is_the_settings(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "limits"),
-    [("grpcio", {"ping_seconds": 0.2, "pong_seconds": 0.2}), ("fast", {"ping_seconds": 0.2})],
+    [("grpcio", {"ping_seconds": 0.2, "pong_seconds": 0.2}), ("http2", {"ping_seconds": 0.2})],
 )
 async def test_a_client_that_answers_no_ping_counts_as_gone(
     name: str, limits: dict[str, Any]

@@ -110,7 +110,7 @@ def test_http_asks_for_the_same_tokens(guarded: Server) -> None:
     assert post({"authorization": f"Bearer {INFER}"}) == 200
 
 
-@pytest.mark.parametrize("frontend", ["grpcio", "fast"])
+@pytest.mark.parametrize("frontend", ["grpcio", "http2"])
 def test_no_token_and_no_tensor_reaches_the_log(
     model_repository: Path, token_file: Path, frontend: str
 ) -> None:
@@ -169,7 +169,7 @@ def test_a_bad_token_file_is_refused_at_the_start(tmp_path: Path, content: str) 
         Tokens(tmp_path / "none")
 
 
-@pytest.mark.parametrize("frontend", ["grpcio", "fast"])
+@pytest.mark.parametrize("frontend", ["grpcio", "http2"])
 def test_certificates_are_read_again_and_clients_show_theirs(
     model_repository: Path, tmp_path: Path, frontend: str
 ) -> None:

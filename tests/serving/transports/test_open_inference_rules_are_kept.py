@@ -19,7 +19,7 @@ IMAGES = np.full((2, 1, 28, 28), 0.5, np.float32)
 Change = Callable[[oip.ModelInferRequest], Any]
 
 
-@pytest.fixture(scope="module", params=["grpcio", "fast"])
+@pytest.fixture(scope="module", params=["grpcio", "http2"])
 def server(request: pytest.FixtureRequest, model_repository: Path) -> Iterator[Server]:
     rounds = ("--canary-seconds=0", "--drift-seconds=0")  # nothing runs but what is asked
     with running_server(model_repository, f"--frontend={request.param}", *rounds) as server:

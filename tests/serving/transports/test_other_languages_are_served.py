@@ -36,7 +36,7 @@ def output_of(*command: str | Path, cwd: Path = REPOSITORY) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module", params=["grpcio", "fast"])
+@pytest.fixture(scope="module", params=["grpcio", "http2"])
 def server(request: pytest.FixtureRequest, model_repository: Path) -> Iterator[Server]:
     with running_server(model_repository, f"--frontend={request.param}") as server:
         yield server

@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2 as pb
 from server_process import Server, running_server
 
 
-@pytest.fixture(scope="module", params=["grpcio", "fast"])
+@pytest.fixture(scope="module", params=["grpcio", "http2"])
 def either(request: pytest.FixtureRequest, model_repository: Path) -> Iterator[Server]:
     with running_server(model_repository, f"--frontend={request.param}") as server:
         yield server

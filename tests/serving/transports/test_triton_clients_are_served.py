@@ -17,7 +17,7 @@ from server_process import Server, running_server
 CALLS = Path(__file__).parent / "interop" / "triton_calls.py"
 
 
-@pytest.fixture(scope="module", params=["grpcio", "fast"])
+@pytest.fixture(scope="module", params=["grpcio", "http2"])
 def either(request: pytest.FixtureRequest, model_repository: Path) -> Iterator[Server]:
     with running_server(model_repository, f"--frontend={request.param}") as server:
         yield server

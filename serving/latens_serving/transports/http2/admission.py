@@ -78,23 +78,25 @@ class Admission:
 
     def await_request(self, stream: Stream) -> None:
         """Bytes of a request came, and more must come; the request that waited longest may go."""
+        stream.is_awaited = True
         self._incomplete[stream] = None
         self._incomplete.move_to_end(stream)
         if len(self._incomplete) > self._limits.calls:
-            longest, _ = self._incomplete.popitem(last=False)
+            longest = next(iter(self._incomplete))
+            self.forget_request(longest)
             longest.refuse(SLOW)
 
     def forget_request(self, stream: Stream) -> None:
         """A request is complete, or will never be."""
-        self._incomplete.pop(stream, None)
+        if stream.is_awaited:
+            stream.is_awaited = False
+            self._incomplete.pop(stream, None)
 
-    def start(self, stream: Stream) -> bool:
-        """Counts a call whose request is complete; False if it must be refused."""
-        if self.calls >= self._limits.calls or self.held > self._limits.held_bytes:
-            return False
-        stream.is_started = True
-        self.calls += 1
-        return True
+    @property
+    def is_full(self) -> bool:
+        """Whether calls must be refused."""
+        limits = self._limits
+        return self.calls >= limits.calls or self.held > limits.held_bytes
 
     def charge(self, member: Member, held: int) -> None:
         """Notes what a connection holds now."""
@@ -106,7 +108,7 @@ class Admission:
             self._is_relieving = False
 
     def _relieve(self) -> None:
-        """Makes room: as long as too much is held, the connection that holds most gives up calls."""
+        """Makes room: while too much is held, the connection that holds most gives up calls."""
         while self.held > self._limits.held_bytes:
             heaviest = max(self.members, key=lambda member: member.held)
             if not heaviest.shed():

@@ -41,7 +41,7 @@ class Body(Protocol):
         """Whether the client owes bytes: a message has begun, or must come."""
         ...
 
-    def add(self, data: bytes, *, last: bool) -> None:
+    def add(self, data: bytes, last: bool) -> None:
         """Takes bytes of the body; `last` says that no more will come.
 
         Raises:
@@ -65,28 +65,34 @@ class Body(Protocol):
 class UnaryBody:
     """A body of one message, which is taken when it is complete."""
 
-    __slots__ = ("_buffer", "_compressed", "_encoding", "_limit", "_message", "_prefix", "held")
-
+    # Defaults of the class: most messages come in one frame and need none of these.
+    held = 0
     wants_more = True
     is_awaited = True
+    _prefix = b""
+    _buffer: memoryview | None = None
+    _compressed = 0
+    _message: Payload | None = None
 
     def __init__(self, encoding: bytes, limit: int) -> None:
-        self.held = 0
         self._encoding = encoding
         self._limit = limit
-        self._prefix = b""
-        self._buffer: memoryview | None = None
-        self._compressed = False
-        self._message: Payload | None = None
 
-    def add(self, data: bytes, *, last: bool) -> None:
-        if last and self._buffer is None and not self._prefix:
-            self._message = self._whole(data)
-            self.held = len(self._message)
+    def add(self, data: bytes, last: bool) -> None:
+        if not last or self._prefix:
+            self._append(data)
+            if last:
+                self._end()
             return
-        self._append(data)
-        if last:
-            self._end()
+        # The message came in one frame: it needs no buffer.
+        if len(data) < _PREFIX_SIZE:
+            raise Refusal(INTERNAL, _INCOMPLETE)
+        compressed, length = PREFIX.unpack_from(data)
+        if length > self._limit:
+            raise _too_large(length, self._limit)
+        if length != len(data) - _PREFIX_SIZE:
+            raise Refusal(INTERNAL, _MISCOUNTED)
+        self._keep(data[_PREFIX_SIZE:], compressed)
 
     async def next(self) -> Payload | None:
         message, self._message = self._message, None  # the handler alone keeps it alive
@@ -114,30 +120,21 @@ class UnaryBody:
     def _end(self) -> None:
         if self._buffer is None or self.held < len(self._buffer):
             raise Refusal(INTERNAL, _INCOMPLETE)
-        message: Payload = self._buffer.toreadonly()
+        message = self._buffer.toreadonly()
         self._buffer = None
-        if self._compressed:
+        self._keep(message, self._compressed)
+
+    def _keep(self, message: Payload, compressed: int) -> None:
+        if compressed:
             message = inflated(self._encoding, message, self._limit)
         self._message = message
         self.held = len(message)
-
-    def _whole(self, data: bytes) -> bytes:
-        """The message of a body that came in one frame."""
-        if len(data) < _PREFIX_SIZE:
-            raise Refusal(INTERNAL, _INCOMPLETE)
-        compressed, length = PREFIX.unpack_from(data)
-        if length > self._limit:
-            raise _too_large(length, self._limit)
-        if length != len(data) - _PREFIX_SIZE:
-            raise Refusal(INTERNAL, _MISCOUNTED)
-        message = data[_PREFIX_SIZE:]
-        return inflated(self._encoding, message, self._limit) if compressed else message
 
     def _allocate(self) -> memoryview:
         compressed, length = PREFIX.unpack(self._prefix)
         if length > self._limit:
             raise _too_large(length, self._limit)
-        self._compressed = bool(compressed)
+        self._compressed = compressed
         # Not filled with zeros: memory is taken only where bytes arrive.
         return np.empty(length, np.uint8).data
 
@@ -169,7 +166,7 @@ class StreamBody:
     def is_awaited(self) -> bool:
         return self._changed is not None and bool(self._bytes)
 
-    def add(self, data: bytes, *, last: bool) -> None:
+    def add(self, data: bytes, last: bool) -> None:
         self._bytes += data
         self.held = len(self._bytes)
         self._ended = last

@@ -26,16 +26,12 @@ class Host(Owner, Member, Protocol):
     def flush_soon(self) -> None:
         """Writes what is ready, at the end of this turn."""
 
-    def recount(self) -> None:
-        """Notes what the connection holds now."""
-
 
 class Directory(Protocol):
     """What the calls ask of their server."""
 
     limits: Limits
     admission: Admission
-    heads: HeadReader
 
     def handler_of(self, path: str) -> Handler | None:
         """What serves a path; None if nothing does."""
@@ -55,10 +51,13 @@ class Calls:
         """Whether a ping of ours is unanswered."""
         self._host = host
         self._session = host.session
-        self._directory = directory
+        self._handler_of = directory.handler_of
+        self._heads = HeadReader(directory.limits.header_bytes)
+        self._message_bytes = directory.limits.message_bytes
         self._admission = directory.admission
         limits = directory.limits
         self._misuse = Bucket(limits.misuse_burst, limits.misuse_rate, time.monotonic())
+        self._begun: list[Stream] = []
         self._early: set[int] = set()  # answered before their request was complete
 
     def handle(self, events: Sequence[ngh2.Event]) -> None:
@@ -69,9 +68,9 @@ class Calls:
                 handler(self, event)
 
     def request(self, event: ngh2.RequestReceived) -> None:
-        head, timeout = self._directory.heads.read(event.headers)
+        head, timeout = self._heads.read(event.headers)
         deadline = None if timeout is None else time.monotonic() + timeout
-        handler = self._directory.handler_of(head.path)
+        handler = self._handler_of(head.path)
         number = event.stream_id
         body = self._body(number, head, handler)
         stream = Stream(number, head, handler, deadline, self._host, body)
@@ -85,27 +84,30 @@ class Calls:
         elif handler is None:
             stream.refuse(Status(UNIMPLEMENTED, f"method {head.path[:128]} is not known"))
         elif event.end_stream:
-            self._add(stream, b"", last=True)
+            self._add(stream, b"", True)
         elif handler.takes_stream:
-            self._start(stream, handler)
+            self._start(stream)
         else:
-            self._admission.await_request(stream)
+            self._begun.append(stream)
+
+    def end_turn(self) -> None:
+        """Tells the admission of requests that began in this turn and did not come whole."""
+        for stream in self._begun:
+            if stream.is_open and not stream.is_started:
+                self._admission.await_request(stream)
+        self._begun.clear()
 
     def data(self, event: ngh2.DataReceived) -> None:
-        stream, data = self.streams.get(event.stream_id), event.data
+        stream = self.streams.get(event.stream_id)
         if stream is None:  # of a call that was refused in the meantime
-            self._session.acknowledge(event.stream_id, len(data))
-            return
-        stream.received += len(data)
-        stream.unacknowledged += len(data)
-        if not data and not event.end_stream:
-            self.misuse(event)
-        self._add(stream, data, last=event.end_stream)
+            self._session.acknowledge(len(event.data), event.stream_id)
+        else:
+            self._add(stream, event.data, event.end_stream)
 
     def trailers(self, event: ngh2.TrailersReceived) -> None:
         stream = self.streams.get(event.stream_id)
         if stream is not None:
-            self._add(stream, b"", last=True)
+            self._add(stream, b"", True)
 
     def closed(self, event: ngh2.StreamClosed) -> None:
         stream = self.streams.get(event.stream_id)
@@ -121,17 +123,12 @@ class Calls:
         self.is_pinged = False
 
     def misuse(self, event: ngh2.Event) -> None:
-        """Counts a frame that a client may send, but not all the time."""
-        if not self._misuse.take(time.monotonic()):
-            facts = {"peer": self._host.peer, "event": type(event).__name__}
-            log.info("connection ended: too many frames of no use", extra={"facts": facts})
-            self._session.terminate(ngh2.ErrorCode.ENHANCE_YOUR_CALM)
+        self._count_misuse(type(event).__name__)
 
-    def answered(self, stream: Stream) -> None:
-        """A call was ended, perhaps before its request was complete."""
+    def answered_early(self, stream: Stream) -> None:
+        """A call was ended before its request was complete."""
         self._admission.forget_request(stream)
-        if stream.is_uploading:
-            self._early.add(stream.id)
+        self._early.add(stream.id)
 
     def stop_uploads(self) -> None:
         """Resets streams whose answer is sent: the rest of their request is not wanted."""
@@ -154,7 +151,8 @@ class Calls:
             return False
         if heaviest.is_open and not heaviest.is_begun:
             heaviest.refuse(CROWDED)
-            self._count(heaviest)
+            self.bodies -= heaviest.counted
+            heaviest.counted = 0
         else:
             self._session.reset(heaviest.id, ngh2.ErrorCode.ENHANCE_YOUR_CALM)
         return True
@@ -165,68 +163,87 @@ class Calls:
             self._drop(stream)
 
     def _body(self, number: int, head: Head, handler: Handler | None) -> Body:
-        limit = self._directory.limits.message_bytes
+        limit = self._message_bytes
         if handler is not None and handler.takes_stream:
             return StreamBody(head.encoding, limit, lambda: self._taken(number))
         return UnaryBody(head.encoding, limit)
 
-    def _add(self, stream: Stream, data: bytes, *, last: bool) -> None:
+    def _add(self, stream: Stream, data: bytes, last: bool) -> None:
         """Gives bytes to the body of a request, and starts the call if they complete it."""
-        stream.is_uploading = not last
-        handler = stream.handler
-        if stream.is_open and handler is not None:
+        size = len(data)
+        stream.received += size
+        stream.unacknowledged += size
+        if last:
+            stream.is_uploading = False
+        elif not size:
+            self._count_misuse("empty DATA")
+        body = stream.body
+        if stream.is_open:
             try:
-                stream.body.add(data, last=last)
+                body.add(data, last)
             except Refusal as refusal:
                 stream.refuse(refusal.status)
-            self._count(stream)
-            if not stream.is_started and stream.is_open:
-                if last:
-                    self._start(stream, handler)
-                else:
-                    self._admission.await_request(stream)
-        self._acknowledge(stream)
+            self.bodies += body.held - stream.counted
+            stream.counted = body.held
+            if not stream.is_started:
+                self._go_on(stream, last)
+        if size and (body.wants_more or not stream.is_open):
+            self._session.acknowledge(stream.unacknowledged, stream.id)
+            stream.unacknowledged = 0
 
-    def _start(self, stream: Stream, handler: Handler) -> None:
-        self._admission.forget_request(stream)
-        self._host.recount()
-        if not stream.is_open:
-            return  # given up to make room
-        if self._admission.start(stream):
-            handler.start(stream)
-        else:
+    def _go_on(self, stream: Stream, last: bool) -> None:
+        """Starts a call whose request is complete."""
+        if stream.is_awaited:
+            self._admission.forget_request(stream)
+            if not last and stream.is_open:
+                self._admission.await_request(stream)
+        if last and stream.is_open:
+            self._start(stream)
+
+    def _start(self, stream: Stream) -> None:
+        admission, handler = self._admission, stream.handler
+        assert handler is not None  # without one, the stream was refused
+        if admission.is_full:
             stream.refuse(CROWDED)
+            return
+        stream.is_started = True
+        admission.calls += 1
+        handler.start(stream)
 
     def _taken(self, number: int) -> None:
         """A handler has taken a message of a stream, or waits for one."""
         stream = self.streams.get(number)
         if stream is not None:
-            self._count(stream)
-            self._acknowledge(stream)
-            self._host.flush_soon()
-
-    def _acknowledge(self, stream: Stream) -> None:
-        """Gives the client room for what it sent, unless the handler is behind with reading."""
-        if stream.unacknowledged and (not stream.is_open or stream.body.wants_more):
-            self._session.acknowledge(stream.id, stream.unacknowledged)
-            stream.unacknowledged = 0
+            self.bodies += stream.body.held - stream.counted
+            stream.counted = stream.body.held
+            if stream.unacknowledged and stream.body.wants_more:
+                self._session.acknowledge(stream.unacknowledged, number)
+                stream.unacknowledged = 0
+                self._host.flush_soon()
 
     def _drop(self, stream: Stream) -> None:
+        admission = self._admission
         del self.streams[stream.id]
-        self._early.discard(stream.id)
-        self._admission.forget_request(stream)
+        if self._early:
+            self._early.discard(stream.id)
+        if stream.is_awaited:
+            admission.forget_request(stream)
         if stream.is_started:
-            self._admission.calls -= 1
+            admission.calls -= 1
+        self.bodies -= stream.counted
+        stream.counted = 0
         stream.close()
-        self._count(stream)
-        self._acknowledge(stream)
+        if stream.unacknowledged:
+            self._session.acknowledge(stream.unacknowledged, stream.id)
         if not self.streams:
-            self._admission.idle(self._host)
+            admission.idle(self._host)
 
-    def _count(self, stream: Stream) -> None:
-        held = stream.body.held
-        self.bodies += held - stream.counted
-        stream.counted = held
+    def _count_misuse(self, what: str) -> None:
+        """Counts a frame that a client may send, but not all the time."""
+        if not self._misuse.take(time.monotonic()):
+            facts = {"peer": self._host.peer, "frames": what}
+            log.info("connection ended: too many frames of no use", extra={"facts": facts})
+            self._session.terminate(ngh2.ErrorCode.ENHANCE_YOUR_CALM)
 
 
 _Handler: TypeAlias = Callable[[Calls, ngh2.Event], None]

@@ -14,6 +14,7 @@ from latens_serving.transports.http2.calls import Calls, Directory
 from latens_serving.transports.http2.limits import (
     ANSWERS_BYTES,
     INPUT_BYTES,
+    LARGEST_SLICE,
     OUTPUT_BYTES,
     SMALLEST_SLICE,
     TURN_EVENTS,
@@ -48,7 +49,7 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._admission = server.admission
         self._input: deque[memoryview] = deque()
-        self._slice = INPUT_BYTES
+        self._slice = LARGEST_SLICE
         self._is_parsing = False
         self._is_behind = False  # whether the next turn goes on with the input
         self._flush_due = False
@@ -74,9 +75,14 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.received += len(data)
-        self._input.append(memoryview(data))
-        if not self._is_behind:
-            self._take_turn()
+        if self._is_behind or len(data) > self._slice:
+            self._input.append(memoryview(data))
+            if not self._is_behind:
+                self._take_turn()
+            return
+        self._is_parsing = True
+        self._parse(data)
+        self._end_turn()
 
     def pause_writing(self) -> None:
         self.is_paused = True
@@ -89,8 +95,8 @@ class Connection(asyncio.Protocol):
 
     def queued(self, stream: Stream) -> None:
         """A stream has queued something for the client."""
-        if not stream.is_open:
-            self.calls.answered(stream)
+        if stream.is_uploading and not stream.is_open:
+            self.calls.answered_early(stream)
         if self._is_parsing:
             return  # the turn ends with a flush
         if len(self.calls.streams) == 1:  # no other answer is to come that could share the write
@@ -127,7 +133,8 @@ class Connection(asyncio.Protocol):
         self.calls.stop_uploads()
         if len(output) == OUTPUT_BYTES:
             self.flush_soon()
-        self._wake_writers()
+        if self._writers:
+            self._wake_writers()
         self.recount()
         if self.session.is_over:
             self._finish()
@@ -175,11 +182,15 @@ class Connection(asyncio.Protocol):
         if self._input and not self.session.is_over:
             self._is_behind = True
             self._call_soon(self._take_turn)
-        self._is_parsing = False
         self._set_reading()
+        self._end_turn()
+
+    def _end_turn(self) -> None:
+        self._is_parsing = False
+        self.calls.end_turn()
         self.flush()
 
-    def _parse(self, data: memoryview) -> int:
+    def _parse(self, data: bytes | memoryview) -> int:
         """Parses bytes; returns how many events they made."""
         events = self.session.receive(data)
         self.calls.handle(events)
@@ -187,7 +198,7 @@ class Connection(asyncio.Protocol):
         # Many small frames cost more than their bytes say: they get fewer bytes per turn.
         if count > TURN_EVENTS:
             self._slice = max(self._slice // 4, SMALLEST_SLICE)
-        elif count < TURN_EVENTS // 4 and self._slice < INPUT_BYTES:
+        elif count < TURN_EVENTS // 4 and self._slice < LARGEST_SLICE:
             self._slice *= 2
         return count
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from latens_serving.transports.http2.heads import Head
@@ -39,7 +39,7 @@ class Responder(Protocol):
         """Whether headers were sent."""
         ...
 
-    async def read(self) -> Payload | None:
+    def read(self) -> Awaitable[Payload | None]:
         """The next message of the request; None after the last.
 
         A unary request is complete when its handler starts, so its first read does not wait.

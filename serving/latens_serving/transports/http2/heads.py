@@ -17,10 +17,8 @@ from latens_serving.transports.http2.trailers import (
 
 HeaderList = tuple[tuple[bytes, bytes], ...]
 
-_KNOWN_LISTS = 256
 _LARGEST_KNOWN = 2 << 10
 _FIELD_OVERHEAD = 32  # of a field in a list's size, by RFC 9113, section 6.5.2
-_TIMEOUT_NAME = b"grpc-timeout"
 _OURS = frozenset(b"te content-type content-length host".split()) | frozenset(
     b"grpc-timeout grpc-encoding grpc-accept-encoding grpc-message-type".split()
 )
@@ -54,28 +52,27 @@ class Head:
 
 
 class HeadReader:
-    """Reads the heads of requests. Remembers short lists that came before, within a bound."""
+    """Reads the heads of one connection's requests. Remembers the last list, if it is short."""
 
     def __init__(self, list_bytes: int) -> None:
         self._limit = list_bytes
-        self._known: dict[HeaderList, Head] = {}
+        self._last: HeaderList = ()
+        self._last_head = Head("")
 
     def read(self, fields: HeaderList) -> tuple[Head, float | None]:
         """The head, and the seconds that the caller will wait.
 
         The timeout differs from call to call where the rest is the same, so it is kept apart.
         """
-        timeout: bytes | None = None
+        if fields == self._last:
+            return self._last_head, None
         for index, (name, value) in enumerate(fields):
-            if name == _TIMEOUT_NAME:
-                timeout = value
-                fields = fields[:index] + fields[index + 1 :]
-                break
-        head = self._known.get(fields)
-        if head is None:
-            head = self._read_anew(fields)
-        if timeout is None:
-            return head, None
+            if name == b"grpc-timeout":
+                return self._read_timed(fields[:index] + fields[index + 1 :], value)
+        return self._read(fields), None
+
+    def _read_timed(self, fields: HeaderList, timeout: bytes) -> tuple[Head, float | None]:
+        head = self._read(fields)
         match = _TIMEOUT.fullmatch(timeout)
         if match is None:
             head = Head(head.path)
@@ -83,16 +80,16 @@ class HeadReader:
             return head, None
         return head, int(match[1]) * _SECONDS[match[2]]
 
-    def _read_anew(self, fields: HeaderList) -> Head:
+    def _read(self, fields: HeaderList) -> Head:
+        if fields == self._last:
+            return self._last_head
         head = _head(fields)
         size = sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields)
         if size > self._limit:
             text = f"metadata exceeds {self._limit} bytes ({size})"
             head.refusal = Status(RESOURCE_EXHAUSTED, text)
         if size <= _LARGEST_KNOWN:
-            if len(self._known) >= _KNOWN_LISTS:
-                self._known.clear()
-            self._known[fields] = head
+            self._last, self._last_head = fields, head
         return head
 
 

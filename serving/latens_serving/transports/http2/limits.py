@@ -50,8 +50,10 @@ OUTPUT_BYTES = 1 << 20
 """What a connection may write per turn of the event loop, and have unsent in its socket."""
 INPUT_BYTES = 256 << 10
 """What a connection may have parsed per turn of the event loop."""
+LARGEST_SLICE = 32 << 10
+"""Bytes parsed at once. Of the smallest frames these are 3,000, or eight milliseconds."""
 SMALLEST_SLICE = 2 << 10
-"""The fewest bytes that a connection may have parsed per turn, however small its frames."""
+"""Bytes parsed at once of a connection whose frames are small."""
 TURN_EVENTS = 256
 """Frames after which a connection yields to the others, to go on in the next turn."""
 

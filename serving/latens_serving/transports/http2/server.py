@@ -12,7 +12,6 @@ from collections.abc import Callable
 from latens_serving.transports.http2.admission import Admission
 from latens_serving.transports.http2.connection import Connection
 from latens_serving.transports.http2.contract import Handler
-from latens_serving.transports.http2.heads import HeadReader
 from latens_serving.transports.http2.lifetime import Lifetime
 from latens_serving.transports.http2.limits import Limits
 
@@ -41,7 +40,6 @@ class Server:
         """
         self.limits = limits or Limits()
         self.admission = Admission(self.limits)
-        self.heads = HeadReader(self.limits.header_bytes)
         self.handler_of = handler_of
         self._tls = tls
         self._reuse_port = reuse_port

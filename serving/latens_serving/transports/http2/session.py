@@ -92,21 +92,22 @@ class Session:
         """The same of one stream."""
         return self._http.queued_body_size(stream)
 
-    def acknowledge(self, stream: int, size: int) -> None:
+    def acknowledge(self, size: int, stream: int) -> None:
         """Lets the client send as many bytes more."""
         if not self.is_over:
             self._http.acknowledge_received_data(size, stream)
 
     def answer(self, stream: int, parts: Sequence[Payload], size: int) -> None:
         """Sends a whole answer of `size` bytes: headers, its parts, and the trailers of OK."""
+        http = self._http
         try:
-            self._http.send_response(stream, RESPONSE)
+            http.send_response(stream, RESPONSE)
             if size <= _JOINED:
-                self._http.send_data(stream, b"".join(parts))
+                http.send_data(stream, b"".join(parts))
             else:
                 for part in parts:
-                    self._http.send_data(stream, part)
-            self._http.send_trailers(stream, OK_TRAILERS)
+                    http.send_data(stream, part)
+            http.send_trailers(stream, OK_TRAILERS)
         except _GONE:
             return
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from latens_serving.transports.http2.bodies import PREFIX, Body
@@ -28,24 +28,25 @@ class Owner(Protocol):
 class Stream:
     """A responder, and what its connection keeps of the call."""
 
-    __slots__ = (
-        "_cancel",
-        "_owner",
-        "body",
-        "counted",
-        "deadline",
-        "handler",
-        "head",
-        "id",
-        "is_begun",
-        "is_open",
-        "is_started",
-        "is_uploading",
-        "received",
-        "seen",
-        "still",
-        "unacknowledged",
-    )
+    # Defaults of the class: to set each of them would cost a call a microsecond.
+    is_open = True
+    is_begun = False
+    is_started = False
+    """Whether a handler was given the call."""
+    is_uploading = True
+    """Whether the client may send more of the request."""
+    is_awaited = False
+    """Whether the admission knows that the request is incomplete."""
+    counted = 0
+    """Bytes of the body that the connection has counted as held."""
+    received = 0
+    unacknowledged = 0
+    """Bytes received for which the client was given no new room."""
+    seen = (0, 0)
+    """What had moved when the connection last looked."""
+    still = 0
+    """How many looks ago that changed."""
+    _cancel: Callable[[], object] | None = None
 
     def __init__(
         self,
@@ -61,23 +62,7 @@ class Stream:
         self.handler = handler
         self.deadline = deadline
         self.body = body
-        self.is_open = True
-        self.is_begun = False
-        self.is_started = False
-        """Whether a handler was given the call."""
-        self.is_uploading = True
-        """Whether the client may send more of the request."""
-        self.counted = 0
-        """Bytes of the body that the connection has counted as held."""
-        self.received = 0
-        self.unacknowledged = 0
-        """Bytes received for which the client was given no new room."""
-        self.seen = (0, 0)
-        """What had moved when the connection last looked."""
-        self.still = 0
-        """How many looks ago that changed."""
         self._owner = owner
-        self._cancel: Callable[[], object] | None = None
 
     @property
     def peer(self) -> str:
@@ -89,16 +74,17 @@ class Stream:
         else:
             cancel()
 
-    async def read(self) -> Payload | None:
-        return await self.body.next()
+    def read(self) -> Awaitable[Payload | None]:
+        return self.body.next()
 
     def answer(self, parts: Sequence[Payload], size: int) -> None:
         if not self.is_open:
             return
-        self._finish()
-        framed = (PREFIX.pack(0, size), *parts)
-        self._owner.session.answer(self.id, framed, size + PREFIX.size)
-        self._owner.queued(self)
+        self.is_open = False
+        self._cancel = None
+        owner = self._owner
+        owner.session.answer(self.id, [PREFIX.pack(0, size), *parts], size)
+        owner.queued(self)
 
     async def write(self, message: bytes) -> None:
         await self._owner.room(self)
@@ -114,7 +100,8 @@ class Stream:
     def end(self, status: Status) -> None:
         if not self.is_open:
             return
-        self._finish()
+        self.is_open = False
+        self._cancel = None
         session = self._owner.session
         if self.is_begun:
             session.end(self.id, trailers(status))
@@ -132,12 +119,8 @@ class Stream:
 
     def close(self) -> None:
         """The stream is gone: frees what it holds, and cancels the handler if it still runs."""
-        cancel = self._cancel
-        self._finish()
-        self.body.drop()
-        if cancel is not None:
-            cancel()
-
-    def _finish(self) -> None:
         self.is_open = False
-        self._cancel = None  # it refers to the handler's task, which refers to this
+        self.body.drop()
+        if self._cancel is not None:
+            cancel, self._cancel = self._cancel, None
+            cancel()

@@ -1,4 +1,4 @@
-"""The fast front end: whatever a client sends, others are served, and the end has a reason."""
+"""The HTTP/2 front end: whatever a client sends, others are served, and the end has a reason."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 import http2_frames as frames
 from http2_frames import ErrorCode, Setting
 from latens_serving.transports.http2.limits import Limits
-from raw_http2 import SECONDS, Running, prefixed, say, start
+from raw_http2 import SECONDS, Peer, Running, prefixed, say, start
+from toy_engine import until
 
 FEW = Limits(
     message_bytes=1 << 20,
@@ -101,7 +102,7 @@ async def test_a_flood_of_resets_ends_the_connection_and_leaves_no_call(running:
 async def test_endless_header_blocks_end_the_connection(running: Running) -> None:
     peer = await running.connect()
     peer.send(frames.frame(frames.HEADERS, 0, 1, b"\0" * 1000))
-    peer.send(frames.frame(frames.CONTINUATION, 0, 1, b"\0" * 16000) * 5)
+    peer.send(frames.frame(frames.CONTINUATION, 0, 1, b"\0" * 16000) * 10)
     assert await peer.goaway() is ErrorCode.ENHANCE_YOUR_CALM
 
 
@@ -125,24 +126,73 @@ async def test_who_connects_and_says_nothing_is_hung_up_on(running: Running) -> 
     await (await running.socket()).closed()
 
 
-async def test_connections_beyond_the_limit_are_closed(running: Running) -> None:
+async def known(running: Running, count: int) -> list[Peer]:
+    """Connections on which a call was answered, so that the server knows each of them."""
+    peers = [await running.connect() for _ in range(count)]
+    for peer in peers:
+        peer.call(1, b"hello")
+        assert (await peer.answer(1)).data == prefixed(b"hello")
+    return peers
+
+
+async def test_a_new_connection_is_served_and_the_longest_idle_one_closed(
+    running: Running,
+) -> None:
+    peers = await known(running, FEW.connections)
+    peers[0].call(3, b"not idle that long any more")
+    assert (await peers[0].answer(3)).headers["grpc-status"] == "0"
+    assert await is_served(running)
+    assert await peers[1].goaway() is ErrorCode.NO_ERROR
+    for peer in (peers[0], peers[2]):
+        peer.call(5, b"still served")
+        assert (await peer.answer(5)).data == prefixed(b"still served")
+
+
+async def test_connections_with_calls_are_not_closed_for_new_ones(running: Running) -> None:
     peers = [await running.connect() for _ in range(FEW.connections)]
-    for number, peer in enumerate(peers):  # each of them is known to the server by now
-        peer.call(1, b"%d" % number)
-        assert (await peer.answer(1)).data == prefixed(b"%d" % number)
+    for peer in peers:
+        peer.call(1, b"x", "/test.Echo/Wait")
+    await until(lambda: running.echo.waiting == FEW.connections)
     assert await (await running.connect()).closed() == b""
-    peers[0].writer.close()
-    await peers[0].writer.wait_closed()
-    peers[1].call(3, b"still served")
-    assert (await peers[1].answer(3)).data == prefixed(b"still served")
+    running.echo.open.set()
+    for peer in peers:
+        assert (await peer.answer(1)).data == prefixed(b"x")
 
 
-async def test_streams_beyond_the_limit_are_refused_and_may_be_retried(running: Running) -> None:
+async def test_half_sent_calls_do_not_keep_others_out(running: Running) -> None:
+    """Calls count when their request is complete; of the incomplete ones the stillest go."""
+    half = prefixed(b"x" * 1000)[:300]
+    oldest = await running.connect()
+    oldest.begin(1)
+    oldest.send(frames.body(1, half))
+    await until(lambda: running.server.server.admission.held > 0)
+    for peer in [await running.connect() for _ in range(3)]:
+        for number in range(1, 2 * FEW.streams, 2):
+            peer.begin(number)
+            peer.send(frames.body(number, half))
+    answer = await oldest.answer(1)
+    assert answer.headers["grpc-status"] == "8"
+    assert "waited longest" in answer.headers["grpc-message"]
+    assert await is_served(running)
+
+
+async def test_streams_beyond_the_limit_end_the_connection(running: Running) -> None:
     peer = await running.connect()
-    for number in range(1, 2 * FEW.streams + 1, 2):
+    for number in range(1, 2 * FEW.streams + 2, 2):
+        peer.call(number, b"x", "/test.Echo/Wait")
+    assert await peer.goaway() is ErrorCode.PROTOCOL_ERROR
+    await until(lambda: not running.echo.waiting)
+    assert await is_served(running)
+
+
+async def test_streams_beyond_a_limit_not_yet_known_are_refused_and_may_be_retried(
+    running: Running,
+) -> None:
+    peer = await running.socket()
+    peer.send(frames.PREFACE + frames.settings({}))
+    for number in range(1, 2 * FEW.streams + 2, 2):
         peer.call(number, b"x", "/test.Echo/Wait")
     extra = 2 * FEW.streams + 1
-    peer.call(extra, b"one too many")
     assert (await peer.answer(extra)).reset == ErrorCode.REFUSED_STREAM
 
 

@@ -1,4 +1,4 @@
-"""Calls of several messages on the fast front end: order, limits, backpressure, every end."""
+"""Calls of several messages on the HTTP/2 front end: order, limits, backpressure, every end."""
 
 from __future__ import annotations
 

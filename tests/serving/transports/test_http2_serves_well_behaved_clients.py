@@ -1,4 +1,4 @@
-"""The fast front end keeps the rules of HTTP/2 and gRPC that well-behaved clients rely on."""
+"""The HTTP/2 front end keeps the rules of HTTP/2 and gRPC that well-behaved clients rely on."""
 
 from __future__ import annotations
 
