@@ -6,7 +6,7 @@ import logging
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, Self, cast
 
 import grpc
 
@@ -50,22 +50,42 @@ def ssl_context(files: TlsFiles, protocol: str = "h2") -> ssl.SSLContext:
     Raises:
         CertificateError: as things stand, they cannot be used.
     """
-    content = _read(files)
-    newest = _context(files, protocol)
+    return _FollowingContext(files, protocol)
 
-    def at_handshake(handshake: ssl.SSLObject | ssl.SSLSocket, *_: object) -> None:
-        nonlocal content, newest
+
+class _FollowingContext(ssl.SSLContext):
+    """Gives each handshake to a context made of the files as they are then.
+
+    A session can be resumed only on the context that began it. So once the clients' authority was
+    replaced, a client must show a certificate of the new one, even if it holds a session ticket.
+    """
+
+    def __new__(cls, files: TlsFiles, protocol: str) -> Self:
+        del files, protocol
+        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+
+    def __init__(self, files: TlsFiles, protocol: str) -> None:
+        self._files = files
+        self._protocol = protocol
+        self._content = _read(files)
+        self._newest = _context(files, protocol)
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        """As of `ssl.SSLContext`; the event loops call it for each connection."""
+        return self._present().wrap_bio(*args, **kwargs)
+
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+        """As of `ssl.SSLContext`."""
+        return self._present().wrap_socket(*args, **kwargs)
+
+    def _present(self) -> ssl.SSLContext:
         try:
-            if (newer := _read(files)) != content:
-                newest, content = _context(files, protocol), newer
+            if (content := _read(self._files)) != self._content:
+                self._newest, self._content = _context(self._files, self._protocol), content
                 log.info("certificate read again")
         except CertificateError as error:
             log.error("certificate not read again", extra={"facts": {"reason": str(error)}})  # noqa: TRY400
-        handshake.context = newest
-
-    listening = _context(files, protocol)
-    listening.sni_callback = at_handshake
-    return listening
+        return self._newest
 
 
 def _context(files: TlsFiles, protocol: str) -> ssl.SSLContext:
