@@ -66,7 +66,7 @@ class Server:
         loop = asyncio.get_running_loop()
         for listening in self._sockets:
             server = await loop.create_server(
-                self._connect,
+                self.accept,
                 sock=listening,
                 ssl=self._tls,
                 ssl_handshake_timeout=self.limits.handshake_seconds if self._tls else None,
@@ -93,14 +93,15 @@ class Server:
         if self._look_timer is not None:
             self._look_timer.cancel()
 
-    def disconnected(self, connection: Connection) -> None:
-        self._connections.pop(connection, None)
-
-    def _connect(self) -> Connection:
+    def accept(self) -> Connection:
+        """The protocol of a new connection, as an event loop asks for it."""
         connection = Connection(self)
         now = asyncio.get_running_loop().time()
         self._connections[connection] = Lifetime(connection, self.limits, now)
         return connection
+
+    def disconnected(self, connection: Connection) -> None:
+        self._connections.pop(connection, None)
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
