@@ -85,8 +85,12 @@ class TensorRoute:
         code, reason = grpc.StatusCode.OK, ""
         begun = self._account.begin()
         try:
-            self._authorize(responder.head.get("authorization"))
-            rows = await self._work(*self._read(await _message(responder)), call)
+            self._authorize(responder.head.text.get("authorization", ""))
+            message = await responder.read()
+            assert message is not None  # a unary call starts when its message is complete
+            request, tensor = self._read(message)
+            del message
+            rows = await self._work(request, tensor, call)
             parts, size = self._write(rows)
             if size > self._message_bytes:
                 code = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -109,7 +113,9 @@ class TensorRoute:
         deadline = responder.deadline
         if deadline is None or deadline > latest:
             deadline = latest
-        return CallContext(deadline, responder.head.get("x-request-id")[:_LONGEST_REQUEST_ID])
+        return CallContext(
+            deadline, responder.head.text.get("x-request-id", "")[:_LONGEST_REQUEST_ID]
+        )
 
     def _fail(
         self, responder: Responder, call: CallContext, error: Exception
@@ -130,12 +136,6 @@ class TensorRoute:
             rich = status.status_of(error)
         _end(responder, rich, status.trailers_of(error))
         return code, error.reason
-
-
-async def _message(responder: Responder) -> Payload:
-    message = await responder.read()
-    assert message is not None  # a unary call starts when its message is complete
-    return message
 
 
 def _end(

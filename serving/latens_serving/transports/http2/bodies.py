@@ -85,14 +85,18 @@ class UnaryBody:
                 self._end()
             return
         # The message came in one frame: it needs no buffer.
-        if len(data) < _PREFIX_SIZE:
+        size = len(data) - _PREFIX_SIZE
+        if size < 0:
             raise Refusal(INTERNAL, _INCOMPLETE)
         compressed, length = PREFIX.unpack_from(data)
         if length > self._limit:
             raise _too_large(length, self._limit)
-        if length != len(data) - _PREFIX_SIZE:
+        if length != size:
             raise Refusal(INTERNAL, _MISCOUNTED)
-        self._keep(data[_PREFIX_SIZE:], compressed)
+        if compressed:
+            self._keep(data[_PREFIX_SIZE:], compressed)
+        else:
+            self._message, self.held = data[_PREFIX_SIZE:], size
 
     async def next(self) -> Payload | None:
         message, self._message = self._message, None  # the handler alone keeps it alive

@@ -63,9 +63,9 @@ class Calls:
     def handle(self, events: Sequence[ngh2.Event]) -> None:
         """Applies what the session reports."""
         for event in events:
-            handler = _HANDLERS.get(type(event))
-            if handler is not None:
-                handler(self, event)
+            kind = type(event)
+            if kind in _HANDLERS:
+                _HANDLERS[kind](self, event)
 
     def request(self, event: ngh2.RequestReceived) -> None:
         head, timeout = self._heads.read(event.headers)
@@ -185,20 +185,15 @@ class Calls:
                 stream.refuse(refusal.status)
             self.bodies += body.held - stream.counted
             stream.counted = body.held
-            if not stream.is_started:
-                self._go_on(stream, last)
+            if stream.is_awaited:
+                self._admission.forget_request(stream)
+                if not last and stream.is_open:
+                    self._admission.await_request(stream)
+            if last and stream.is_open and not stream.is_started:
+                self._start(stream)
         if size and (body.wants_more or not stream.is_open):
             self._session.acknowledge(stream.unacknowledged, stream.id)
             stream.unacknowledged = 0
-
-    def _go_on(self, stream: Stream, last: bool) -> None:
-        """Starts a call whose request is complete."""
-        if stream.is_awaited:
-            self._admission.forget_request(stream)
-            if not last and stream.is_open:
-                self._admission.await_request(stream)
-        if last and stream.is_open:
-            self._start(stream)
 
     def _start(self, stream: Stream) -> None:
         admission, handler = self._admission, stream.handler

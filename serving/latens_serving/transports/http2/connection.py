@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         """A stream has queued something for the client."""
         if stream.is_uploading and not stream.is_open:
             self.calls.answered_early(stream)
-        if self._is_parsing:
+        if self._is_parsing or self._flush_due:
             return  # the turn ends with a flush
         if len(self.calls.streams) == 1:  # no other answer is to come that could share the write
             self.flush()

@@ -30,7 +30,7 @@ _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1
 class Head:
     """What a header list asks for. All calls that sent the same list share it."""
 
-    __slots__ = ("_first", "encoding", "metadata", "path", "refusal")
+    __slots__ = ("encoding", "metadata", "path", "refusal", "text")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -38,17 +38,14 @@ class Head:
         self.metadata: Metadata = ()
         self.refusal: Status | None = None
         """Why the call is not served."""
-        self._first: dict[str, str] = {}
-
-    def get(self, name: str) -> str:
-        """The first value of a textual field; empty if there is none."""
-        return self._first.get(name, "")
+        self.text: dict[str, str] = {}
+        """The first value of each textual field of the metadata."""
 
     def set_metadata(self, metadata: Metadata) -> None:
         self.metadata = metadata
         for name, value in metadata:
             if isinstance(value, str):
-                self._first.setdefault(name, value)
+                self.text.setdefault(name, value)
 
 
 class HeadReader:
