@@ -57,7 +57,8 @@ class Calls:
         self._admission = directory.admission
         limits = directory.limits
         self._misuse = Bucket(limits.misuse_burst, limits.misuse_rate, time.monotonic())
-        self._begun: list[Stream] = []
+        self._ready: list[Stream] = []  # to be started
+        self._begun: list[Stream] = []  # in this turn
         self._early: set[int] = set()  # answered before their request was complete
 
     def handle(self, events: Sequence[ngh2.Event]) -> None:
@@ -66,6 +67,8 @@ class Calls:
             kind = type(event)
             if kind in _HANDLERS:
                 _HANDLERS[kind](self, event)
+        if self._ready:
+            self._start_ready()
 
     def request(self, event: ngh2.RequestReceived) -> None:
         head, timeout = self._heads.read(event.headers)
@@ -86,7 +89,7 @@ class Calls:
         elif event.end_stream:
             self._add(stream, b"", True)
         elif handler.takes_stream:
-            self._start(stream)
+            self._ready.append(stream)
         else:
             self._begun.append(stream)
 
@@ -190,20 +193,25 @@ class Calls:
                 if not last and stream.is_open:
                     self._admission.await_request(stream)
             if last and stream.is_open and not stream.is_started:
-                self._start(stream)
+                self._ready.append(stream)
         if size and (body.wants_more or not stream.is_open):
             self._session.acknowledge(stream.unacknowledged, stream.id)
             stream.unacknowledged = 0
 
-    def _start(self, stream: Stream) -> None:
-        admission, handler = self._admission, stream.handler
-        assert handler is not None  # without one, the stream was refused
-        if admission.is_full:
-            stream.refuse(CROWDED)
-            return
-        stream.is_started = True
-        admission.calls += 1
-        handler.start(stream)
+    def _start_ready(self) -> None:
+        """Starts the calls whose request is complete, except those that were reset since."""
+        admission, ready = self._admission, self._ready
+        self._ready = []
+        for stream in ready:
+            if not stream.is_open or stream.is_started:
+                continue
+            if admission.is_full:
+                stream.refuse(CROWDED)
+                continue
+            stream.is_started = True
+            admission.calls += 1
+            assert stream.handler is not None  # without one, the stream was refused
+            stream.handler.start(stream)
 
     def _taken(self, number: int) -> None:
         """A handler has taken a message of a stream, or waits for one."""
