@@ -41,11 +41,20 @@ class Flood:
     more: Callable[[Encoder], Iterator[bytes]]
 
 
-def request(encoder: Encoder, number: int, method: str, flags: int = 0, **more: str) -> bytes:
+def request(
+    encoder: Encoder,
+    number: int,
+    method: str,
+    flags: int = 0,
+    *,
+    huffman: bool = True,
+    **more: str,
+) -> bytes:
+    """The header list of a call, in as many frames as it takes."""
     fields = [(":method", "POST"), (":scheme", "http"), (":path", f"{SERVICE}/{method}")]
     fields += [(":authority", "x"), ("content-type", "application/grpc"), ("te", "trailers")]
     fields += [(name.replace("_", "-"), value) for name, value in more.items()]
-    block = encoder.encode(fields, huffman=True)
+    block = encoder.encode(fields, huffman=huffman)
     pieces = [block[at : at + 16384] for at in range(0, len(block), 16384)]
     head = frames.END_HEADERS if len(pieces) == 1 else 0
     sent = frames.frame(frames.HEADERS, head | flags, number, pieces[0])

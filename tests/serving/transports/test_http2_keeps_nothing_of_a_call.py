@@ -14,7 +14,7 @@ import pytest
 from hpack import Encoder
 
 import http2_frames as frames
-from http2_frames import ErrorCode
+from http2_frames import ErrorCode, Setting
 from latens_serving.transports import servicer_calls
 from latens_serving.transports.http2.connection import Connection
 from latens_serving.transports.http2.limits import Limits
@@ -184,3 +184,28 @@ async def test_a_call_of_any_kind_leaves_no_cycle_and_no_bytes(
     assert [request for request in service.seen if request() is not None] == []
     admission = front_end.server.admission
     assert (admission.held, admission.calls) == (0, 0)
+
+
+async def test_a_lost_connection_is_free_at_once_and_its_unsent_answers_with_it() -> None:
+    service = Requests()
+    front_end = Http2FrontEnd()
+    handlers = {"Say": grpc.unary_unary_rpc_method_handler(service.say)}
+    methods = grpc.method_handlers_generic_handler("test.Echo", handlers)
+    front_end.add_generic_rpc_handlers((methods,))
+    connection, transport = connect(front_end.server)
+    client = Client(connection, transport)
+    client.send(frames.settings({Setting.INITIAL_WINDOW_SIZE: 0}))
+    client.call("Say", WHOLE)
+    await turns()
+    assert front_end.server.admission.held > MEBIBYTE
+    gone = weakref.ref(connection)
+    gc.collect()
+    gc.disable()
+    try:
+        connection.connection_lost(None)
+        del connection, client
+        await turns()
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert front_end.server.admission.held == 0

@@ -72,6 +72,7 @@ class Connection(asyncio.Protocol):
         self.is_ended = True
         self._release()
         self._server.disconnected(self)
+        del self.calls  # they refer to this: without the cycle, both are free at once
 
     def data_received(self, data: bytes) -> None:
         self.received += len(data)
@@ -232,6 +233,7 @@ class Connection(asyncio.Protocol):
 
     def _release(self) -> None:
         self._input.clear()
+        self.session.terminate(ngh2.ErrorCode.NO_ERROR)  # frees what is queued
         self.calls.close()
         self._wake_writers()
         self._admission.leave(self)
