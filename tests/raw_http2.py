@@ -82,9 +82,9 @@ class Running:
         """A connection that has begun as it should."""
         peer = await self.socket()
         pairs = b"".join(struct.pack(">HI", *pair) for pair in (settings or {}).items())
-        settings = frames.frame(frames.SETTINGS, 0, 0, pairs)
+        greeting = frames.PREFACE + frames.frame(frames.SETTINGS, 0, 0, pairs)
         acknowledged = frames.frame(frames.SETTINGS, frames.ACK, 0)
-        peer.send(frames.PREFACE + settings + acknowledged)
+        peer.send(greeting + acknowledged)
         return peer
 
     async def stop(self) -> None:

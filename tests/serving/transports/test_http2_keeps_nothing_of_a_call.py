@@ -49,6 +49,7 @@ class Requests(Echo):
             return bytes([request.message[0] + 256])
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            raise
 
     async def failed(self, request: Request, context: Any) -> bytes:
         del context

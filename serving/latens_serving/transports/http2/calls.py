@@ -182,17 +182,19 @@ class Calls:
             self._count_misuse("empty DATA")
         body = stream.body
         if stream.is_open:
+            refused = False
             try:
                 body.add(data, last)
             except Refusal as refusal:
+                refused = True
                 stream.refuse(refusal.status)
             self.bodies += body.held - stream.counted
             stream.counted = body.held
             if stream.is_awaited:
                 self._admission.forget_request(stream)
-                if not last and stream.is_open:
+                if not last and not refused:
                     self._admission.await_request(stream)
-            if last and stream.is_open and not stream.is_started:
+            if last and not refused and not stream.is_started:
                 self._ready.append(stream)
         if size and (body.wants_more or not stream.is_open):
             self._session.acknowledge(stream.unacknowledged, stream.id)
