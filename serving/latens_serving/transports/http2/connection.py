@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._admission = server.admission
         self._input: deque[memoryview] = deque()
-        self._slice = LARGEST_SLICE
+        self._slice = SMALLEST_SLICE  # grows while frames are large
         self._is_parsing = False
         self._is_behind = False  # whether the next turn goes on with the input
         self._flush_due = False
@@ -171,6 +171,8 @@ class Connection(asyncio.Protocol):
 
     def _take_turn(self) -> None:
         """Parses what came, up to this turn's share; the rest waits for the next turn."""
+        if self.is_ended:
+            return
         self._is_behind, self._is_parsing = False, True
         room, events = INPUT_BYTES, 0
         while self._input and room > 0 and events < TURN_EVENTS and not self.session.is_over:
