@@ -221,3 +221,28 @@ async def test_memory_for_what_no_handler_reads_is_bounded(running: Running) -> 
         task.cancel()
         peer.writer.close()
     await has_ended(running)
+
+
+async def test_a_begun_answer_that_is_given_up_for_memory_has_one_status_line(
+    running: Running,
+) -> None:
+    """It is reset: trailers after headers cannot carry a second `:status`."""
+    peers = [await running.connect({Setting.INITIAL_WINDOW_SIZE: 100}) for _ in range(8)]
+    for peer in peers:
+        peer.begin(1, CHAT)
+        peer.send(frames.body(1, prefixed(b"small")))
+        while (await peer.frame()).kind != frames.DATA:
+            pass
+    answers = []
+    for peer in peers:
+        peer.send(frames.body(1, b"".join(prefixed(bytes(1_000_000)) for _ in range(4))))
+        answers.append(asyncio.create_task(peer.answer(1)))
+    done, _ = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        assert task.result().headers == {}
+        assert task.result().reset == ErrorCode.ENHANCE_YOUR_CALM
+    assert running.server.server.admission.held <= LIMITS.held_bytes
+    for peer, task in zip(peers, answers, strict=True):
+        task.cancel()
+        peer.writer.close()
+    await has_ended(running)
