@@ -133,6 +133,12 @@ class Calls:
         self._admission.forget_request(stream)
         self._early.add(stream.id)
 
+    def forget_body(self, stream: Stream) -> None:
+        """The request of a call that was ended is free; its answer may be held for long."""
+        stream.body.drop()
+        self.bodies -= stream.counted
+        stream.counted = 0
+
     def stop_uploads(self) -> None:
         """Resets streams whose answer is sent: the rest of their request is not wanted."""
         for number in list(self._early):
@@ -154,8 +160,7 @@ class Calls:
             return False
         if heaviest.is_open and not heaviest.is_begun:
             heaviest.refuse(CROWDED)
-            self.bodies -= heaviest.counted
-            heaviest.counted = 0
+            self.forget_body(heaviest)
         else:
             self._session.reset(heaviest.id, ngh2.ErrorCode.ENHANCE_YOUR_CALM)
         return True
@@ -236,7 +241,6 @@ class Calls:
         if stream.is_started:
             admission.calls -= 1
         self.bodies -= stream.counted
-        stream.counted = 0
         stream.close()
         if stream.unacknowledged:
             self._session.acknowledge(stream.unacknowledged, stream.id)

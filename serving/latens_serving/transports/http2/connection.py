@@ -96,8 +96,11 @@ class Connection(asyncio.Protocol):
 
     def queued(self, stream: Stream) -> None:
         """A stream has queued something for the client."""
-        if stream.is_uploading and not stream.is_open:
-            self.calls.answered_early(stream)
+        if not stream.is_open:
+            if stream.is_uploading:
+                self.calls.answered_early(stream)
+            if stream.counted > ANSWERS_BYTES:
+                self.calls.forget_body(stream)
         if self._is_parsing or self._flush_due:
             return  # the turn ends with a flush
         if len(self.calls.streams) == 1:  # no other answer is to come that could share the write
