@@ -29,11 +29,11 @@ all="$serving training/pyproject.toml export/pyproject.toml"
 compile dev.txt $all --all-extras requirements/dev.in "$@"
 without_cuda requirements/dev.txt
 same="--constraint requirements/dev.txt"
-compile train.txt $same $all --extra cli --extra fonts --extra fast --extra remote requirements/train.in "$@"
+compile train.txt $same $all --extra cli --extra fonts --extra remote requirements/train.in "$@"
 without_cuda requirements/train.txt
-compile serve.txt $same $serving --extra fast --extra remote "$@"
+compile serve.txt $same $serving --extra remote "$@"
 compile serve-cuda.txt --constraint requirements/serve.txt \
-  $serving --extra gpu --extra fast --extra remote "$@"
+  $serving --extra gpu --extra remote "$@"
 # The image for a CPU: the runtime without its CUDA kernels, on every platform.
 sed '/^onnxruntime-gpu==/d; s/^\(onnxruntime==[^ ;]*\).*/\1/' requirements/serve.txt \
   >requirements/serve-cpu.txt
