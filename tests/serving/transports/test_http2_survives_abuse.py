@@ -176,24 +176,23 @@ async def test_half_sent_calls_do_not_keep_others_out(running: Running) -> None:
     assert await is_served(running)
 
 
-async def test_streams_beyond_the_limit_end_the_connection(running: Running) -> None:
+async def test_streams_beyond_the_limit_are_refused_and_may_be_retried(running: Running) -> None:
     peer = await running.connect()
-    for number in range(1, 2 * FEW.streams + 2, 2):
-        peer.call(number, b"x", "/test.Echo/Wait")
-    assert await peer.goaway() is ErrorCode.PROTOCOL_ERROR
-    await until(lambda: not running.echo.waiting)
-    assert await is_served(running)
-
-
-async def test_streams_beyond_a_limit_not_yet_known_are_refused_and_may_be_retried(
-    running: Running,
-) -> None:
-    peer = await running.socket()
-    peer.send(frames.PREFACE + frames.settings({}))
-    for number in range(1, 2 * FEW.streams + 2, 2):
+    for number in range(1, 2 * FEW.streams + 1, 2):
         peer.call(number, b"x", "/test.Echo/Wait")
     extra = 2 * FEW.streams + 1
+    peer.call(extra, b"one too many")
     assert (await peer.answer(extra)).reset == ErrorCode.REFUSED_STREAM
+    running.echo.open.set()
+    assert (await peer.answer(1)).data == prefixed(b"x")
+
+
+async def test_a_client_of_far_too_many_streams_is_cut_off(running: Running) -> None:
+    peer = await running.connect()
+    for number in range(1, 8 * FEW.streams, 2):
+        peer.begin(number, "/test.Echo/Wait")
+    assert await peer.goaway() is ErrorCode.PROTOCOL_ERROR
+    assert await is_served(running)
 
 
 async def test_calls_beyond_the_limit_of_all_connections_are_refused(running: Running) -> None:

@@ -54,6 +54,7 @@ class Calls:
         self._handler_of = directory.handler_of
         self._heads = HeadReader(directory.limits.header_bytes)
         self._message_bytes = directory.limits.message_bytes
+        self._most_streams = directory.limits.streams
         self._admission = directory.admission
         limits = directory.limits
         self._misuse = Bucket(limits.misuse_burst, limits.misuse_rate, time.monotonic())
@@ -71,6 +72,10 @@ class Calls:
             self._start_ready()
 
     def request(self, event: ngh2.RequestReceived) -> None:
+        if len(self.streams) >= self._most_streams:
+            self._session.reset(event.stream_id, ngh2.ErrorCode.REFUSED_STREAM)
+            self.misuse(event)
+            return
         head, timeout = self._heads.read(event.headers)
         deadline = None if timeout is None else time.monotonic() + timeout
         handler = self._handler_of(head.path)

@@ -23,6 +23,10 @@ from latens_serving.transports.http2.trailers import OK_TRAILERS, RESPONSE
 Fields = Sequence[tuple[bytes, bytes]]
 
 _CONTINUATIONS = 8
+# The library ends the connection of a client with more streams than were announced, and all calls
+# on it. So it is told of more than are announced: what lies between is for the owner to refuse.
+_LENIENCE = 2
+_STREAMS = struct.Struct(">HI")  # a setting and its value
 _JOINED = 32 << 10  # an answer up to this size is one piece of the body
 # A client may have ended a stream, or the session, before its handler answers.
 _GONE = (ngh2.StreamProtocolError, ngh2.ConnectionStateError)
@@ -47,13 +51,18 @@ class Session:
         self._http = ngh2.Connection(ngh2.Role.SERVER, configuration)
         self._http.initiate_connection(
             {
-                ngh2.Setting.MAX_CONCURRENT_STREAMS: limits.streams,
+                ngh2.Setting.MAX_CONCURRENT_STREAMS: _LENIENCE * limits.streams,
                 ngh2.Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
                 ngh2.Setting.MAX_FRAME_SIZE: FRAME_BYTES,
                 ngh2.Setting.MAX_HEADER_LIST_SIZE: limits.header_bytes,
             }
         )
         self._http.set_local_window_size(CONNECTION_WINDOW)
+        self._greeting = self._http.data_to_send().replace(
+            _STREAMS.pack(ngh2.Setting.MAX_CONCURRENT_STREAMS, _LENIENCE * limits.streams),
+            _STREAMS.pack(ngh2.Setting.MAX_CONCURRENT_STREAMS, limits.streams),
+            1,
+        )
         self._farewell = b""
         self._is_cut = False
         self.is_over = False
@@ -81,6 +90,8 @@ class Session:
             return farewell, []
         output = self._http.data_to_send(limit)
         self._is_cut = len(output) == limit
+        if self._greeting:
+            output, self._greeting = self._greeting + output, b""
         return output, self._events()
 
     @property
