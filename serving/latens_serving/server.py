@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from latens_serving.calls.admission import Door
+from latens_serving.calls.admission import Admission
 from latens_serving.calls.authorization import Tokens
 from latens_serving.engine.batcher import BatchReport
 from latens_serving.errors import DrainingError
@@ -22,7 +22,7 @@ from latens_serving.monitoring.canary import Canary
 from latens_serving.monitoring.drift import DriftWatch
 from latens_serving.monitoring.loop_lag import LoopLag
 from latens_serving.monitoring.metrics import Metrics
-from latens_serving.service.admin import AdminServicer
+from latens_serving.service.admin import AdminService
 from latens_serving.service.health import Health
 from latens_serving.service.service import LatentService
 from latens_serving.settings import Settings
@@ -77,9 +77,9 @@ class Latens:
             LoopLag(self.metrics.loop_lag),
         )
         self.health = Health(self.metrics, self.models)
-        self.door = Door(self.models)
-        self.service = LatentService(self.models, self.door)
-        open_inference = OpenInferenceService(self.models, self.door)
+        self.admission = Admission(self.models)
+        self.service = LatentService(self.models, self.admission)
+        open_inference = OpenInferenceService(self.models, self.admission)
         tokens = Tokens(settings.tokens)
         self._tracing = tracing.from_environment() if settings.tracing else None
         self._grpc = make_server(
@@ -136,12 +136,12 @@ class Latens:
 
     async def stop(self) -> None:
         """Says NOT_SERVING, waits, refuses what is new, finishes what was accepted, ends."""
-        log.info("draining", extra={"facts": {"calls": self.door.calls_in_flight}})
+        log.info("draining", extra={"facts": {"calls": self.admission.calls_in_flight}})
         await self.health.drain()
         if self._patient and self.failed is None:
             await asyncio.sleep(self.settings.drain_delay)
-        self.door.refuse(functools.partial(DrainingError, "the server is shutting down"))
-        await self.door.wait_idle(self.settings.grace)
+        self.admission.refuse(functools.partial(DrainingError, "the server is shutting down"))
+        await self.admission.wait_idle(self.settings.grace)
         for task in self._rounds:
             await task.stop()
         await self._grpc.stop(_LAST_ANSWERS_SECONDS)
@@ -191,13 +191,14 @@ class Latens:
         settings = self.settings
         if settings.admin_port is None:
             return None
-        servicer, health = AdminServicer(self.models, self.door, self.leave.set), self.health
+        admin = AdminService(self.models, self.admission, self.leave.set)
+        health = self.health.servicer
         if worker is not None:  # the supervisor asks, and counts: it has the address
             quiet = settings.model_copy(update={"log_calls": "none"})
-            server = make_admin_server(quiet, servicer, health.servicer, Metrics(), Tokens(None))
+            server = make_admin_server(quiet, admin, health, Metrics(), Tokens(None))
             server.bind_socket(worker.admin_socket)
             return server
-        server = make_admin_server(settings, servicer, health.servicer, self.metrics, tokens)
+        server = make_admin_server(settings, admin, health, self.metrics, tokens)
         self.admin_port = server.bind(settings.admin_host, settings.admin_port)
         return server
 

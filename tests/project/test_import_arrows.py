@@ -65,7 +65,7 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # These know the standard library, numpy, pydantic and each other, so that all may build on them.
 PURE = (
     "latens_serving.engine.batcher",
-    "latens_serving.service.latent_math",
+    "latens_serving.service.noise",
     "latens_serving.errors",
     "latens_serving.bundle.schema",
 )

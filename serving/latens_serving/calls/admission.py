@@ -1,4 +1,4 @@
-"""The door that every call to a model goes through, whichever protocol brought it."""
+"""Admission: every call to a model takes a lease of it here, whatever protocol brought the call."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from latens_serving.models.model import LoadedModel
 from latens_serving.models.repository import Repository
 
 
-class Door:
-    """Counts the calls under way, and can be shut: what is inside is finished, nothing comes in."""
+class Admission:
+    """Counts the calls under way. Once closed, it refuses new calls; those under way go on."""
 
     def __init__(self, models: Repository) -> None:
         self._models = models
@@ -22,17 +22,17 @@ class Door:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def enter(self, name: str, version: str, call: CallContext) -> Visit:
-        """The model that a call means, held open for it: a context to be entered at once.
+    def lease(self, name: str, version: str, call: CallContext) -> ModelLease:
+        """The model that a call names, to be entered as a context at once.
 
         Raises:
-            LatensError: the door is shut, or there is no such model, or it is not ready.
+            LatensError: new calls are refused, or there is no such model, or it is not ready.
         """
         if self._refusal is not None:
             raise self._refusal()
         model = self._models.pick(name, version)
         call.model, call.version = model.name, model.version
-        return Visit(self, model)
+        return ModelLease(self, model)
 
     def count_in(self) -> None:
         self.calls_in_flight += 1
@@ -54,20 +54,20 @@ class Door:
         return self._idle.is_set()
 
 
-class Visit:
-    """A call inside, and its model. No generator: that would cost each call a microsecond."""
+class ModelLease:
+    """Keeps a model open for one call. A class, since a generator costs each call a microsecond."""
 
-    __slots__ = ("_door", "_model")
+    __slots__ = ("_admission", "_model")
 
-    def __init__(self, door: Door, model: LoadedModel) -> None:
-        self._door = door
+    def __init__(self, admission: Admission, model: LoadedModel) -> None:
+        self._admission = admission
         self._model = model
 
     def __enter__(self) -> LoadedModel:
-        self._door.count_in()
+        self._admission.count_in()
         self._model.hold()
         return self._model
 
     def __exit__(self, *_: object) -> None:
         self._model.release()
-        self._door.count_out()
+        self._admission.count_out()

@@ -1,8 +1,8 @@
-"""What a service needs to know of a call, whatever carried it."""
+"""What a service needs to know of a call, whatever transport carried it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(slots=True)
@@ -11,13 +11,16 @@ class CallContext:
 
     Attributes:
         deadline: on the clock of `time.monotonic`, after which no one wants the answer.
-        request_id: the caller's name for the call, or ours; for logs.
-        model: filled in by the service: the model's name and version, and the rows it worked on.
+        request_id: the caller's name for the call; for logs.
+        begun: when the call began, on the same clock.
+        model: the model's name; filled in by the service, as are `version` and `rows`.
+        version: the version that answers.
+        rows: how many rows the call sends through the model.
     """
 
     deadline: float | None = None
     request_id: str = ""
-    scopes: frozenset[str] = field(default_factory=frozenset)
+    begun: float = 0.0
     model: str = ""
     version: str = ""
     rows: int = 0

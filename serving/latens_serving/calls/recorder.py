@@ -1,4 +1,4 @@
-"""What is written down of every call, whatever carried it: metrics, a log line, incidents."""
+"""What is recorded of every call, whatever transport carried it: metrics, a log line, incidents."""
 
 from __future__ import annotations
 
@@ -16,45 +16,42 @@ from latens_serving.monitoring.metrics import Metrics
 log = logging.getLogger("latens_serving.calls")
 
 
-class MethodAccount:
-    """The account of one RPC method."""
+class CallRecorder:
+    """Records the calls of one RPC method."""
 
     def __init__(self, method: str, kind: str, metrics: Metrics, log_calls: str) -> None:
-        """Opens it.
+        """Looks up the method's counts.
 
         Args:
             method: the full name, `/package.Service/Method`.
             kind: `unary`, `server_stream` or `bidi_stream`.
-            metrics: where it is counted.
+            metrics: where calls are counted.
             log_calls: which calls get a line: `all`, `failures` or `none`.
         """
-        _, service, self._name = method.rsplit("/", 2)
+        _, service, name = method.rsplit("/", 2)
         self.method = method
         self._metrics = metrics
         self._log_calls = log_calls
-        self._tally = metrics.calls.of(kind, service, self._name)
+        self._counts = metrics.calls.of(kind, service, name)
 
-    def begin(self) -> float:
-        """A call begins; returns when, for `end`."""
-        self._tally.started += 1
-        self._tally.in_flight += 1
-        return time.monotonic()
+    def begin(self) -> None:
+        self._counts.started += 1
+        self._counts.in_flight += 1
 
-    def end(self, call: CallContext, begun: float, code: grpc.StatusCode, reason: str) -> None:
+    def end(self, call: CallContext, code: grpc.StatusCode, reason: str) -> None:
         """A call ends; `reason` is the error's, empty if there was none."""
-        tally = self._tally
-        tally.in_flight -= 1
-        seconds = time.monotonic() - begun
-        tally.duration.add(seconds)
+        counts = self._counts
+        counts.in_flight -= 1
+        seconds = time.monotonic() - call.begun
+        counts.duration.add(seconds)
         ok = code is grpc.StatusCode.OK
         if ok:
-            tally.handled_well += 1
+            counts.handled_well += 1
+            self.count_rows(call)
         else:
-            tally.count_handled(code.name)
+            counts.count_handled(code.name)
         if reason:
-            self._metrics.refused.labels(reason).inc()
-        elif call.rows and ok:
-            tally.count_rows(call.model, call.rows)
+            self.count_refusal(reason)
         if self._log_calls == "all" or (self._log_calls == "failures" and not ok):
             facts = {
                 "method": self.method,
@@ -68,8 +65,17 @@ class MethodAccount:
             }
             log.info("call", extra={"facts": facts})
 
+    def count_rows(self, call: CallContext) -> None:
+        """Counts the rows of an answer."""
+        if call.rows:
+            self._counts.count_rows(call.model, call.rows)
+
+    def count_refusal(self, reason: str) -> None:
+        """Counts an error by its reason."""
+        self._metrics.refused.labels(reason).inc()
+
     def incident(self, call: CallContext, error: BaseException) -> status_pb2.Status:
-        """Logs a failure of ours under a new name; the caller is told that name and no more."""
+        """Logs an error of the server itself under a new name, which is all that callers see."""
         name = secrets.token_hex(8)
         facts = {"incident": name, "method": self.method, "request_id": call.request_id}
         log.error("internal error", exc_info=error, extra={"facts": facts})

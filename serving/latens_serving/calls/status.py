@@ -61,11 +61,11 @@ def status_of_incident(incident: str) -> status_pb2.Status:
     return _status(code, message, "INTERNAL", {"incident": incident}, [])
 
 
-def trailers_of(error: errors.LatensError) -> tuple[tuple[str, str], ...]:
-    """What the retry policy of a gRPC client obeys."""
-    if error.retry_after is None:
+def pushback(retry_after: float | None) -> tuple[tuple[str, str], ...]:
+    """The trailing metadata that the retry policy of a gRPC client obeys."""
+    if retry_after is None:
         return ()
-    return ((PUSHBACK_KEY, str(math.ceil(error.retry_after * 1000))),)
+    return ((PUSHBACK_KEY, str(math.ceil(retry_after * 1000))),)
 
 
 def _status(

@@ -1,4 +1,4 @@
-"""What several RPCs ask for alike: seeds, end points, attributes, repeated passes."""
+"""What several RPCs have in common: seeds, draws, end points, attributes, repeated passes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from latens.v1 import latens_pb2 as pb
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError, TooLargeError
-from latens_serving.models.model import LoadedModel
+from latens_serving.models.model import LoadedModel, PosteriorRows
 from latens_serving.models.pixels import as_pixels
 from latens_serving.service import validation
+from latens_serving.service.noise import draw_posterior
+from latens_serving.service.offload import COPIES, DRAWS, offload
 
 # Seeds that the server chooses are exact in a double, so that no JSON reader rounds them.
 _SEED_BITS = 53
@@ -41,7 +43,21 @@ async def decoded(
     """Latents `[n, *latent_shape]` to images of the element type that the caller wants."""
     if dtype == pb.DATA_TYPE_UINT8:
         return await model.decode_bytes(latents, call.deadline)
-    return as_pixels(await model.decode(latents, call.deadline), dtype)
+    images = await model.decode(latents, call.deadline)
+    return await offload(images.size > COPIES, as_pixels, images, dtype)
+
+
+async def drawn(posterior: PosteriorRows, seed: int, first_row: int, step: int = 0) -> Floats:
+    """One draw of each posterior; row i has the noise of row `first_row + i`."""
+    return await offload(
+        posterior.mean.size > DRAWS,
+        draw_posterior,
+        posterior.mean,
+        posterior.log_var,
+        seed=seed,
+        first_row=first_row,
+        step=step,
+    )
 
 
 def end_rows(ends: pb.Endpoints, field: str, model: LoadedModel) -> tuple[NDArray[Any], bool]:

@@ -9,6 +9,7 @@ missing pixels take the mean of p(x|z).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +20,11 @@ from latens.v1 import latens_pb2 as pb
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError
 from latens_serving.models.model import LoadedModel
-from latens_serving.models.pixels import as_pixels
-from latens_serving.service import latent_math, validation
-from latens_serving.service.arguments import check_passes, check_repeats, seed_of
+from latens_serving.models.pixels import as_floats, as_pixels
+from latens_serving.service import validation
+from latens_serving.service.arguments import check_passes, check_repeats, drawn, seed_of
+from latens_serving.service.noise import draw_prior
+from latens_serving.service.offload import COPIES, DRAWS, offload
 
 Floats = NDArray[np.float32]
 
@@ -33,7 +36,7 @@ class _Chains:
     """The chains of one call, side by side."""
 
     images: Floats
-    """`[n, c, h, w]`; the missing pixels hold anything finite."""
+    """`[n, c, h, w]`; the missing pixels are 0."""
     missing: NDArray[np.bool_]
     """`[n, c, h, w]`."""
     iterations: int
@@ -47,11 +50,12 @@ async def inpaint(
 ) -> pb.InpaintResponse:
     """Runs the chains of all images together."""
     dtype = validation.image_dtype_of(request.image_dtype)
-    chains = _chains_of(request, model)
+    size = math.prod(request.images.shape)
+    chains = await offload(size > COPIES, _chains_of, request, model)
     call.rows = len(chains.images) * chains.iterations
     images, latents = await _run(chains, model, call)
     return pb.InpaintResponse(
-        images=to_message(as_pixels(images, dtype)),
+        images=to_message(await offload(size > COPIES, as_pixels, images, dtype)),
         latents=to_message(latents),
         seed=chains.seed,
         version=model.version,
@@ -59,7 +63,7 @@ async def inpaint(
 
 
 def _chains_of(request: pb.InpaintRequest, model: LoadedModel) -> _Chains:
-    images = validation.images_of(request.images, "images", model)
+    images, missing = _pixels_of(request, model)
     iterations = check_repeats(request.iterations, MOST_ITERATIONS, "iterations")
     check_passes(len(images), iterations, "iterations", model)
     if not 0 <= request.average <= iterations:
@@ -68,12 +72,20 @@ def _chains_of(request: pb.InpaintRequest, model: LoadedModel) -> _Chains:
         )
     return _Chains(
         images=images,
-        missing=_missing_of(request.masks, images.shape),
+        missing=missing,
         iterations=iterations,
         average=max(request.average, 1),
         seed=seed_of(request),
         first_row=request.first_row,
     )
+
+
+def _pixels_of(request: pb.InpaintRequest, model: LoadedModel) -> tuple[Floats, NDArray[np.bool_]]:
+    """The images, and which of their pixels are missing; the values of those are not looked at."""
+    given = validation.shaped_images_of(request.images, "images", model)
+    missing = _missing_of(request.masks, given.shape)
+    known = np.where(missing, given.dtype.type(0), given)
+    return as_floats(validation.check_pixels(known, "images")), missing
 
 
 def _missing_of(masks: pb.Tensor, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -93,28 +105,29 @@ def _missing_of(masks: pb.Tensor, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 async def _run(chains: _Chains, model: LoadedModel, call: CallContext) -> tuple[Floats, Floats]:
     """The filled images and the last latents."""
-    latents = latent_math.draw_prior(
-        model.contract.latent_shape,
+    rows, shape = len(chains.images), model.contract.latent_shape
+    latents = await offload(
+        rows * math.prod(shape) > DRAWS,
+        draw_prior,
+        shape,
         seed=chains.seed,
         first_row=chains.first_row,
-        rows=len(chains.images),
+        rows=rows,
         temperature=1.0,
     )
-    decoded = await model.decode(latents, call.deadline)
-    current = np.where(chains.missing, decoded, chains.images)
+    current = _filled(chains, await model.decode(latents, call.deadline))
     total = np.zeros_like(current)
     for iteration in range(chains.iterations):
         posterior = await model.encode(current, call.deadline)
-        latents = latent_math.draw_posterior(
-            posterior.mean,
-            posterior.log_var,
-            seed=chains.seed,
-            first_row=chains.first_row,
-            step=iteration + 1,
-        )
+        latents = await drawn(posterior, chains.seed, chains.first_row, iteration + 1)
         decoded = await model.decode(latents, call.deadline)
-        current = np.where(chains.missing, decoded, chains.images)
+        current = await offload(decoded.size > COPIES, _filled, chains, decoded)
         if iteration >= chains.iterations - chains.average:
             total += current
     mean = np.clip(total / np.float32(chains.average), 0, 1)
-    return np.where(chains.missing, mean, chains.images), latents
+    return _filled(chains, mean), latents
+
+
+def _filled(chains: _Chains, decoded: Floats) -> Floats:
+    """The images with their missing pixels taken from `decoded`."""
+    return np.where(chains.missing, decoded, chains.images)

@@ -11,7 +11,7 @@ from latens_serving.bundle import schema as bundle
 from latens_serving.errors import InvalidInputError
 from latens_serving.models.model import LoadedModel
 from latens_serving.models.repository import Entry, State
-from latens_serving.service.latent_math import NOISE_GENERATOR
+from latens_serving.service.noise import NOISE_GENERATOR
 
 _DEFAULT_PAGE = 100
 _LARGEST_PAGE = 1000

@@ -1,4 +1,4 @@
-"""Standard normal noise that depends on (seed, stream, row) and on nothing else.
+"""Noise that depends on (seed, stream, row) and on nothing else, and the latents drawn with it.
 
 The generator is counter-based (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"):
 Philox 4x64 with 10 rounds maps (key, counter) to four 64-bit words. The key's low word is the seed,
@@ -14,10 +14,13 @@ possible is sqrt(2 * 53 * ln 2) = 8.57.
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
+
+Latents = NDArray[np.float32]
 
 NOISE_GENERATOR = "philox4x64-10/box-muller/1"
 
@@ -60,3 +63,32 @@ def standard_normal(
     np.multiply(radius, np.cos(angle), out=normal[:, 0], casting="same_kind")
     np.multiply(radius, np.sin(angle), out=normal[:, 1], casting="same_kind")
     return normal.reshape(rows, blocks * _WORDS)[:, :size]
+
+
+def draw_prior(
+    latent_shape: tuple[int, ...], *, seed: int, first_row: int, rows: int, temperature: float
+) -> Latents:
+    """Draws z ~ N(0, temperature^2 I), float32 `[rows, *latent_shape]`."""
+    noise = standard_normal(seed, Stream.PRIOR, first_row, rows, math.prod(latent_shape))
+    return (np.float32(temperature) * noise).reshape(rows, *latent_shape)
+
+
+def draw_posterior(
+    mean: Latents, log_var: Latents | None, *, seed: int, first_row: int, step: int = 0
+) -> Latents:
+    """Draws z = mean + exp(log_var / 2) * noise (Kingma and Welling 2014, section 2.4).
+
+    Args:
+        mean: `[n, *latent_shape]`.
+        log_var: natural logarithm of the variance, like `mean`; None for a posterior that is a
+            point, whose only draw is the mean.
+        seed: of the noise.
+        first_row: the row number of the first item.
+        step: of a chain, which draws more than once.
+    """
+    if log_var is None:
+        return mean
+    rows, *latent_shape = mean.shape
+    noise = standard_normal(seed, Stream.POSTERIOR, first_row, rows, math.prod(latent_shape), step)
+    drawn: Latents = mean + np.exp(np.float32(0.5) * log_var) * noise.reshape(mean.shape)
+    return drawn

@@ -8,16 +8,17 @@ from latens_serving.bundle import likelihood
 from latens_serving.calls.context import CallContext
 from latens_serving.models.model import LoadedModel
 from latens_serving.models.pixels import as_pixels
-from latens_serving.service import latent_math, validation
-from latens_serving.service.arguments import attribute_shift, seed_of
+from latens_serving.service import validation
+from latens_serving.service.arguments import attribute_shift, drawn, seed_of
+from latens_serving.service.offload import COPIES, DRAWS, offload
 
 
 async def reconstruct(
     request: pb.ReconstructRequest, model: LoadedModel, call: CallContext
 ) -> pb.ReconstructResponse:
-    """Encodes, perhaps draws, perhaps shifts, decodes, and compares with what came."""
+    """Encodes, perhaps draws, perhaps shifts, decodes, and compares with the images given."""
     dtype = validation.image_dtype_of(request.image_dtype)
-    images = validation.images_of(request.images, "images", model)
+    images = await validation.checked(validation.images_of, request.images, "images", model)
     shift = attribute_shift(request.attributes, model)
     call.rows = len(images)
     posterior = await model.encode(images, call.deadline)
@@ -25,20 +26,24 @@ async def reconstruct(
     latents = posterior.mean
     if request.HasField("draw"):
         response.seed = seed_of(request.draw)
-        latents = latent_math.draw_posterior(
-            posterior.mean,
-            posterior.log_var,
-            seed=response.seed,
-            first_row=request.draw.first_row,
-        )
+        latents = await drawn(posterior, response.seed, request.draw.first_row)
     if shift is not None:
         latents = latents + shift
     decoded = await model.decode(latents, call.deadline)
-    error = likelihood.reconstruction_error(images, decoded, model.contract)
-    response.images.CopyFrom(to_message(as_pixels(decoded, dtype)))
+    error = await offload(
+        decoded.size > DRAWS,
+        likelihood.reconstruction_error,
+        images,
+        decoded,
+        model.contract,
+    )
+    pixels = await offload(decoded.size > COPIES, as_pixels, decoded, dtype)
+    response.images.CopyFrom(to_message(pixels))
     response.latents.CopyFrom(to_message(latents))
     response.reconstruction.CopyFrom(to_message(error))
     if posterior.log_var is not None:
-        kl = likelihood.kl_to_prior(posterior.mean, posterior.log_var)
+        kl = await offload(
+            latents.size > DRAWS, likelihood.kl_to_prior, posterior.mean, posterior.log_var
+        )
         response.kl.CopyFrom(to_message(kl))
     return response

@@ -6,7 +6,7 @@ score: an image unlike the training set's has a bound far below theirs.
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,25 +14,40 @@ from numpy.typing import NDArray
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
 from latens_serving.bundle import likelihood
+from latens_serving.bundle.schema import LatentContract
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError
-from latens_serving.models.model import LoadedModel, PosteriorRows
+from latens_serving.models.model import LoadedModel
 from latens_serving.service import validation
 from latens_serving.service.arguments import check_passes, check_repeats, seed_of
 from latens_serving.service.noise import Stream, standard_normal
+from latens_serving.service.offload import DRAWS, offload
 
 Floats = NDArray[np.float32]
+Weights = NDArray[np.float64]
 
 MOST_SAMPLES = 100_000
 # Latents decoded at a time: enough to keep the engine busy, few enough to let others in between.
 _ROWS_AT_A_TIME = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Some images of a call, whose samples are decoded together."""
+
+    images: Floats
+    mean: Floats
+    log_var: Floats
+    seed: int
+    first_row: int
+    samples: int
+
+
 async def score(
     request: pb.ScoreRequest, model: LoadedModel, call: CallContext
 ) -> pb.ScoreResponse:
-    """Draws, decodes and weighs k latents an image."""
-    images = validation.images_of(request.images, "images", model)
+    """Draws, decodes and weighs k latents per image."""
+    images = await validation.checked(validation.images_of, request.images, "images", model)
     samples = check_repeats(request.samples, MOST_SAMPLES, "samples")
     check_passes(len(images), samples, "samples", model)
     call.rows = len(images) * samples
@@ -41,20 +56,19 @@ async def score(
         raise InvalidInputError.at("model", "its posterior is a point: it gives no probability")
     seed = seed_of(request)
     together = max(1, _ROWS_AT_A_TIME // samples)
-    blocks = [
-        await _log_weights(
-            images[start : start + together],
-            PosteriorRows(
-                posterior.mean[start : start + together],
-                posterior.log_var[start : start + together],
-            ),
-            _noise(request, seed, start, min(together, len(images) - start), model),
-            model,
-            call,
+    weights: list[Weights] = []
+    for start in range(0, len(images), together):
+        part = slice(start, start + together)
+        block = _Block(
+            images=images[part],
+            mean=posterior.mean[part],
+            log_var=posterior.log_var[part],
+            seed=seed,
+            first_row=request.first_row + start,
+            samples=samples,
         )
-        for start in range(0, len(images), together)
-    ]
-    bound, error = likelihood.importance_bound(np.concatenate(blocks))
+        weights.append(await _log_weights(block, model, call))
+    bound, error = likelihood.importance_bound(np.concatenate(weights))
     response = pb.ScoreResponse(
         bound=to_message(bound.astype(np.float32)), seed=seed, version=model.version
     )
@@ -63,33 +77,33 @@ async def score(
     return response
 
 
-def _noise(
-    request: pb.ScoreRequest, seed: int, start: int, rows: int, model: LoadedModel
-) -> Floats:
-    """Noise `[rows, k, size]` of the images from number `start` on."""
-    size = math.prod(model.contract.latent_shape)
-    first = request.first_row + start
-    noise = standard_normal(seed, Stream.SCORE, first, rows, request.samples * size)
-    return noise.reshape(rows, request.samples, size)
-
-
-async def _log_weights(
-    images: Floats, posterior: PosteriorRows, noise: Floats, model: LoadedModel, call: CallContext
-) -> NDArray[np.float64]:
+async def _log_weights(block: _Block, model: LoadedModel, call: CallContext) -> Weights:
     """The logarithm of p(x, z) / q(z|x), `[n, k]` nats, of some images and all their samples."""
-    assert posterior.log_var is not None
-    mean, log_var = (
-        part.reshape(len(images), 1, -1) for part in (posterior.mean, posterior.log_var)
-    )
-    latents = mean + np.exp(np.float32(0.5) * log_var) * noise
-    weights = likelihood.log_prior_to_posterior(latents, noise, log_var).astype(np.float64)
-    width = max(1, _ROWS_AT_A_TIME // len(images))
-    for start in range(0, noise.shape[1], width):
+    size = block.mean.size * block.samples
+    latents, weights = await offload(size > DRAWS, _draw, block)
+    width = max(1, _ROWS_AT_A_TIME // len(block.images))
+    for start in range(0, block.samples, width):
         part = latents[:, start : start + width]
         rows = part.reshape(-1, *model.contract.latent_shape)
         decoded = await model.decode(rows, call.deadline)
         shaped = decoded.reshape(*part.shape[:2], *decoded.shape[1:])
-        weights[:, start : start + width] -= likelihood.reconstruction_error(
-            images[:, None], shaped, model.contract
+        weights[:, start : start + width] -= await offload(
+            shaped.size > DRAWS, _reconstruction_error, block.images, shaped, model.contract
         )
     return weights
+
+
+def _draw(block: _Block) -> tuple[Floats, Weights]:
+    """The latents `[n, k, size]` and the logarithm of p(z) / q(z|x), `[n, k]`."""
+    rows = len(block.images)
+    mean, log_var = (part.reshape(rows, 1, -1) for part in (block.mean, block.log_var))
+    size = mean.shape[2]
+    noise = standard_normal(
+        block.seed, Stream.SCORE, block.first_row, rows, block.samples * size
+    ).reshape(rows, block.samples, size)
+    latents = mean + np.exp(np.float32(0.5) * log_var) * noise
+    return latents, likelihood.log_prior_to_posterior(latents, noise, log_var).astype(np.float64)
+
+
+def _reconstruction_error(images: Floats, decoded: Floats, contract: LatentContract) -> Floats:
+    return likelihood.reconstruction_error(images[:, None], decoded, contract)

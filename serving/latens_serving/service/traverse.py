@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from latens_serving.errors import InvalidInputError
 from latens_serving.models.model import LoadedModel
 from latens_serving.service import validation
 from latens_serving.service.arguments import decoded, direction_of, end_rows
+from latens_serving.service.offload import COPIES, offload
 
 Floats = NDArray[np.float32]
 _Line = Callable[[Floats, Floats], Floats]
@@ -39,7 +40,8 @@ async def traverse(
     lines_along = [_line_of(axis, place, model) for place, axis in enumerate(axes)]
     if are_images:
         bases = (await model.encode(bases, call.deadline)).mean
-    lines = np.stack([line(bases, values) for line in lines_along], axis=1)
+    size = len(bases) * len(axes) * steps * math.prod(model.contract.latent_shape)
+    lines = await offload(size > COPIES, _lines_through, bases, values, lines_along)
     points = lines.reshape(-1, *model.contract.latent_shape)
     call.rows = len(points)
     images = await decoded(model, points, dtype, call)
@@ -50,6 +52,10 @@ async def traverse(
         axes=axes,
         version=model.version,
     )
+
+
+def _lines_through(bases: Floats, values: Floats, lines: Sequence[_Line]) -> Floats:
+    return np.stack([line(bases, values) for line in lines], axis=1)
 
 
 def _axes_of(request: pb.TraverseRequest, model: LoadedModel) -> list[pb.TraversalAxis]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,13 +14,22 @@ from latens.v1 import latens_pb2 as pb
 from latens_serving.errors import InvalidInputError, TooLargeError
 from latens_serving.models.model import LoadedModel
 from latens_serving.models.pixels import as_floats
+from latens_serving.service.offload import COPIES, offload
 
 MAX_TEMPERATURE = 100.0
 
 # A tensor as the contract has it, or an array that a front end read from one.
 Given: TypeAlias = TensorFields | NDArray[Any]
 
+Check: TypeAlias = Callable[[Given, str, LoadedModel], NDArray[Any]]
+
 _ONE = np.float32(1).view(np.uint32)
+
+
+async def checked(check: Check, given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
+    """The array that a check gives; large ones are checked away from the event loop."""
+    size = given.nbytes if isinstance(given, np.ndarray) else math.prod(given.shape)
+    return await offload(size > 4 * COPIES, check, given, field, model)
 
 
 def images_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float32]:
@@ -33,11 +44,17 @@ def pixels_of(given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
         InvalidInputError: of another shape or type, no rows, or values that are no pixels.
         TooLargeError: more rows than a call may carry.
     """
-    array = _rows_of(given, field, "images", model.contract.image_shape, model)
+    return check_pixels(shaped_images_of(given, field, model), field)
+
+
+def check_pixels(array: NDArray[Any], field: str) -> NDArray[Any]:
+    """The array itself, UINT8 or float32, if its values are pixels.
+
+    Raises:
+        InvalidInputError: a value is not in [0, 1].
+    """
     if array.dtype == np.uint8:
         return array
-    if array.dtype == np.float16:
-        array = array.astype(np.float32)
     # One look at the bits does for nearly all: those of 0 to 1 are in the numbers' own order, and
     # NaN, infinity and whatever has a sign come after them.
     if array.view(np.uint32).max() <= _ONE:
@@ -47,6 +64,11 @@ def pixels_of(given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
         got = _non_finite(array) or f"{low:g} to {high:g}"
         raise InvalidInputError.at(f"{field}.data", f"expected values in [0, 1], got {got}")
     return array
+
+
+def shaped_images_of(given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
+    """Images of the model's shape, whatever their values; raises as `pixels_of` does."""
+    return _rows_of(given, field, "images", model.contract.image_shape, model)
 
 
 def latents_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float32]:

@@ -1,11 +1,11 @@
 """What may speak gRPC for the services: grpc.aio, or the HTTP/2 front end.
 
-Both take the same servicers and interceptors, so that a call means the same on either.
+Both take the same handlers, so that a call means the same on either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -71,14 +71,10 @@ class FrontEnd(Protocol):
         ...
 
 
-def make_front_end(
-    settings: Settings, interceptors: Sequence[grpc.aio.ServerInterceptor]
-) -> FrontEnd:
+def make_front_end(settings: Settings) -> FrontEnd:
     """The front end that the settings name, without services."""
     if settings.frontend == "grpcio":
-        return GrpcioFrontEnd(
-            settings, interceptors, ConnectionLimits(age_seconds=settings.connection_age)
-        )
+        return GrpcioFrontEnd(settings, ConnectionLimits(age_seconds=settings.connection_age))
     limits = Limits(
         message_bytes=settings.max_message_bytes,
         calls=settings.max_calls,
@@ -86,23 +82,20 @@ def make_front_end(
     )
     tls = None if settings.tls is None else ssl_context(settings.tls)
     shared = settings.workers > 1
-    return Http2FrontEnd(limits, interceptors=interceptors, tls=tls, reuse_port=shared)
+    return Http2FrontEnd(limits, tls=tls, reuse_port=shared)
 
 
 class GrpcioFrontEnd:
-    """grpc.aio, which has everything."""
+    """gRPC's own server, grpc.aio.
 
-    def __init__(
-        self,
-        settings: Settings,
-        interceptors: Sequence[grpc.aio.ServerInterceptor],
-        limits: ConnectionLimits | None = None,
-    ) -> None:
+    It is given no `maximum_concurrent_rpcs`: calls beyond that number would wait in its core, with
+    no answer and no hint, until their deadlines. The call boundary refuses them.
+    """
+
+    def __init__(self, settings: Settings, limits: ConnectionLimits | None = None) -> None:
         self._tls = settings.tls
         self._server: Any = grpc.aio.server(
-            interceptors=interceptors,
             options=channel_options(settings, limits or ConnectionLimits()),
-            maximum_concurrent_rpcs=settings.max_calls,
         )
 
     def add_generic_rpc_handlers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any, NoReturn, TypeAlias, cast
 
@@ -90,23 +90,16 @@ class Context:
 class ServicerRoute:
     """One RPC of a servicer, as a handler of the HTTP/2 server."""
 
-    def __init__(
-        self,
-        method: MethodHandler,
-        intercepted: Callable[[], Awaitable[MethodHandler]],
-        message_bytes: int,
-    ) -> None:
+    def __init__(self, method: MethodHandler, message_bytes: int) -> None:
         """Creates the handler of one RPC.
 
         Args:
             method: of any kind.
-            intercepted: the method with the interceptors around it; asked at the first call.
             message_bytes: the largest answer.
         """
         self.takes_stream = method.request_streaming
         self._streams = method.response_streaming
-        self._intercepted = intercepted
-        self._behavior: Behavior | None = None
+        self._behavior = _behavior_of(method)
         self._parse: Callable[[bytes], Any] = method.request_deserializer or bytes
         self._serialize: Callable[[Any], bytes] = method.response_serializer or bytes
         self._message_bytes = message_bytes
@@ -145,8 +138,6 @@ class ServicerRoute:
             await context.abort(grpc.StatusCode.INTERNAL, "the request cannot be parsed")
 
     async def _respond(self, request: Any, context: Context) -> Any:
-        if self._behavior is None:
-            self._behavior = _behavior_of(await self._intercepted())
         answer = self._behavior(request, context)
         if not hasattr(answer, "__aiter__"):
             return await answer

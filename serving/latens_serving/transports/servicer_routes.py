@@ -1,10 +1,9 @@
-"""The HTTP/2 front end as a gRPC server: servicers and interceptors of grpc.aio on its handlers."""
+"""The HTTP/2 front end as a gRPC server: servicers of grpc.aio on its handlers."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import grpc
@@ -27,7 +26,6 @@ class Http2FrontEnd:
         self,
         limits: Limits | None = None,
         *,
-        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
         tls: ssl.SSLContext | None = None,
         reuse_port: bool = False,
     ) -> None:
@@ -35,12 +33,10 @@ class Http2FrontEnd:
 
         Args:
             limits: what clients may do.
-            interceptors: around every servicer's handler, the first one outermost.
             tls: for encrypted connections; must offer `h2` by ALPN.
             reuse_port: let other processes listen on the same port (SO_REUSEPORT).
         """
         self.server = Server(self._handler_of, limits, tls=tls, reuse_port=reuse_port)
-        self._interceptors = tuple(interceptors)
         self._methods: dict[str, MethodHandler] = {}
         self._generic: list[grpc.GenericRpcHandler] = []
         self._handlers: dict[str, Handler] = {}
@@ -84,8 +80,7 @@ class Http2FrontEnd:
             method = self._method_of(path)
             if method is None:
                 return None
-            intercepted = partial(self._intercepted, path, method)
-            handler = ServicerRoute(method, intercepted, self.server.limits.message_bytes)
+            handler = ServicerRoute(method, self.server.limits.message_bytes)
             self._handlers[path] = handler
         return handler
 
@@ -96,26 +91,10 @@ class Http2FrontEnd:
         found = (generic.service(_Details(path)) for generic in self._generic)
         return next((handler for handler in found if handler is not None), None)
 
-    async def _intercepted(self, path: str, method: MethodHandler) -> MethodHandler:
-        async def found(_: grpc.HandlerCallDetails) -> MethodHandler:
-            return method
-
-        continuation = found
-        for interceptor in reversed(self._interceptors):
-            continuation = _around(interceptor, continuation)
-        return await continuation(_Details(path))
-
 
 class _Details(grpc.HandlerCallDetails):
-    """What an interceptor is told before there is a call."""
+    """What a generic handler is asked with."""
 
     def __init__(self, method: str) -> None:
         self.method = method
         self.invocation_metadata = ()
-
-
-def _around(interceptor: grpc.aio.ServerInterceptor, continuation: Any) -> Any:
-    async def intercepted(details: grpc.HandlerCallDetails) -> Any:
-        return await interceptor.intercept_service(continuation, details)
-
-    return intercepted

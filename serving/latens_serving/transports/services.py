@@ -1,82 +1,36 @@
-"""The gRPC services on a front end: each RPC handed on to the service."""
+"""The gRPC services on a front end, each registered from its descriptor."""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
-import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import aio
 
-from latens.admin.v1 import admin_pb2_grpc
-from latens.v1 import latens_pb2 as pb
-from latens.v1 import latens_pb2_grpc
+from latens.admin.v1 import admin_pb2
+from latens.oip import open_inference_pb2
+from latens.v1 import latens_pb2
 from latens_serving.calls.authorization import Scope, Tokens
-from latens_serving.calls.recorder import MethodAccount
+from latens_serving.calls.boundary import BIDI_STREAM, Boundaries, CallPolicy
 from latens_serving.monitoring.metrics import Metrics
-from latens_serving.service.admin import SERVICE_NAME as ADMIN
-from latens_serving.service.health import SERVICE_NAME, Health
+from latens_serving.service.health import Health
 from latens_serving.service.service import LatentService
 from latens_serving.settings import Settings
 from latens_serving.transports.frontends import FrontEnd, GrpcioFrontEnd, make_front_end
-from latens_serving.transports.grpc.interceptors import CALL, CallInterceptor
+from latens_serving.transports.grpc.handlers import Services
 from latens_serving.transports.grpc.reflection import add_reflection
+from latens_serving.transports.grpc.unsent import UnsentAnswers
 from latens_serving.transports.oip.service import OpenInferenceService
-from latens_serving.transports.oip.servicer import SERVICE_NAME as OPEN_INFERENCE
-from latens_serving.transports.oip.servicer import add_open_inference
+from latens_serving.transports.oip.stream import StreamInfer
 from latens_serving.transports.servicer_routes import Http2FrontEnd
-from latens_serving.transports.tensor_routes import CallPolicy, add_tensor_routes
+from latens_serving.transports.tensor_routes import add_tensor_routes
 from latens_serving.transports.tracing import Tracing
 
-_HEALTH_SERVICE = "grpc.health.v1.Health"
-
-# Subscripted in the type stubs only.
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-
-
-class LatentServicer(latens_pb2_grpc.LatentServiceServicer):
-    """Hands each RPC on; what a call means is in `latens_serving.service.service`."""
-
-    def __init__(self, service: LatentService) -> None:
-        self._service = service
-
-    async def Encode(self, request: pb.EncodeRequest, _: Context) -> pb.EncodeResponse:  # noqa: N802
-        return await self._service.encode(request, CALL.get())
-
-    async def Decode(self, request: pb.DecodeRequest, _: Context) -> pb.DecodeResponse:  # noqa: N802
-        return await self._service.decode(request, CALL.get())
-
-    async def Sample(self, request: pb.SampleRequest, _: Context) -> pb.SampleResponse:  # noqa: N802
-        return await self._service.sample(request, CALL.get())
-
-    async def Interpolate(  # noqa: N802
-        self, request: pb.InterpolateRequest, _: Context
-    ) -> pb.InterpolateResponse:
-        return await self._service.interpolate(request, CALL.get())
-
-    async def Reconstruct(  # noqa: N802
-        self, request: pb.ReconstructRequest, _: Context
-    ) -> pb.ReconstructResponse:
-        return await self._service.reconstruct(request, CALL.get())
-
-    async def Traverse(  # noqa: N802
-        self, request: pb.TraverseRequest, _: Context
-    ) -> pb.TraverseResponse:
-        return await self._service.traverse(request, CALL.get())
-
-    async def Inpaint(self, request: pb.InpaintRequest, _: Context) -> pb.InpaintResponse:  # noqa: N802
-        return await self._service.inpaint(request, CALL.get())
-
-    async def Score(self, request: pb.ScoreRequest, _: Context) -> pb.ScoreResponse:  # noqa: N802
-        return await self._service.score(request, CALL.get())
-
-    async def GetModel(self, request: pb.GetModelRequest, _: Context) -> pb.GetModelResponse:  # noqa: N802
-        return await self._service.get_model(request, CALL.get())
-
-    async def ListModels(  # noqa: N802
-        self, request: pb.ListModelsRequest, _: Context
-    ) -> pb.ListModelsResponse:
-        return await self._service.list_models(request, CALL.get())
+_LATENS = latens_pb2.DESCRIPTOR.services_by_name["LatentService"]
+_ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
+_OPEN_INFERENCE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+_HEALTH = "grpc.health.v1.Health"
+_UNSENT_BYTES = 256 << 20
 
 
 def make_server(
@@ -89,71 +43,58 @@ def make_server(
     tracing: Tracing | None = None,
 ) -> FrontEnd:
     """A server with all services added, not yet bound or started."""
-    interceptors: list[grpc.aio.ServerInterceptor] = [
-        _interceptor(settings, metrics, tokens, "infer")
-    ]
-    if tracing is not None:
-        interceptors.append(tracing)
-    server = make_front_end(settings, interceptors)
-    if isinstance(server, Http2FrontEnd) and tracing is None:  # tensor routes know no interceptor
-        _add_tensor_routes(server, settings, service, metrics, tokens)
-    add_service: Any = latens_pb2_grpc.add_LatentServiceServicer_to_server  # generated, untyped
-    add_service(LatentServicer(service), server)
-    add_open_inference(server, open_inference)
-    _add_health(server, health.servicer)
+    server = make_front_end(settings)
+    boundaries = Boundaries(metrics, policy_of(settings, tokens, "infer"))
+    if isinstance(server, Http2FrontEnd) and tracing is None:  # tensor routes make no spans
+        add_tensor_routes(server, service, boundaries, settings.max_message_bytes)
+    unsent = UnsentAnswers(_UNSENT_BYTES) if isinstance(server, GrpcioFrontEnd) else None
+    services = Services(boundaries, tracing, unsent)
+    services.add_service(_LATENS, service)
+    boundary = boundaries.of(f"/{_OPEN_INFERENCE.full_name}/ModelStreamInfer", BIDI_STREAM)
+    services.add_service(_OPEN_INFERENCE, open_inference, StreamInfer(open_inference, boundary))
+    _add_health(services, health.servicer)
     if settings.reflection:
-        add_reflection(server, (SERVICE_NAME, OPEN_INFERENCE, _HEALTH_SERVICE))
+        add_reflection(services, (_LATENS.full_name, _OPEN_INFERENCE.full_name, _HEALTH))
+    server.add_generic_rpc_handlers((services,))
     return server
 
 
 def make_admin_server(
     settings: Settings,
-    servicer: admin_pb2_grpc.AdminServiceServicer,
+    service: object,
     health: aio.HealthServicer,
     metrics: Metrics,
     tokens: Tokens,
 ) -> GrpcioFrontEnd:
-    """The server of the admin address, not yet bound or started."""
-    server = GrpcioFrontEnd(settings, [_interceptor(settings, metrics, tokens, "admin")])
-    add_admin: Any = admin_pb2_grpc.add_AdminServiceServicer_to_server  # generated, untyped
-    add_admin(servicer, server)
-    _add_health(server, health)
+    """The server of the admin address, not yet bound or started.
+
+    `service` has the methods of `AdminService`: those of one process, or of all workers.
+    """
+    server = GrpcioFrontEnd(settings)
+    services = Services(
+        Boundaries(metrics, policy_of(settings, tokens, "admin")),
+        unsent=UnsentAnswers(_UNSENT_BYTES),
+    )
+    services.add_service(_ADMIN, service)
+    _add_health(services, health)
     if settings.reflection:
-        add_reflection(server, (ADMIN, _HEALTH_SERVICE))
+        add_reflection(services, (_ADMIN.full_name, _HEALTH))
+    server.add_generic_rpc_handlers((services,))
     return server
 
 
-def _add_tensor_routes(
-    server: Http2FrontEnd,
-    settings: Settings,
-    service: LatentService,
-    metrics: Metrics,
-    tokens: Tokens,
-) -> None:
-    policy = CallPolicy(
-        authorize=lambda header: tokens.authorize(header, "infer"),
-        max_deadline=settings.max_deadline,
-        message_bytes=settings.max_message_bytes,
-    )
-    log_calls = settings.log_calls
-    add_tensor_routes(
-        server, service, lambda path: MethodAccount(path, "unary", metrics, log_calls), policy
-    )
-
-
-def _interceptor(
-    settings: Settings, metrics: Metrics, tokens: Tokens, scope: Scope
-) -> CallInterceptor:
-    return CallInterceptor(
-        metrics,
-        tokens,
+def policy_of(settings: Settings, tokens: Tokens, scope: Scope) -> CallPolicy:
+    """What holds for every call to a server that asks for this scope."""
+    return CallPolicy(
+        tokens=tokens,
         scope=scope,
-        open_services=(_HEALTH_SERVICE,),
         max_deadline=settings.max_deadline,
         log_calls=settings.log_calls,
+        max_calls=settings.max_calls,
+        open_services=(_HEALTH,),
     )
 
 
-def _add_health(server: FrontEnd, servicer: aio.HealthServicer) -> None:
-    add: Any = health_pb2_grpc.add_HealthServicer_to_server
-    add(servicer, server)
+def _add_health(services: Services, servicer: aio.HealthServicer) -> None:
+    add: Any = health_pb2_grpc.add_HealthServicer_to_server  # generated, untyped
+    add(servicer, services)

@@ -1,21 +1,21 @@
-"""Traces of calls, by gRPC and by HTTP, in OpenTelemetry: an extra, off unless asked for.
+"""Traces of calls over gRPC and HTTP with OpenTelemetry: an extra, off by default.
 
-Where spans go is told by OpenTelemetry's own variables, for example OTEL_EXPORTER_OTLP_ENDPOINT.
-A caller's trace context (W3C `traceparent`) is carried on. A span says what a log line would: the
-method, the model, the rows, the status; never a tensor or a token.
+OpenTelemetry's own variables say where spans go, for example OTEL_EXPORTER_OTLP_ENDPOINT. A span
+continues the caller's trace (W3C `traceparent`). It has what a log line has: the method, the model,
+the rows, the status code; never a tensor, a token or the text of an error.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from latens_serving.calls.boundary import code_of
 from latens_serving.calls.context import CallContext
-from latens_serving.transports.grpc.interceptors import CALL, Behavior, Context, Handler, writing
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -25,14 +25,11 @@ _CARRIED: Final = ("traceparent", "tracestate", "baggage")
 
 
 class TracingMissingError(Exception):
-    """Tracing was asked for, and OpenTelemetry is not installed; the text says what to do."""
+    """Tracing is on, and OpenTelemetry is not installed; the text says what to do."""
 
 
-class Tracing(grpc.aio.ServerInterceptor):
-    """Makes a span of each call. Comes after the interceptor that knows the call.
-
-    A stream is one span over its whole length; watching health and asking for descriptors are none.
-    """
+class Tracing:
+    """Makes a span of each call. A stream is one span over its whole length."""
 
     def __init__(self, provider: TracerProvider) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -41,25 +38,22 @@ class Tracing(grpc.aio.ServerInterceptor):
         self._shutdown = provider.shutdown
         self._propagator = TraceContextTextMapPropagator()
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or (handler.response_streaming and method.startswith("/grpc.")):
-            return handler
-        behavior, make = _kind_of(handler)
+    def around(self, method: str, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        """A gRPC behavior, from a request, a call and a context, with a span around it."""
 
-        async def traced(request: Any, context: Context) -> Any:
-            with self.span(method, context.invocation_metadata() or (), CALL.get()):
-                return await behavior(request, context)
+        async def traced(request: Any, call: CallContext, context: Any) -> Any:
+            with self.span(method, context.invocation_metadata() or (), call):
+                answer = behavior(request, call, context)
+                if not hasattr(answer, "__aiter__"):
+                    return await answer
+                async for message in answer:
+                    await context.write(message)
+                return None
 
-        return make(traced, handler.request_deserializer, handler.response_serializer)
+        return traced
 
     def shutdown(self) -> None:
-        """Sends what is left; waits for it."""
+        """Sends the spans that are left, and waits for it."""
         self._shutdown()
 
     @contextmanager
@@ -74,11 +68,11 @@ class Tracing(grpc.aio.ServerInterceptor):
 
         Args:
             method: the full name, `/package.Service/Method`.
-            headers: what came with the call; the caller's trace context is among them, or not.
-            call: read when the call has ended, for what the service learnt of it.
-            system: what carries it, in OpenTelemetry's words.
+            headers: of the call; the caller's trace context may be among them.
+            call: read at the end, for the model and the rows.
+            system: the protocol, by OpenTelemetry's names.
         """
-        from opentelemetry.trace import SpanKind
+        from opentelemetry.trace import SpanKind, StatusCode
 
         carrier = {key: value for key, value in headers if key in _CARRIED}
         _, service, name = method.rsplit("/", 2)
@@ -87,31 +81,33 @@ class Tracing(grpc.aio.ServerInterceptor):
             self._propagator.extract(carrier),
             SpanKind.SERVER,
             {"rpc.system": system, "rpc.service": service, "rpc.method": name},
-            record_exception=False,  # its text is for our log alone
+            record_exception=False,
+            set_status_on_exception=False,  # its description would be the error's text
         ) as span:
+            code = grpc.StatusCode.OK
             try:
                 yield span
+            except grpc.aio.AbortError:
+                code = grpc.StatusCode.UNKNOWN
+                raise
+            except BaseException as error:
+                code = code_of(error, call)
+                raise
             finally:
                 span.set_attributes(
                     {
+                        "rpc.grpc.status_code": code.value[0],
                         "latens.model": call.model,
                         "latens.version": call.version,
                         "latens.rows": call.rows,
                     }
                 )
-
-
-def _kind_of(handler: Handler) -> tuple[Behavior, Callable[..., Handler]]:
-    """What a handler does, and what makes such a handler."""
-    if handler.request_streaming:
-        return writing(handler.stream_stream), grpc.stream_stream_rpc_method_handler
-    if handler.response_streaming:
-        return writing(handler.unary_stream), grpc.unary_stream_rpc_method_handler
-    return cast("Behavior", handler.unary_unary), grpc.unary_unary_rpc_method_handler
+                if code is not grpc.StatusCode.OK:
+                    span.set_status(StatusCode.ERROR)
 
 
 def from_environment() -> Tracing:
-    """Tracing to where OpenTelemetry's variables say, by OTLP over HTTP.
+    """Tracing by OTLP over HTTP to the address in OpenTelemetry's variables.
 
     Raises:
         TracingMissingError: OpenTelemetry is not installed.

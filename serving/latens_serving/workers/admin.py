@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -21,15 +21,13 @@ from latens.admin.v1 import admin_pb2_grpc
 from latens.v1 import latens_pb2
 from latens_serving import errors
 from latens_serving.calls.authorization import Tokens
+from latens_serving.calls.context import CallContext
 from latens_serving.models.layout import Key
 from latens_serving.monitoring.metrics import Metrics
 from latens_serving.service.admin import version_of
 from latens_serving.service.health import SERVICE_NAME
 from latens_serving.settings import Settings
 from latens_serving.transports.services import make_admin_server
-
-# Subscripted in the type stubs only.
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _DETAILS_KEY = "grpc-status-details-bin"
 _LAST_ANSWERS_SECONDS = 1.0
@@ -75,7 +73,7 @@ class WorkerPool(Protocol):
         ...
 
 
-class PoolAdmin(admin_pb2_grpc.AdminServiceServicer):
+class PoolAdmin:
     """The admin service over all workers."""
 
     def __init__(self, pool: WorkerPool) -> None:
@@ -84,8 +82,8 @@ class PoolAdmin(admin_pb2_grpc.AdminServiceServicer):
         self._pool = pool
         self._lock = asyncio.Lock()
 
-    async def ReloadRepository(  # noqa: N802
-        self, request: pb.ReloadRepositoryRequest, _: Context
+    async def reload_repository(
+        self, request: pb.ReloadRepositoryRequest, _: CallContext
     ) -> pb.ReloadRepositoryResponse:
         async with self._lock:
             answers = await self._ask_all("ReloadRepository", request)
@@ -93,15 +91,17 @@ class PoolAdmin(admin_pb2_grpc.AdminServiceServicer):
             models=merged(answer.models for answer in _all_or_error(answers))
         )
 
-    async def LoadModel(self, request: pb.LoadModelRequest, _: Context) -> pb.LoadModelResponse:  # noqa: N802
+    async def load_model(
+        self, request: pb.LoadModelRequest, _: CallContext
+    ) -> pb.LoadModelResponse:
         key = (request.model, version_of(request.version))
         async with self._lock:
             self.unloaded.discard(key)
             answers = await self._ask_all("LoadModel", request)
         return pb.LoadModelResponse(model=_all_or_error(answers)[0].model)
 
-    async def UnloadModel(  # noqa: N802
-        self, request: pb.UnloadModelRequest, _: Context
+    async def unload_model(
+        self, request: pb.UnloadModelRequest, _: CallContext
     ) -> pb.UnloadModelResponse:
         key = (request.model, version_of(request.version))
         async with self._lock:
@@ -117,7 +117,7 @@ class PoolAdmin(admin_pb2_grpc.AdminServiceServicer):
         _all_or_error([answer for answer in answers if answer not in unknown])
         return pb.UnloadModelResponse()
 
-    async def Drain(self, request: pb.DrainRequest, _: Context) -> pb.DrainResponse:  # noqa: N802
+    async def drain(self, request: pb.DrainRequest, _: CallContext) -> pb.DrainResponse:
         calls = (_ask(socket, "Drain", request) for socket in self._pool.stop_restarting())
         answers = await asyncio.gather(*calls, return_exceptions=True)
         counted = (a.calls_in_flight for a in answers if not isinstance(a, BaseException))

@@ -12,7 +12,7 @@ import pytest
 from latens.tensors import to_array, to_message
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
-from latens_serving.service.latent_math import draw_posterior
+from latens_serving.service.noise import draw_posterior
 from latens_training.data import datasets
 from server_process import Server, running_server
 

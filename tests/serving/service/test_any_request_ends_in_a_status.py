@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from latens.v1 import latens_pb2 as pb
-from latens_serving.calls.admission import Door
+from latens_serving.calls.admission import Admission
 from latens_serving.calls.context import CallContext
 from latens_serving.calls.status import status_of
 from latens_serving.errors import LatensError
@@ -58,7 +58,7 @@ class Desk:
         options = LoadOptions(max_rows=64, max_row_passes=512)
         models = Repository(repository, lambda path: load(path, options, _Silent()))
         await models.refresh()
-        return LatentService(models, Door(models))
+        return LatentService(models, Admission(models))
 
     def ask(self, method: str, request: Any) -> Any:
         """The answer, or the error of the register; anything else is raised."""

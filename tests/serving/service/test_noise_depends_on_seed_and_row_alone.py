@@ -9,8 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latens_serving.service.latent_math import NOISE_GENERATOR, draw_posterior, draw_prior
-from latens_serving.service.noise import Stream, standard_normal
+from latens_serving.service.noise import (
+    NOISE_GENERATOR,
+    Stream,
+    draw_posterior,
+    draw_prior,
+    standard_normal,
+)
 
 SEEDS = st.integers(0, 2**64 - 1)
 _MASK = 2**64 - 1

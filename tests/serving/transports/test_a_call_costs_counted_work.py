@@ -21,8 +21,9 @@ from hpack import Encoder
 import http2_frames as frames
 from latens.tensors import to_array, to_message
 from latens.v1 import latens_pb2 as pb
-from latens_serving.calls.admission import Door
-from latens_serving.calls.recorder import MethodAccount
+from latens_serving.calls.admission import Admission
+from latens_serving.calls.authorization import Tokens
+from latens_serving.calls.boundary import Boundaries, CallPolicy
 from latens_serving.engine.onnx import Device, EngineSettings
 from latens_serving.models.loading import LoadOptions, load
 from latens_serving.models.repository import Repository
@@ -30,7 +31,7 @@ from latens_serving.monitoring.metrics import Metrics
 from latens_serving.service.service import LatentService
 from latens_serving.transports.http2.connection import Connection
 from latens_serving.transports.servicer_routes import Http2FrontEnd
-from latens_serving.transports.tensor_routes import CallPolicy, add_tensor_routes
+from latens_serving.transports.tensor_routes import add_tensor_routes
 from memory_transport import MemoryTransport, connect
 from raw_http2 import prefixed
 
@@ -93,12 +94,10 @@ async def setup(model_repository: Path) -> AsyncIterator[Setup]:
         default_model="mnist-2d",
     )
     await models.refresh()
-    service = LatentService(models, Door(models))
+    service = LatentService(models, Admission(models))
     server = Http2FrontEnd()
-    policy = CallPolicy(authorize=lambda header: None, max_deadline=60.0, message_bytes=64 << 20)
-    add_tensor_routes(
-        server, service, lambda path: MethodAccount(path, "unary", metrics, "none"), policy
-    )
+    policy = CallPolicy(tokens=Tokens(None), scope="infer", max_deadline=60.0, log_calls="none")
+    add_tensor_routes(server, service, Boundaries(metrics, policy), 64 << 20)
     connection, wire = connect(server.server)
     acknowledged = frames.frame(frames.SETTINGS, frames.ACK, 0)
     connection.data_received(frames.PREFACE + frames.settings({}) + acknowledged)

@@ -6,19 +6,18 @@ import grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
-from latens_serving.transports.frontends import FrontEnd
+from latens_serving.transports.grpc.handlers import Services
 
 _V1 = "grpc.reflection.v1.ServerReflection"
 
 
-def add_reflection(server: FrontEnd, services: tuple[str, ...]) -> None:
-    """Lets clients ask the server for the descriptors of its services."""
-    names = (*services, reflection.SERVICE_NAME, _V1)
+def add_reflection(services: Services, names: tuple[str, ...]) -> None:
+    """Lets clients ask the server for the descriptors of the services of these names."""
+    listed = (*names, reflection.SERVICE_NAME, _V1)
     handler = grpc.stream_stream_rpc_method_handler(
-        aio.ReflectionServicer(names).ServerReflectionInfo,
+        aio.ReflectionServicer(listed).ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,
         reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     for name in (reflection.SERVICE_NAME, _V1):
-        methods = {"ServerReflectionInfo": handler}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
+        services.add_registered_method_handlers(name, {"ServerReflectionInfo": handler})

@@ -1,11 +1,12 @@
-"""What surrounds every RPC by HTTP: token, context, errors, metrics, a log line.
+"""What surrounds every RPC over HTTP: the call boundary, as an interceptor of the Connect library.
 
-The twin of `transports.grpc.interceptors`. It begins before the body is read, so that a caller
-without a token costs nothing, and ends after it, so that a body that cannot be read is counted too.
+It begins before the body is read, so that a caller without a token costs nothing, and ends after
+it, so that a body that cannot be read is counted too.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from contextvars import ContextVar
@@ -17,18 +18,15 @@ from connectrpc.code import Code
 from connectrpc.errors import ConnectError, ErrorDetail
 from connectrpc.interceptor import MetadataInterceptor
 from connectrpc.request import RequestContext
-from google.rpc import status_pb2
 from protobuf import wkt
 
-from latens_serving.calls import status
 from latens_serving.calls.authorization import Tokens
+from latens_serving.calls.boundary import Boundaries, CallBoundary, CallPolicy, Failure, forget
 from latens_serving.calls.context import CallContext
-from latens_serving.calls.recorder import MethodAccount
 from latens_serving.errors import InvalidInputError, LatensError, TooLargeError
 from latens_serving.monitoring.metrics import Metrics
 from latens_serving.settings import Settings
 
-_LONGEST_REQUEST_ID = 64
 _GRPC_CODES: Final[dict[Code, grpc.StatusCode]] = {
     Code(grpc_code.name.lower().replace("cancelled", "canceled")): grpc_code
     for grpc_code in grpc.StatusCode
@@ -41,12 +39,8 @@ Context: TypeAlias = RequestContext[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    account: MethodAccount
+    boundary: CallBoundary
     call: CallContext
-    begun: float
-
-    def close(self, code: grpc.StatusCode, reason: str = "") -> None:
-        self.account.end(self.call, self.begun, code, reason)
 
 
 _OPEN: ContextVar[_Open] = ContextVar("open")
@@ -62,26 +56,35 @@ class Surroundings(MetadataInterceptor[_Open]):
 
     def __init__(self, service: str, settings: Settings, metrics: Metrics, tokens: Tokens) -> None:
         self._service = service
-        self._settings = settings
-        self._metrics = metrics
-        self._tokens = tokens
-        self._accounts: dict[str, MethodAccount] = {}
+        policy = CallPolicy(
+            tokens=tokens,
+            scope="infer",
+            max_deadline=settings.max_deadline,
+            log_calls=settings.log_calls,
+            max_calls=settings.max_calls,
+        )
+        self._boundaries = Boundaries(metrics, policy)
 
     async def on_start(self, ctx: Context) -> _Open:
         """The head of a call is there.
 
         Raises:
-            ConnectError: it may not go on.
+            ConnectError: the call may not go on.
         """
-        account = self._account_of(ctx.method.name)
-        opened = _Open(account, self._call_of(ctx), account.begin())
+        boundary = self._boundaries.of(f"/{self._service}/{ctx.method.name}")
+        timeout = ctx.timeout_ms
+        deadline = None if timeout is None else time.monotonic() + timeout / 1000
+        call = boundary.begin(deadline, ctx.request_headers.get("x-request-id", ""))
+        opened = _Open(boundary, call)
         _OPEN.set(opened)
         try:
-            self._tokens.authorize(ctx.request_headers.get("authorization", ""), "infer")
+            boundary.admit(call, ctx.request_headers.get("authorization", ""))
         except LatensError as error:
-            opened.close(status.code_of(error), error.reason)
-            raise _connect_error(status.status_of(error)) from error
-        return opened
+            failure = boundary.fail(call, error)
+        else:
+            return opened
+        _hint(ctx, failure)
+        raise _connect_error(failure)
 
     async def on_end(self, token: _Open, ctx: Context, error: Exception | None, /) -> None:
         """The call has its answer, or `error`.
@@ -89,37 +92,27 @@ class Surroundings(MetadataInterceptor[_Open]):
         Raises:
             ConnectError: what the caller is told instead of `error`.
         """
+        boundary, call = token.boundary, token.call
         if error is None:
-            token.close(grpc.StatusCode.OK)
+            boundary.succeed(call)
             return
-        error = _in_our_words(error)
-        if not isinstance(error, LatensError | ConnectError):
-            token.close(grpc.StatusCode.INTERNAL, "INTERNAL")
-            raise _connect_error(token.account.incident(token.call, error)) from error
-        if isinstance(error, ConnectError):
-            token.close(_GRPC_CODES[error.code])
+        ours = _in_our_words(error)
+        if isinstance(ours, ConnectError) and ours.code is not Code.CANCELED:
+            boundary.end(call, _GRPC_CODES[ours.code])
+            forget(ours)
             return
-        token.close(status.code_of(error), error.reason)
-        if status.code_of(error) is grpc.StatusCode.INTERNAL:
-            raise _connect_error(token.account.incident(token.call, error)) from error
-        if error.retry_after is not None:
-            ctx.response_headers["retry-after"] = str(math.ceil(error.retry_after))
-        raise _connect_error(status.status_of(error)) from error
+        if isinstance(ours, ConnectError):  # what the library makes of a CancelledError
+            boundary.fail(call, asyncio.CancelledError())
+            return
+        failure = boundary.fail(call, ours)
+        forget(error)
+        _hint(ctx, failure)
+        raise _connect_error(failure) from None
 
-    def _account_of(self, method: str) -> MethodAccount:
-        account = self._accounts.get(method)
-        if account is None:
-            name = f"/{self._service}/{method}"
-            account = MethodAccount(name, "unary", self._metrics, self._settings.log_calls)
-            self._accounts[method] = account
-        return account
 
-    def _call_of(self, ctx: Context) -> CallContext:
-        most = self._settings.max_deadline
-        asked = ctx.timeout_ms
-        seconds = most if asked is None else min(asked / 1000, most)
-        request_id = ctx.request_headers.get("x-request-id", "")
-        return CallContext(time.monotonic() + seconds, request_id[:_LONGEST_REQUEST_ID])
+def _hint(ctx: Context, failure: Failure) -> None:
+    if failure.retry_after is not None:
+        ctx.response_headers["retry-after"] = str(math.ceil(failure.retry_after))
 
 
 def _in_our_words(error: Exception) -> Exception:
@@ -131,7 +124,8 @@ def _in_our_words(error: Exception) -> Exception:
     return error
 
 
-def _connect_error(rich: status_pb2.Status) -> ConnectError:
+def _connect_error(failure: Failure) -> ConnectError:
+    rich = failure.status
     details = [
         ErrorDetail(wkt.Any(type_url=detail.type_url, value=detail.value))
         for detail in rich.details

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latens.oip import open_inference_pb2 as oip
-from latens_serving.calls.admission import Door
+from latens_serving.calls.admission import Admission
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError, LatensError, UnsupportedError
 from latens_serving.models.model import LoadedModel
@@ -33,9 +33,9 @@ _STATES = {
 class OpenInferenceService:
     """`inference.GRPCInferenceService` over the models of a repository."""
 
-    def __init__(self, models: Repository, door: Door) -> None:
+    def __init__(self, models: Repository, admission: Admission) -> None:
         self._models = models
-        self._door = door
+        self._admission = admission
 
     async def server_live(
         self, request: oip.ServerLiveRequest, call: CallContext
@@ -88,7 +88,7 @@ class OpenInferenceService:
         self, request: oip.ModelInferRequest, call: CallContext
     ) -> oip.ModelInferResponse:
         bundle, graph = graphs.split_name(request.model_name)
-        with self._door.enter(bundle, request.model_version, call) as model:
+        with self._admission.lease(bundle, request.model_version, call) as model:
             statistics = model.statistics[graph.value]
             begun = time.perf_counter_ns()
             infer = requests.read(request, model, graph)

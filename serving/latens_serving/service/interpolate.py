@@ -1,0 +1,53 @@
+"""Interpolate: paths between pairs of end points, decoded."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latens import paths
+from latens.tensors import to_message
+from latens.v1 import latens_pb2 as pb
+from latens_serving.calls.context import CallContext
+from latens_serving.errors import InvalidInputError
+from latens_serving.models.model import LoadedModel
+from latens_serving.service import validation
+from latens_serving.service.arguments import decoded, end_rows
+from latens_serving.service.offload import DRAWS, offload
+
+
+async def interpolate(
+    request: pb.InterpolateRequest, model: LoadedModel, call: CallContext
+) -> pb.InterpolateResponse:
+    """Walks from each start to its end in equal steps."""
+    dtype = validation.image_dtype_of(request.image_dtype)
+    steps = validation.steps_of(request)
+    spherical = validation.mode_of(request.mode) == pb.INTERPOLATION_MODE_SPHERICAL
+    starts, ends = await _end_points(request, steps, model, call)
+    walk = paths.spherical_path if spherical else paths.linear_path
+    path = await offload(starts.size * steps > DRAWS, walk, starts, ends, steps)
+    points = path.reshape(-1, *model.contract.latent_shape)
+    call.rows = len(points)
+    images = await decoded(model, points, dtype, call)
+    return pb.InterpolateResponse(
+        images=to_message(images.reshape(len(path), steps, *images.shape[1:])),
+        latents=to_message(path),
+        version=model.version,
+    )
+
+
+async def _end_points(
+    request: pb.InterpolateRequest, steps: int, model: LoadedModel, call: CallContext
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The latents at both ends; all is checked before anything is encoded."""
+    given = [end_rows(getattr(request, side), side, model) for side in ("starts", "ends")]
+    (starts, _), (ends, _) = given
+    if len(starts) != len(ends):
+        expected = f"expected as many rows as starts has, {len(starts)}"
+        raise InvalidInputError.at("ends", f"{expected}, got {len(ends)}")
+    validation.check_rows(len(starts) * steps, "steps", model)
+    latents = [
+        (await model.encode(rows, call.deadline)).mean if are_images else rows
+        for rows, are_images in given
+    ]
+    return latents[0], latents[1]
