@@ -39,7 +39,7 @@ from latens_serving.workers.task import WorkerTask
 log = logging.getLogger(__name__)
 
 _LAST_ANSWERS_SECONDS = 1.0
-_YOUNG_OBJECTS = 20_000
+_YOUNG_OBJECTS = 5_000
 
 
 class NothingToServeError(Exception):
@@ -241,9 +241,10 @@ class Latens:
 
 
 def _settle_memory() -> None:
-    """Keeps the collector off what was loaded, and off calls, which leave no cycles behind.
+    """Exempts loaded objects from garbage collection, and collects less often than by default.
 
-    Measured with 64 callers of single images: collections took a tenth of the CPU time.
+    Measured with 64 callers of single images: collections took a tenth of the CPU time. Calls leave
+    no cycles that hold their arrays (`calls.boundary.forget`), so nothing large waits for it.
     """
     gc.collect()
     gc.freeze()

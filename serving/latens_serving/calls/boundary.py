@@ -21,6 +21,7 @@ from latens.tensors import TensorError
 from latens_serving.calls import status
 from latens_serving.calls.authorization import Scope, Tokens
 from latens_serving.calls.context import CallContext
+from latens_serving.calls.free_memory import FreeMemory
 from latens_serving.calls.recorder import CallRecorder
 from latens_serving.errors import (
     DeadlineError,
@@ -75,11 +76,19 @@ class Failure:
 class Load:
     """The calls under way on one server."""
 
-    __slots__ = ("calls", "limit")
+    __slots__ = ("_memory", "calls", "limit")
 
     def __init__(self, limit: int) -> None:
         self.calls = 0
         self.limit = limit
+        self._memory = FreeMemory()
+
+    def begin(self) -> None:
+        self.calls += 1
+
+    def end(self) -> None:
+        self.calls -= 1
+        self._memory.call_ended()
 
     def check(self) -> None:
         """Refuses a call while too many are under way.
@@ -125,7 +134,7 @@ class CallBoundary:
             deadline: the caller's, on the clock of `time.monotonic`; None if it has none.
             request_id: the caller's name for the call, or empty.
         """
-        self._load.calls += 1
+        self._load.begin()
         self._recorder.begin()
         now = time.monotonic()
         if not self._is_stream:
@@ -183,7 +192,7 @@ class CallBoundary:
         return failure
 
     def _end(self, call: CallContext, code: grpc.StatusCode, reason: str) -> None:
-        self._load.calls -= 1
+        self._load.end()
         self._recorder.end(call, code, reason)
 
     def _failure_of(self, call: CallContext, error: BaseException) -> Failure:
