@@ -78,17 +78,17 @@ class Load:
 
     __slots__ = ("_memory", "calls", "limit")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, memory: FreeMemory) -> None:
         self.calls = 0
         self.limit = limit
-        self._memory = FreeMemory()
+        self._memory = memory
 
     def begin(self) -> None:
         self.calls += 1
 
     def end(self) -> None:
         self.calls -= 1
-        self._memory.call_ended()
+        self._memory.note()
 
     def check(self) -> None:
         """Refuses a call while too many are under way.
@@ -214,7 +214,8 @@ class Boundaries:
     def __init__(self, metrics: Metrics, policy: CallPolicy) -> None:
         self._metrics = metrics
         self._policy = policy
-        self._load = Load(policy.max_calls)
+        self.memory = FreeMemory()
+        self._load = Load(policy.max_calls, self.memory)
         self._known: dict[str, CallBoundary] = {}
 
     def of(self, method: str, kind: str = UNARY) -> CallBoundary:

@@ -21,7 +21,7 @@ _STATM = Path("/proc/self/statm")
 
 
 class FreeMemory:
-    """Returns free memory to the system after calls. Belongs to one event loop."""
+    """Returns free memory to the system. Belongs to one event loop."""
 
     __slots__ = ("_busy_looks", "_ended", "_left", "_timer", "_trim")
 
@@ -32,8 +32,8 @@ class FreeMemory:
         self._left = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def call_ended(self) -> None:
-        """Looks again once it is quiet."""
+    def note(self) -> None:
+        """A call ended or an answer was sent: looks for free memory once it is quiet."""
         self._ended += 1
         if self._timer is None and self._trim is not None:
             self._arm()
@@ -63,7 +63,7 @@ def _resident() -> int:
 
 
 def _malloc_trim() -> Callable[[int], int] | None:
-    """glibc's function; None where there is another C library or system."""
+    """Glibc's function; None where there is another C library or system."""
     try:
         trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):

@@ -47,7 +47,9 @@ def make_server(
     boundaries = Boundaries(metrics, policy_of(settings, tokens, "infer"))
     if isinstance(server, Http2FrontEnd) and tracing is None:  # tensor routes make no spans
         add_tensor_routes(server, service, boundaries, settings.max_message_bytes)
-    unsent = UnsentAnswers(_UNSENT_BYTES) if isinstance(server, GrpcioFrontEnd) else None
+    unsent = None
+    if isinstance(server, GrpcioFrontEnd):
+        unsent = UnsentAnswers(_UNSENT_BYTES, boundaries.memory)
     services = Services(boundaries, tracing, unsent)
     services.add_service(_LATENS, service)
     boundary = boundaries.of(f"/{_OPEN_INFERENCE.full_name}/ModelStreamInfer", BIDI_STREAM)
@@ -71,10 +73,8 @@ def make_admin_server(
     `service` has the methods of `AdminService`: those of one process, or of all workers.
     """
     server = GrpcioFrontEnd(settings)
-    services = Services(
-        Boundaries(metrics, policy_of(settings, tokens, "admin")),
-        unsent=UnsentAnswers(_UNSENT_BYTES),
-    )
+    boundaries = Boundaries(metrics, policy_of(settings, tokens, "admin"))
+    services = Services(boundaries, unsent=UnsentAnswers(_UNSENT_BYTES, boundaries.memory))
     services.add_service(_ADMIN, service)
     _add_health(services, health)
     if settings.reflection:

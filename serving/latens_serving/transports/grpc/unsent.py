@@ -11,12 +11,15 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from latens_serving.calls.free_memory import FreeMemory
 from latens_serving.errors import QueueFullError
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _CALL_BYTES = 8 << 10
 """What a call holds besides its messages."""
+_COPIES = 2
+"""How often an answer is in memory: as Python's bytes, and as the core's buffer."""
 _RETRY_SECONDS = 1.0
 
 
@@ -27,8 +30,9 @@ class UnsentAnswers:
     equal share is refused, and the others are not; at twice the limit, all are.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, memory: FreeMemory) -> None:
         self.limit = limit
+        self._memory = memory
         self.held = 0
         self._by_peer: dict[str, int] = {}
 
@@ -47,7 +51,7 @@ class UnsentAnswers:
         Called in the task that answers the call, which ends when the answer is sent.
         """
         peer = context.peer()
-        size = request + answer + _CALL_BYTES
+        size = request + _COPIES * answer + _CALL_BYTES
         if self.held + size > self.limit:
             self._check(peer, size)
         self.held += size
@@ -67,6 +71,7 @@ class UnsentAnswers:
 
     def _release(self, peer: str, size: int) -> None:
         self.held -= size
+        self._memory.note()
         left = self._by_peer[peer] - size
         if left:
             self._by_peer[peer] = left
