@@ -34,8 +34,8 @@ _AT_ONCE = 32
 _REST_SECONDS = 30.0
 _RESETS = 200
 
-# What a caller may be told, whatever it did: a status of the table, the library's own for bytes
-# that are no message, and what a call sees that was cut off.
+# What a caller may be told, whatever it did: a status of the table, and what a call sees that was
+# cut off.
 ALLOWED = frozenset(
     (
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -45,7 +45,6 @@ ALLOWED = frozenset(
         grpc.StatusCode.CANCELLED,
         grpc.StatusCode.UNIMPLEMENTED,
         grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.UNKNOWN,
         grpc.StatusCode.UNAVAILABLE,  # a connection that did wrong may be closed
     )
 )

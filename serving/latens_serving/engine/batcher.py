@@ -12,6 +12,7 @@ Nothing here waits for a clock: a batch is cut when there is work and the engine
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ Failure: TypeAlias = Callable[[], LatensError]
 __all__ = ["BatchLimits", "BatchReport", "Batcher"]
 
 _SHORTEST_HINT, _LONGEST_HINT = 0.01, 5.0
+# The queue's part of what a caller will wait; the rest is for reading, writing and the network.
+_SHARE_OF_DEADLINE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ class Batcher:
         self._thread: EngineThread | None = None
         self._guarded: list[Rider] | None = None
         self._seconds_a_row = seconds_a_row
+        self._settled = 0.0  # when the last run was, and whether calls waited then
+        self._was_waiting = False
 
     async def submit(self, rows: Rows, deadline: float | None = None) -> Outputs:
         """Runs rows through the engine, in company with other calls.
@@ -99,11 +104,12 @@ class Batcher:
             deadline: on the clock of `time.monotonic`, after which no one wants the answer.
 
         Raises:
-            QueueFullError: too much waits already. Nothing was queued.
+            QueueFullError: too much waits already, or so much that the deadline would pass. Nothing
+                was queued.
             DeadlineError: the engine never ran (all of) the rows.
             LatensError: what the engine raised, or why the batcher is closed.
         """
-        self._admit(rows)
+        self._admit(rows, deadline)
         try:
             size = self.limits.batch_rows
             if len(rows) <= size:
@@ -126,7 +132,7 @@ class Batcher:
         if self._thread is not None:
             self._thread.stop()
 
-    def _admit(self, rows: Rows) -> None:
+    def _admit(self, rows: Rows, deadline: float | None) -> None:
         limits = self.limits
         too_many = self.rows_admitted + len(rows) > limits.queue_rows
         too_heavy = self.bytes_admitted + rows.nbytes > limits.queue_bytes
@@ -138,8 +144,21 @@ class Batcher:
                 f"the queue holds {limits.queue_rows} ({limits.queue_bytes})",
                 retry_after=min(max(hint, _SHORTEST_HINT), _LONGEST_HINT),
             )
+        if self.rows_admitted and deadline is not None:
+            self._refuse_if_late(len(rows), deadline)
         self.rows_admitted += len(rows)
         self.bytes_admitted += rows.nbytes
+
+    def _refuse_if_late(self, count: int, deadline: float) -> None:
+        """Refuses at once what would come to its turn too late: work on it would be wasted."""
+        wait = (self.rows_admitted + count) * self._seconds_a_row
+        left = deadline - time.monotonic()
+        if wait > _SHARE_OF_DEADLINE * left:
+            raise QueueFullError(
+                f"{self.rows_admitted} rows wait already, for about {wait:.3g} s; "
+                f"the deadline is in {left:.3g} s",
+                retry_after=min(max(wait, _SHORTEST_HINT), _LONGEST_HINT),
+            )
 
     async def _ride(self, rows: Rows, deadline: float | None) -> Outputs:
         if self._closed is not None:
@@ -234,8 +253,16 @@ class Batcher:
         outcome.settle()
         report = outcome.report
         if not report.failed:
-            self._seconds_a_row += 0.1 * (report.run_seconds / report.rows - self._seconds_a_row)
+            seconds = self._seconds_of(report)
+            self._seconds_a_row += 0.1 * (seconds / report.rows - self._seconds_a_row)
         self._report(report)
+
+    def _seconds_of(self, report: BatchReport) -> float:
+        """What a run took of the queue's time: with calls waiting, also what lies between runs."""
+        now = time.monotonic()
+        since, self._settled = now - self._settled, now
+        was_waiting, self._was_waiting = self._was_waiting, bool(self._queue)
+        return max(report.run_seconds, since) if was_waiting else report.run_seconds
 
     def _on_death(self, error: BaseException) -> None:
         def failure() -> LatensError:

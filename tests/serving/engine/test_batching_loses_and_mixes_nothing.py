@@ -208,3 +208,18 @@ async def test_each_run_is_reported_with_its_waits() -> None:
     (report,) = reports
     assert (report.rows, len(report.wait_seconds), report.failed) == (3, 2, False)
     assert all(wait >= 0 for wait in report.wait_seconds)
+
+
+async def test_a_call_that_would_come_too_late_is_refused_at_once() -> None:
+    engine = ToyEngine()
+    joined = Batcher(engine.run, BatchLimits(), seconds_a_row=1.0)
+    engine.may_run.clear()
+    running = asyncio.ensure_future(joined.submit(column(0)))
+    await until(engine.running.is_set)
+    with pytest.raises(QueueFullError) as caught:
+        await joined.submit(column(1), time.monotonic() + 2.0)
+    assert caught.value.retry_after == pytest.approx(2.0)
+    waiting = asyncio.ensure_future(joined.submit(column(2), time.monotonic() + 60.0))
+    await turns()
+    engine.may_run.set()
+    await asyncio.gather(running, waiting)

@@ -103,7 +103,11 @@ def test_each_call_is_a_span_of_the_callers_trace(
     facts = {attribute.key: attribute.value for attribute in good.attributes}
     assert facts["latens.model"].string_value == "mnist-2d"
     assert facts["latens.rows"].int_value == 3
+    assert facts["rpc.grpc.status_code"].int_value == 0
     assert bad.status.code == trace_pb2.Status.STATUS_CODE_ERROR
+    assert bad.status.message == ""  # the error's text is for the log and the caller
+    (code,) = [a.value.int_value for a in bad.attributes if a.key == "rpc.grpc.status_code"]
+    assert code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
 @pytest.mark.parametrize("frontend", ["grpcio", "http2"])
@@ -142,7 +146,11 @@ def test_a_call_by_http_and_a_stream_are_spans_of_the_callers_trace_too(
     facts = {attribute.key: attribute.value for attribute in good.attributes}
     assert facts["rpc.system"].string_value == "connect_rpc"
     assert facts["latens.rows"].int_value == 3
+    assert facts["rpc.grpc.status_code"].int_value == 0
     assert bad.status.code == trace_pb2.Status.STATUS_CODE_ERROR
+    assert bad.status.message == ""  # the error's text is for the log and the caller
+    (code,) = [a.value.int_value for a in bad.attributes if a.key == "rpc.grpc.status_code"]
+    assert code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
 def test_nothing_is_sent_unless_asked_for(model_repository: Path, collector: Collector) -> None:

@@ -64,6 +64,23 @@ def test_what_lies_under_the_mask_is_not_looked_at(stub: Any) -> None:
     assert response.images == inpainted(stub).images
 
 
+def test_a_missing_pixel_may_be_nan_and_a_known_one_may_not(stub: Any) -> None:
+    images = (IMAGES / 255).astype(np.float32)
+    under_the_mask, beside_it = images.copy(), images.copy()
+    under_the_mask[:, :, 14:] = np.nan
+    beside_it[0, 0, 0, 0] = np.nan
+
+    def request(given: NDArray[Any]) -> pb.InpaintRequest:
+        masks = to_message(LOWER_HALF)
+        return pb.InpaintRequest(images=to_message(given), masks=masks, iterations=3, seed=3)
+
+    filled = stub.Inpaint(request(under_the_mask), timeout=60)
+    assert filled.images == stub.Inpaint(request(images), timeout=60).images
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Inpaint(request(beside_it), timeout=60)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_a_chain_depends_on_seed_and_row_alone(stub: Any) -> None:
     whole = to_array(inpainted(stub).images)
 
