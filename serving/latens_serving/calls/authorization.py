@@ -49,6 +49,11 @@ class Tokens:
             self._seen = _stamp(path)
             self._known = _read(path)
 
+    @property
+    def are_required(self) -> bool:
+        """Whether calls need a token."""
+        return self._path is not None
+
     def authorize(self, authorization: str, scope: Scope) -> None:
         """Checks the `authorization` header of a call.
 

@@ -76,39 +76,36 @@ class Failure:
 class Load:
     """The calls under way on one server."""
 
-    __slots__ = ("_memory", "calls", "limit")
+    __slots__ = ("calls", "limit")
 
-    def __init__(self, limit: int, memory: FreeMemory) -> None:
+    def __init__(self, limit: int) -> None:
         self.calls = 0
         self.limit = limit
-        self._memory = memory
-
-    def begin(self) -> None:
-        self.calls += 1
-
-    def end(self) -> None:
-        self.calls -= 1
-        self._memory.note()
-
-    def check(self) -> None:
-        """Refuses a call while too many are under way.
-
-        Raises:
-            QueueFullError: there are.
-        """
-        if self.calls > self.limit:
-            raise QueueFullError(
-                f"{self.limit} calls are under way already", retry_after=_RETRY_SECONDS
-            )
 
 
 class CallBoundary:
     """Surrounds the calls of one RPC method."""
 
-    __slots__ = ("_is_stream", "_load", "_max_deadline", "_open", "_recorder", "_scope", "_tokens")
+    __slots__ = (
+        "_counts",
+        "_is_stream",
+        "_load",
+        "_max_deadline",
+        "_memory",
+        "_open",
+        "_recorder",
+        "_scope",
+        "_tokens",
+    )
 
     def __init__(
-        self, method: str, kind: str, metrics: Metrics, policy: CallPolicy, load: Load
+        self,
+        method: str,
+        kind: str,
+        metrics: Metrics,
+        policy: CallPolicy,
+        load: Load,
+        memory: FreeMemory,
     ) -> None:
         """Makes the boundary of a method.
 
@@ -118,13 +115,16 @@ class CallBoundary:
             metrics: where calls are counted.
             policy: of the server.
             load: of the server.
+            memory: of the process.
         """
         self._load = load
-        self._recorder = CallRecorder(method, kind, metrics, policy.log_calls)
+        self._memory = memory
+        self._counts = metrics.calls.of(kind, *method.rsplit("/", 2)[1:])
+        self._recorder = CallRecorder(method, self._counts, metrics, policy.log_calls)
         self._max_deadline = policy.max_deadline
         self._is_stream = kind != UNARY
         self._scope: Scope = policy.scope
-        self._tokens = policy.tokens
+        self._tokens = policy.tokens if policy.tokens.are_required else None
         self._open = method.split("/")[1] in policy.open_services
 
     def begin(self, deadline: float | None, request_id: str) -> CallContext:
@@ -134,39 +134,45 @@ class CallBoundary:
             deadline: the caller's, on the clock of `time.monotonic`; None if it has none.
             request_id: the caller's name for the call, or empty.
         """
-        self._load.begin()
-        self._recorder.begin()
+        self._load.calls += 1
+        self._counts.started += 1
+        self._counts.in_flight += 1
         now = time.monotonic()
         if not self._is_stream:
             latest = now + self._max_deadline
             deadline = latest if deadline is None or deadline > latest else deadline
         return CallContext(deadline, request_id[:_LONGEST_REQUEST_ID], now)
 
-    def check_head(self, authorization: str) -> None:
-        """Decides what can be decided before the request is read.
+    def admit(self, authorization: str, call: CallContext | None = None) -> None:
+        """Decides, before a request is parsed, whether its call may go on.
+
+        Args:
+            authorization: the header, or empty.
+            call: None before the call began, where a transport can refuse one unread.
 
         Raises:
-            UnauthenticatedError: the `authorization` header has no token, or one not known.
+            UnauthenticatedError: the header has no token, or one not known.
             PermissionDeniedError: the token does not have the scope.
             QueueFullError: too many calls are under way.
+            DeadlineError: the caller's deadline has passed.
         """
         if not self._open:
-            self._tokens.authorize(authorization, self._scope)
-            self._load.check()
-
-    def admit(self, call: CallContext, authorization: str) -> None:
-        """Decides, before the request is parsed, whether a call that began may go on.
-
-        Raises:
-            LatensError: as `check_head`, or the caller's deadline has passed.
-        """
-        self.check_head(authorization)
-        if call.deadline is not None and call.deadline <= call.begun:
+            if self._tokens is not None:
+                self._tokens.authorize(authorization, self._scope)
+            load = self._load
+            if load.calls > load.limit:
+                raise QueueFullError(
+                    f"{load.limit} calls are under way already", retry_after=_RETRY_SECONDS
+                )
+        if call is not None and call.deadline is not None and call.deadline <= call.begun:
             raise DeadlineError("the deadline passed before the call began")
 
     def succeed(self, call: CallContext) -> None:
         """The call has its answer."""
-        self._end(call, grpc.StatusCode.OK, "")
+        self._load.calls -= 1
+        if not self._memory.is_watching:
+            self._memory.watch()
+        self._recorder.end(call, grpc.StatusCode.OK, "")
 
     def fail(self, call: CallContext, error: BaseException) -> Failure:
         """The call ends with an error; returns what the caller is told."""
@@ -192,7 +198,9 @@ class CallBoundary:
         return failure
 
     def _end(self, call: CallContext, code: grpc.StatusCode, reason: str) -> None:
-        self._load.end()
+        self._load.calls -= 1
+        if not self._memory.is_watching:
+            self._memory.watch()
         self._recorder.end(call, code, reason)
 
     def _failure_of(self, call: CallContext, error: BaseException) -> Failure:
@@ -215,14 +223,16 @@ class Boundaries:
         self._metrics = metrics
         self._policy = policy
         self.memory = FreeMemory()
-        self._load = Load(policy.max_calls, self.memory)
+        self._load = Load(policy.max_calls)
         self._known: dict[str, CallBoundary] = {}
 
     def of(self, method: str, kind: str = UNARY) -> CallBoundary:
         """The boundary of a method by its full name."""
         boundary = self._known.get(method)
         if boundary is None:
-            boundary = CallBoundary(method, kind, self._metrics, self._policy, self._load)
+            boundary = CallBoundary(
+                method, kind, self._metrics, self._policy, self._load, self.memory
+            )
             self._known[method] = boundary
         return boundary
 

@@ -23,33 +23,36 @@ _STATM = Path("/proc/self/statm")
 class FreeMemory:
     """Returns free memory to the system. Belongs to one event loop."""
 
-    __slots__ = ("_busy_looks", "_ended", "_left", "_timer", "_trim")
+    __slots__ = ("_left", "_looks", "_seen", "_trim", "is_watching")
 
     def __init__(self) -> None:
         self._trim = _malloc_trim()
-        self._ended = 0
-        self._busy_looks = 0
+        self.is_watching = self._trim is None
+        """Whether `watch` has nothing to do."""
+        self._looks = 0
+        self._seen = 0
         self._left = 0
-        self._timer: asyncio.TimerHandle | None = None
 
     def note(self) -> None:
-        """A call ended or an answer was sent: looks for free memory once it is quiet."""
-        self._ended += 1
-        if self._timer is None and self._trim is not None:
-            self._arm()
+        """Something was freed that calls held."""
+        if not self.is_watching:
+            self.watch()
 
-    def _arm(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(_QUIET_SECONDS, self._look, self._ended)
+    def watch(self) -> None:
+        """Looks for free memory once its use is steady: calls that begin and end change it."""
+        self.is_watching = True
+        self._seen = _resident()
+        asyncio.get_running_loop().call_later(_QUIET_SECONDS, self._look)
 
-    def _look(self, ended: int) -> None:
-        self._timer = None
-        self._busy_looks += 1
-        if ended != self._ended and self._busy_looks * _QUIET_SECONDS < _BUSY_SECONDS:
-            self._arm()
+    def _look(self) -> None:
+        self._looks += 1
+        resident = _resident()
+        if resident != self._seen and self._looks * _QUIET_SECONDS < _BUSY_SECONDS:
+            self.watch()
             return
-        self._busy_looks = 0
-        if _resident() > self._left + _GROWTH and self._trim is not None:
+        self.is_watching = False
+        self._looks = 0
+        if resident > self._left + _GROWTH:
             asyncio.get_running_loop().run_in_executor(None, self._release)
 
     def _release(self) -> None:

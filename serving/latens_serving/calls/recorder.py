@@ -11,6 +11,7 @@ from google.rpc import status_pb2
 
 from latens_serving.calls import status
 from latens_serving.calls.context import CallContext
+from latens_serving.monitoring.call_metrics import MethodTally
 from latens_serving.monitoring.metrics import Metrics
 
 log = logging.getLogger("latens_serving.calls")
@@ -19,24 +20,19 @@ log = logging.getLogger("latens_serving.calls")
 class CallRecorder:
     """Records the calls of one RPC method."""
 
-    def __init__(self, method: str, kind: str, metrics: Metrics, log_calls: str) -> None:
-        """Looks up the method's counts.
+    def __init__(self, method: str, counts: MethodTally, metrics: Metrics, log_calls: str) -> None:
+        """Makes the recorder of a method.
 
         Args:
             method: the full name, `/package.Service/Method`.
-            kind: `unary`, `server_stream` or `bidi_stream`.
-            metrics: where calls are counted.
+            counts: of the method; whoever begins a call counts it there.
+            metrics: where errors are counted.
             log_calls: which calls get a line: `all`, `failures` or `none`.
         """
-        _, service, name = method.rsplit("/", 2)
         self.method = method
         self._metrics = metrics
         self._log_calls = log_calls
-        self._counts = metrics.calls.of(kind, service, name)
-
-    def begin(self) -> None:
-        self._counts.started += 1
-        self._counts.in_flight += 1
+        self._counts = counts
 
     def end(self, call: CallContext, code: grpc.StatusCode, reason: str) -> None:
         """A call ends; `reason` is the error's, empty if there was none."""
@@ -47,7 +43,8 @@ class CallRecorder:
         ok = code is grpc.StatusCode.OK
         if ok:
             counts.handled_well += 1
-            self.count_rows(call)
+            if call.rows:
+                counts.count_rows(call.model, call.rows)
         else:
             counts.count_handled(code.name)
         if reason:

@@ -144,14 +144,14 @@ class Batcher:
                 f"the queue holds {limits.queue_rows} ({limits.queue_bytes})",
                 retry_after=min(max(hint, _SHORTEST_HINT), _LONGEST_HINT),
             )
-        if self.rows_admitted and deadline is not None:
-            self._refuse_if_late(len(rows), deadline)
+        wait = (self.rows_admitted + len(rows)) * self._seconds_a_row
+        if wait > _SHORTEST_HINT and self.rows_admitted and deadline is not None:
+            self._refuse_if_late(wait, deadline)
         self.rows_admitted += len(rows)
         self.bytes_admitted += rows.nbytes
 
-    def _refuse_if_late(self, count: int, deadline: float) -> None:
+    def _refuse_if_late(self, wait: float, deadline: float) -> None:
         """Refuses at once what would come to its turn too late: work on it would be wasted."""
-        wait = (self.rows_admitted + count) * self._seconds_a_row
         left = deadline - time.monotonic()
         if wait > _SHARE_OF_DEADLINE * left:
             raise QueueFullError(

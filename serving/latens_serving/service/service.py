@@ -48,7 +48,7 @@ class LatentService:
         self, request: pb.EncodeRequest, images: validation.Given, call: CallContext
     ) -> EncodedRows:
         """Encode without messages around its arrays; `request.images` is not read."""
-        with self._lease(request, call) as model:
+        with self._admission.lease(request.model, request.version, call) as model:
             return await encode(request, images, model, call)
 
     async def decode(self, request: pb.DecodeRequest, call: CallContext) -> pb.DecodeResponse:
@@ -58,7 +58,7 @@ class LatentService:
         self, request: pb.DecodeRequest, latents: validation.Given, call: CallContext
     ) -> DecodedRows:
         """Decode without messages around its arrays; `request.latents` is not read."""
-        with self._lease(request, call) as model:
+        with self._admission.lease(request.model, request.version, call) as model:
             return await decode(request, latents, model, call)
 
     async def sample(self, request: pb.SampleRequest, call: CallContext) -> pb.SampleResponse:

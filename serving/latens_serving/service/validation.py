@@ -28,8 +28,7 @@ _ONE = np.float32(1).view(np.uint32)
 
 async def checked(check: Check, given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
     """The array that a check gives; large ones are checked away from the event loop."""
-    size = given.nbytes if isinstance(given, np.ndarray) else math.prod(given.shape)
-    return await offload(size > 4 * COPIES, check, given, field, model)
+    return await offload(math.prod(given.shape) > COPIES, check, given, field, model)
 
 
 def images_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float32]:
@@ -44,7 +43,8 @@ def pixels_of(given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
         InvalidInputError: of another shape or type, no rows, or values that are no pixels.
         TooLargeError: more rows than a call may carry.
     """
-    return check_pixels(shaped_images_of(given, field, model), field)
+    array = _rows_of(given, field, "images", model.contract.image_shape, model)
+    return check_pixels(array, field)
 
 
 def check_pixels(array: NDArray[Any], field: str) -> NDArray[Any]:

@@ -63,7 +63,7 @@ class TensorRoute:
         boundary, head = self._boundary, responder.head.text
         call = boundary.begin(responder.deadline, head.get("x-request-id", ""))
         try:
-            boundary.admit(call, head.get("authorization", ""))
+            boundary.admit(head.get("authorization", ""), call)
             message = await responder.read()
             assert message is not None  # a unary call starts when its message is complete
             request, tensor = self._read(message)
@@ -78,19 +78,18 @@ class TensorRoute:
             rich = failure.status
             responder.end(Status(rich.code, rich.message, failure.trailers()))
         else:
-            self._answer(responder, call, parts, size)
-
-    def _answer(
-        self, responder: Responder, call: CallContext, parts: list[Part], size: int
-    ) -> None:
-        if size > self._message_bytes:
-            code = grpc.StatusCode.RESOURCE_EXHAUSTED
-            self._boundary.end(call, code)
-            text = f"the answer is larger than max ({size} vs. {self._message_bytes})"
-            responder.end(Status(code.value[0], text))
-        else:
-            self._boundary.succeed(call)
+            if size > self._message_bytes:
+                self._refuse(responder, call, size)
+                return
+            boundary.succeed(call)
             responder.answer(parts, size)
+
+    def _refuse(self, responder: Responder, call: CallContext, size: int) -> None:
+        """Ends a call whose answer is too large, as grpc.aio would."""
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED
+        self._boundary.end(call, code)
+        text = f"the answer is larger than max ({size} vs. {self._message_bytes})"
+        responder.end(Status(code.value[0], text))
 
 
 def encode_route(service: LatentService, boundary: CallBoundary, message_bytes: int) -> TensorRoute:

@@ -55,7 +55,7 @@ async def test_a_deadline_is_bounded_and_an_expired_one_is_not_taken_for_none(
     expired = boundary.begin(now, "")
     assert expired.deadline == now
     with pytest.raises(DeadlineError):
-        boundary.admit(expired, "")
+        boundary.admit("", expired)
 
 
 async def test_what_the_parser_raises_is_the_callers_error(boundary: CallBoundary) -> None:
@@ -97,14 +97,14 @@ async def test_calls_beyond_the_limit_are_refused_with_a_hint_and_health_is_not(
     encode, health = server.of(METHOD), server.of("/grpc.health.v1.Health/Check")
     calls = [encode.begin(None, "") for _ in range(3)]
     with pytest.raises(QueueFullError) as caught:
-        encode.admit(calls[2], "")
+        encode.admit("", calls[2])
     failure = encode.fail(calls[2], caught.value)
     assert dict(failure.trailers())["grpc-retry-pushback-ms"] == "100"
     beyond = encode.begin(None, "")
-    health.admit(health.begin(None, ""), "")
+    health.admit("", health.begin(None, ""))
     encode.succeed(calls[0])
     encode.succeed(calls[1])
-    encode.admit(beyond, "")
+    encode.admit("", beyond)
 
 
 async def test_a_call_without_a_token_is_refused_and_counted(tmp_path: Path) -> None:
@@ -114,10 +114,10 @@ async def test_a_call_without_a_token_is_refused_and_counted(tmp_path: Path) -> 
     boundary = boundaries(metrics, tokens).of(METHOD, UNARY)
     call = boundary.begin(None, "")
     with pytest.raises(UnauthenticatedError) as caught:
-        boundary.admit(call, "")
+        boundary.admit("", call)
     assert boundary.fail(call, caught.value).code is C.UNAUTHENTICATED
     admitted = boundary.begin(None, "")
-    boundary.admit(admitted, f"Bearer {TOKEN}")
+    boundary.admit(f"Bearer {TOKEN}", admitted)
     boundary.succeed(admitted)
     text = metrics.exposition().decode()
     assert 'latens_refused_calls_total{reason="UNAUTHENTICATED"} 1.0' in text

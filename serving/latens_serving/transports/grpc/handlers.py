@@ -104,7 +104,7 @@ class Services(grpc.GenericRpcHandler):
             return handler
         # grpc.aio asks here before it reads the request: who is refused sends it for nothing.
         try:
-            boundary.check_head(header(handler_call_details.invocation_metadata, "authorization"))
+            boundary.admit(header(handler_call_details.invocation_metadata, "authorization"))
         except LatensError as error:
             return _refusing(boundary, error)
         return handler
@@ -158,7 +158,7 @@ class _Unary:
         metadata = context.invocation_metadata() or ()
         call = boundary.begin(deadline_of(context), header(metadata, "x-request-id"))
         try:
-            boundary.admit(call, header(metadata, "authorization"))
+            boundary.admit(header(metadata, "authorization"), call)
             answer = await self._answer(payload, call, context)
         except grpc.aio.AbortError:
             boundary.end(call, _code_of(context))
@@ -213,7 +213,7 @@ class _Stream:
         metadata = context.invocation_metadata() or ()
         call = boundary.begin(deadline_of(context), header(metadata, "x-request-id"))
         try:
-            boundary.admit(call, header(metadata, "authorization"))
+            boundary.admit(header(metadata, "authorization"), call)
             await self._answer(request(), call, context)
         except grpc.aio.AbortError:
             boundary.end(call, _code_of(context))

@@ -78,7 +78,7 @@ class Surroundings(MetadataInterceptor[_Open]):
         opened = _Open(boundary, call)
         _OPEN.set(opened)
         try:
-            boundary.admit(call, ctx.request_headers.get("authorization", ""))
+            boundary.admit(ctx.request_headers.get("authorization", ""), call)
         except LatensError as error:
             failure = boundary.fail(call, error)
         else:
