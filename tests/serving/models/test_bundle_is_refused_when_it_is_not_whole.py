@@ -9,14 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from latens_serving.bundle.schema import (
-    BundleError,
-    BundleManifest,
-    probe_bytes,
-    read_manifest,
-    read_probe,
-    verified_bytes,
-)
+from latens_serving.bundle.files import read_manifest, verified_bytes
+from latens_serving.bundle.probe import probe_bytes, read_probe
+from latens_serving.bundle.schema import BundleError, BundleManifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

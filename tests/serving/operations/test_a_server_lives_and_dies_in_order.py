@@ -27,7 +27,6 @@ from latens_serving.engine.batcher import Batcher, BatchLimits
 from latens_serving.errors import EngineFailedError, LatensError
 from latens_serving.models import loading
 from latens_serving.monitoring.canary import Canary
-from latens_serving.server import Latens
 from latens_serving.settings import Settings
 from server_process import Server, running_server
 
@@ -41,7 +40,7 @@ def settings(repository: Path, **others: Any) -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def called(latens: Latens) -> AsyncIterator[grpc.aio.Channel]:
+async def called(latens: lifecycle.Server) -> AsyncIterator[grpc.aio.Channel]:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{latens.port}") as channel:
         yield channel
 
@@ -53,7 +52,7 @@ async def health(channel: grpc.aio.Channel, service: str = "") -> int:
     return int(answer.status)
 
 
-async def http(latens: Latens, path: str) -> int:
+async def http(latens: lifecycle.Server, path: str) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", latens.http_port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     status = (await reader.readline()).split()[1]
@@ -73,7 +72,7 @@ async def test_nothing_is_said_to_serve_before_it_is_warm(
         return real(*args, **named)
 
     monkeypatch.setattr(lifecycle, "load", slow)
-    latens = Latens(settings(model_repository))
+    latens = lifecycle.Server(settings(model_repository))
     starting = asyncio.ensure_future(latens.start())
     async with called(latens) as channel:
         assert await health(channel) == NOT_SERVING
@@ -95,7 +94,7 @@ async def test_nothing_is_said_to_serve_before_it_is_warm(
 
 
 async def test_a_lost_engine_ends_in_not_serving_and_a_failure(model_repository: Path) -> None:
-    latens = Latens(settings(model_repository))
+    latens = lifecycle.Server(settings(model_repository))
     await latens.start()
     async with called(latens) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -110,29 +109,29 @@ async def test_a_lost_engine_ends_in_not_serving_and_a_failure(model_repository:
 
 
 async def test_the_canary_finds_an_engine_that_answers_wrongly(model_repository: Path) -> None:
-    latens = Latens(settings(model_repository))
+    latens = lifecycle.Server(settings(model_repository))
     await latens.start()
     lost: list[tuple[str, str, str]] = []
-    canary = Canary(latens.models, 0, lambda *told: lost.append((*told[:2], str(told[2]))))
+    canary = Canary(latens.models, lambda *told: lost.append((*told[:2], str(told[2]))))
     model = latens.models.pick("mnist-2d", "1")
-    await canary.ask(model)
+    await canary.check(model)
     assert lost == []
     real = model.decoder._run
     model.decoder._run = lambda rows: tuple(np.full_like(out, 0.5) for out in real(rows))
-    await canary.ask(model)
+    await canary.check(model)
     assert [told[:2] for told in lost] == [("mnist-2d", "decoder")]
 
     def broken(rows: np.ndarray) -> tuple[np.ndarray, ...]:
         raise RuntimeError("gone")
 
     model.encoder._run = broken
-    await canary.ask(model)
+    await canary.check(model)
     assert ("mnist-2d", "encoder", "the engine failed") in lost
     await latens.stop()
 
 
 async def test_the_canary_sings_to_idle_models_alone(model_repository: Path) -> None:
-    latens = Latens(settings(model_repository, canary_seconds=0.02))
+    latens = lifecycle.Server(settings(model_repository, canary_seconds=0.02))
     await latens.start()
     model = latens.models.pick("point", "1")
     async with asyncio.timeout(20):
@@ -149,7 +148,7 @@ class Dead(BaseException):
 async def test_a_dead_engine_thread_fails_its_callers_and_ends_the_server(
     model_repository: Path,
 ) -> None:
-    latens = Latens(settings(model_repository, inline_seconds=0))
+    latens = lifecycle.Server(settings(model_repository, inline_seconds=0))
     await latens.start()
     ending = asyncio.ensure_future(latens.run_until_stopped())
 
@@ -170,9 +169,9 @@ async def test_a_dead_engine_thread_fails_its_callers_and_ends_the_server(
 async def test_a_device_that_dies_idle_is_found_and_the_exit_code_is_1(
     model_repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Latens] = []
+    made: list[lifecycle.Server] = []
 
-    class Remembered(Latens):
+    class Remembered(lifecycle.Server):
         async def run_until_stopped(self) -> None:
             made.append(self)
             self.models.pick("point", "1").decoder._run = broken
@@ -181,7 +180,7 @@ async def test_a_device_that_dies_idle_is_found_and_the_exit_code_is_1(
     def broken(rows: np.ndarray) -> tuple[np.ndarray, ...]:
         raise RuntimeError("gone")
 
-    monkeypatch.setattr(cli, "Latens", Remembered)
+    monkeypatch.setattr(cli, "Server", Remembered)
     assert await cli._live(settings(model_repository, canary_seconds=0.02)) == 1
     assert isinstance(made[0].failed, LatensError)
     assert not made[0].health.serving
