@@ -122,11 +122,13 @@ class Server:
 
     async def _load_unless_stopped(self) -> bool:
         """Loads the models; False as soon as the server is asked to stop, whatever a load does."""
+        log.info("loading models", extra={"facts": {"repository": str(self.settings.repository)}})
         loading = asyncio.ensure_future(self.models.refresh())
         leaving = asyncio.ensure_future(self.leave.wait())
         try:
             await asyncio.wait((loading, leaving), return_when=asyncio.FIRST_COMPLETED)
             if self.leave.is_set():
+                log.info("stopped while loading")
                 return False
             await loading
             return True
@@ -192,6 +194,7 @@ class Server:
             settings.repository,
             functools.partial(load, options=settings.load_options(), observer=self),
             default_model=settings.default_model,
+            shared_default=worker.folder / "default-model" if worker else None,
             max_versions=settings.max_versions,
             load_seconds=settings.load_seconds,
             unwanted=worker.unloaded if worker else (),

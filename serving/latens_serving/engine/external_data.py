@@ -60,7 +60,9 @@ class _Walk:
 
     def visit(self, message: memoryview, kind: str, depth: int) -> None:
         if depth > _DEEPEST:
-            raise EngineError(f"not an ONNX graph in protobuf: messages are nested more than {_DEEPEST} deep")
+            raise EngineError(
+                f"no ONNX graph (protobuf): messages are nested more than {_DEEPEST} deep"
+            )
         inner = _FIELDS[kind]
         for field, value in self._fields(message):
             is_external = field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)
@@ -87,9 +89,9 @@ class _Walk:
             elif wire_type in _FIXED_SIZES:
                 size = _FIXED_SIZES[wire_type]
             else:
-                raise EngineError(f"not an ONNX graph in protobuf: unexpected wire type {wire_type}")
+                raise EngineError(f"no ONNX graph (protobuf): unexpected wire type {wire_type}")
             if size > end - position:
-                raise EngineError("not an ONNX graph in protobuf: a field is longer than its message")
+                raise EngineError("no ONNX graph (protobuf): a field is longer than its message")
             yield tag >> 3, message[position : position + size]
             position += size
 
@@ -101,4 +103,4 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << (7 * shift)
         if byte < 0x80:
             return value, position + shift + 1
-    raise EngineError("not an ONNX graph in protobuf: a number is cut off or too long")
+    raise EngineError("no ONNX graph (protobuf): a number is cut off or too long")

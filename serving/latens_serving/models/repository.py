@@ -36,6 +36,7 @@ class Repository:
         load: Load,
         *,
         default_model: str = "",
+        shared_default: Path | None = None,
         max_versions: int = 4,
         load_seconds: float = NO_LIMIT,
         unwanted: Iterable[Key] = (),
@@ -47,12 +48,13 @@ class Repository:
             load: turns the directory of a bundle into a model; what it raises becomes a refusal.
             default_model: the meaning of an empty name; empty for the first ready one by name,
                 chosen once.
+            shared_default: see `DefaultModel`.
             max_versions: how many versions of a model are held, the newest that can be served.
             load_seconds: how long loading one version may take; 0 for no limit.
             unwanted: versions that are not loaded until `load` is called for them.
         """
         self._folder = RepositoryFolder(root, load, load_seconds)
-        self._default = DefaultModel(default_model)
+        self._default = DefaultModel(default_model, shared_default)
         self._max_versions = max_versions
         self._entries: dict[Key, Entry] = {}
         self._draining: list[Entry] = []

@@ -1,11 +1,14 @@
-"""Ready when it can answer and not before; leaves in good order; a dead engine is never silent."""
+"""A server is ready when it can answer, shuts down gracefully, and reports a dead engine."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -24,7 +27,13 @@ from latens.v1 import latens_pb2_grpc
 from latens_serving import cli
 from latens_serving import server as lifecycle
 from latens_serving.engine.batcher import Batcher, BatchLimits
-from latens_serving.errors import EngineFailedError, LatensError
+from latens_serving.errors import (
+    DeadlineError,
+    DrainingError,
+    EngineFailedError,
+    LatensError,
+    QueueFullError,
+)
 from latens_serving.models import loading
 from latens_serving.monitoring.canary import Canary
 from latens_serving.settings import Settings
@@ -93,6 +102,71 @@ async def test_nothing_is_said_to_serve_before_it_is_warm(
     await latens.stop()
 
 
+STUCK = """
+import sys, threading
+from latens_serving import cli, server
+
+def load(*args, **named):
+    threading.Event().wait()
+
+server.load = load
+sys.argv = ["latens-serve", *sys.argv[1:]]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_server_whose_load_does_not_end_and_it_never_says_serving(
+    model_repository: Path, number: signal.Signals
+) -> None:
+    flags = (f"--repository={model_repository}", "--port=0", "--http-port=0", "--admin-port=0")
+    server = subprocess.Popen(
+        [sys.executable, "-c", STUCK, *flags, "--log-format=json"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stderr is not None
+        first = server.stderr.readline()
+        assert json.loads(first)["message"] == "loading models"
+        server.send_signal(number)
+        _, log = server.communicate(timeout=60)
+    finally:
+        server.kill()
+    assert server.returncode == 0
+    assert [json.loads(line)["message"] for line in log.splitlines()] == ["stopped while loading"]
+
+
+async def test_a_server_that_is_asked_to_stop_while_it_loads_never_becomes_healthy(
+    model_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_load = threading.Event()
+    said: list[bool] = []
+    real = loading.load
+
+    def slow(*args: Any, **named: Any) -> Any:
+        assert may_load.wait(30)
+        return real(*args, **named)
+
+    monkeypatch.setattr(lifecycle, "load", slow)
+    latens = lifecycle.Server(settings(model_repository))
+    set_serving = latens.health.set_serving
+
+    async def noted(serving: bool) -> None:
+        said.append(serving)
+        await set_serving(serving)
+
+    monkeypatch.setattr(latens.health, "set_serving", noted)
+    starting = asyncio.ensure_future(latens.start())
+    async with called(latens) as channel:
+        assert await health(channel) == NOT_SERVING
+        latens.leave.set()
+        assert await starting is False
+    await latens.abandon()
+    may_load.set()
+    assert said == [False]
+
+
 async def test_a_lost_engine_ends_in_not_serving_and_a_failure(model_repository: Path) -> None:
     latens = lifecycle.Server(settings(model_repository))
     await latens.start()
@@ -130,7 +204,26 @@ async def test_the_canary_finds_an_engine_that_answers_wrongly(model_repository:
     await latens.stop()
 
 
-async def test_the_canary_sings_to_idle_models_alone(model_repository: Path) -> None:
+async def test_a_canary_whose_row_never_ran_reports_no_lost_engine(model_repository: Path) -> None:
+    latens = lifecycle.Server(settings(model_repository))
+    await latens.start()
+    lost: list[str] = []
+    canary = Canary(latens.models, lambda _, graph, error: lost.append(graph))
+    model = latens.models.pick("mnist-2d", "1")
+    for error in (DeadlineError("late"), QueueFullError("full"), DrainingError("bye")):
+
+        async def refuse(rows: Any, deadline: Any, error: Exception = error) -> Any:
+            raise error
+
+        graphs: Any = model.batchers
+        for batcher in graphs.values():
+            batcher.submit = refuse
+        await canary.check(model)
+    assert lost == []
+    await latens.stop()
+
+
+async def test_the_canary_checks_idle_models_only(model_repository: Path) -> None:
     latens = lifecycle.Server(settings(model_repository, canary_seconds=0.02))
     await latens.start()
     model = latens.models.pick("point", "1")

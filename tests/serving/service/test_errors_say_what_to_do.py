@@ -29,7 +29,7 @@ from latens_serving.settings import Settings
 REGISTER = [
     kind
     for _, kind in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(kind, errors.ServerError) and kind is not errors.ServerError
+    if issubclass(kind, errors.LatensError) and kind is not errors.LatensError
 ]
 SECRET = "secret path /models/x"
 C = grpc.StatusCode
@@ -98,7 +98,7 @@ async def test_each_row_of_the_table_reaches_the_caller_as_it_says(
             def fail_run(rows: Any, error: Exception = error) -> Any:
                 raise error
 
-            if isinstance(error, errors.ServerError):
+            if isinstance(error, errors.LatensError):
                 model.decoder.submit = fail
             else:  # as from inside the engine
                 with contextlib.suppress(AttributeError):
