@@ -17,8 +17,9 @@ from latens_serving.engine.errors import DeviceUnavailableError
 from latens_serving.models.background import is_background_running
 from latens_serving.models.layout import names_in
 from latens_serving.models.repository import State
-from latens_serving.server import NothingToServeError, Server, UnknownDefaultModelError
+from latens_serving.server import Server
 from latens_serving.settings import Settings, unknown_variables
+from latens_serving.startup import NothingToServeError, UnknownDefaultModelError
 from latens_serving.transports.frontends import FrontEndMissingError
 from latens_serving.transports.tls import CertificateError
 from latens_serving.transports.tracing import TracingMissingError

@@ -14,7 +14,7 @@ from latens_serving.calls.authorization import Tokens
 from latens_serving.engine.batcher import BatchReport
 from latens_serving.errors import DrainingError
 from latens_serving.models.loading import load
-from latens_serving.models.repository import Repository, State
+from latens_serving.models.repository import Repository
 from latens_serving.monitoring.canary import Canary
 from latens_serving.monitoring.drift import DriftWatch
 from latens_serving.monitoring.loop_lag import LoopLag
@@ -24,6 +24,7 @@ from latens_serving.service.admin import AdminServicer
 from latens_serving.service.health import Health
 from latens_serving.service.service import LatentService
 from latens_serving.settings import Settings
+from latens_serving.startup import check_models
 from latens_serving.transports import tracing
 from latens_serving.transports.frontends import FrontEnd
 from latens_serving.transports.http.app import application
@@ -38,18 +39,6 @@ log = logging.getLogger(__name__)
 
 _LAST_ANSWERS_SECONDS = 1.0
 _YOUNG_OBJECTS = 20_000
-
-
-class NothingToServeError(Exception):
-    """The repository holds no model, or none that can be served."""
-
-    def __init__(self, message: str, *, refused: bool) -> None:
-        super().__init__(message)
-        self.refused = refused
-
-
-class UnknownDefaultModelError(Exception):
-    """`--default-model` names a model that the repository does not hold."""
 
 
 class Server:
@@ -112,7 +101,7 @@ class Server:
             await self._admin.start()
         if not await self._load_unless_stopped():
             return False
-        self._check_models()
+        check_models(self.models, self.settings.repository)
         _settle_memory()
         await self.health.set_serving(True)
         for task in self._periodic:
@@ -244,25 +233,6 @@ class Server:
         log.critical("engine lost", extra={"facts": facts})
         self.failed = error
         self._loop.call_soon_threadsafe(self.leave.set)  # may be called from any thread
-
-    def _check_models(self) -> None:
-        entries, root = self.models.entries(), self.settings.repository
-        if not entries:
-            raise NothingToServeError(
-                f"no model in {root}: export one with latens-export RUN --repository {root}",
-                refused=False,
-            )
-        if not any(entry.state is State.READY for entry in entries):
-            reasons = "\n".join(f"  {e.name}/{e.version}: {e.reason}" for e in entries)
-            raise NothingToServeError(
-                f"every model in {root} was refused:\n{reasons}", refused=True
-            )
-        names = sorted({entry.name for entry in entries})
-        if self.models.default_name not in names:
-            raise UnknownDefaultModelError(
-                f"--default-model: no model {self.models.default_name!r} in {root}; "
-                f"there is {', '.join(names)}"
-            )
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()

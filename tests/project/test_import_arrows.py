@@ -58,7 +58,7 @@ LAYERS = (
     ("settings", "logs"),
     ("transports",),
     ("workers",),
-    ("__main__", "cli", "healthcheck", "server", "welcome", "worker"),
+    ("__main__", "cli", "healthcheck", "server", "startup", "welcome", "worker"),
     ("mirror",),
 )
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
