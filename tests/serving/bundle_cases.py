@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import struct
 import sys
@@ -61,6 +62,8 @@ class Outcome:
     """Whether the good version still answered."""
     growth: int
     """Resident bytes above those before the first case."""
+    peak: int
+    """The most resident bytes so far above those before the first case."""
 
 
 def _change_contract(directory: Path, old: str, new: str) -> None:
@@ -267,7 +270,14 @@ def run_cases(repository: Path, cases: tuple[BundleCase, ...] = CASES) -> Iterat
                     found.state_reason,
                     _answers(latents),
                     memory_of(server.pid) - before,
+                    _peak_of(server.pid) - before,
                 )
+
+
+def _peak_of(pid: int) -> int:
+    """The most resident bytes that a process has had."""
+    (line,) = re.findall(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.M)
+    return int(line) << 10
 
 
 @contextlib.contextmanager
@@ -294,11 +304,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repository", type=Path, default=Path("models"))
     chosen = parser.parse_args()
-    print(f"{'case':36} {'state':7} {'good one answers':17} memory MiB")
+    print(f"{'case':36} {'state':7} {'good one answers':17} {'memory MiB':11} peak MiB")
     for outcome in run_cases(chosen.repository):
         state = pb.ModelState.Name(outcome.state).removeprefix("MODEL_STATE_").lower()
-        growth = outcome.growth / _MEBIBYTE
-        print(f"{outcome.case.name:36} {state:7} {outcome.answers!s:17} {growth:+.0f}")
+        growth, peak = outcome.growth / _MEBIBYTE, outcome.peak / _MEBIBYTE
+        print(
+            f"{outcome.case.name:36} {state:7} {outcome.answers!s:17} {growth:<+11.0f} {peak:+.0f}"
+        )
 
 
 if __name__ == "__main__":

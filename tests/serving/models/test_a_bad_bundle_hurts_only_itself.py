@@ -27,6 +27,7 @@ from latens_serving.settings import Settings
 from model_folders import add_version
 
 MOST_GROWTH = 64 << 20
+MOST_AT_ANY_TIME = 192 << 20
 
 
 class Nobody:
@@ -59,6 +60,7 @@ def test_hostile_bundles_are_refused_while_the_good_one_answers_and_memory_stays
         assert "/models" not in outcome.reason, outcome
         assert outcome.answers, outcome
         assert outcome.growth < MOST_GROWTH, outcome
+        assert outcome.peak < MOST_AT_ANY_TIME, outcome
 
 
 class Panic(BaseException):
