@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,6 +38,7 @@ from latens_serving.errors import (
 from latens_serving.models import loading
 from latens_serving.monitoring.canary import Canary
 from latens_serving.settings import Settings
+from model_folders import add_version
 from server_process import Server, running_server
 
 ONE = pb.SampleRequest(count=1, seed=1)
@@ -113,6 +115,57 @@ server.load = load
 sys.argv = ["latens-serve", *sys.argv[1:]]
 cli.main()
 """
+
+
+STUCK_ON_VERSION_2 = """
+import sys, threading
+from latens_serving import cli, server
+
+real = server.load
+
+def load(directory, *args, **named):
+    if directory.name == "2":
+        print("stuck", file=sys.stderr, flush=True)
+        threading.Event().wait()
+    return real(directory, *args, **named)
+
+server.load = load
+sys.argv = ["latens-serve", *sys.argv[1:]]
+cli.main()
+"""
+
+
+def test_a_server_that_serves_is_ended_by_a_signal_while_a_load_does_not_end(
+    model_repository: Path, tmp_path: Path
+) -> None:
+    repository = tmp_path / "models"
+    shutil.copytree(model_repository / "mnist-2d", repository / "mnist-2d")
+    flags = (f"--repository={repository}", "--port=0", "--http-port=0", "--drain-delay=0")
+    server = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            STUCK_ON_VERSION_2,
+            *flags,
+            "--watch-seconds=0.05",
+            "--log-format=text",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stderr is not None
+        while " serving " not in server.stderr.readline():
+            assert server.poll() is None
+        add_version(repository, 2)
+        while server.stderr.readline() != "stuck\n":
+            assert server.poll() is None
+        server.send_signal(signal.SIGTERM)
+        _, log = server.communicate(timeout=60)
+    finally:
+        server.kill()
+    assert server.returncode == 0
+    assert log.rstrip().endswith("stopped")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
