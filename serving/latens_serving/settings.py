@@ -31,7 +31,7 @@ class TlsFiles:
 
 
 class Settings(BaseSettings):
-    """Serves the models of a repository by gRPC; metrics and probes on the HTTP port."""
+    """Serves the models of a repository over gRPC; metrics and probes on the HTTP port."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,

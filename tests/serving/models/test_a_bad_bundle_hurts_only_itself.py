@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import lzma
 import shutil
 import threading
@@ -19,24 +18,13 @@ from bundle_cases import CASES, run_cases
 from latens.v1 import latens_pb2 as pb
 from latens_serving.errors import BundleRefusedError, LatensError
 from latens_serving.models.background import is_background_running
-from latens_serving.models.loading import load
 from latens_serving.models.model import LoadedModel
 from latens_serving.models.refusal import without_paths
 from latens_serving.models.repository import Repository, State
-from latens_serving.settings import Settings
-from model_folders import add_version
+from model_folders import add_version, load_bundle
 
 MOST_GROWTH = 64 << 20
 MOST_AT_ANY_TIME = 192 << 20
-
-
-class Nobody:
-    """An observer that ignores everything."""
-
-    ran = lost = staticmethod(lambda *_: None)
-
-
-load_bundle = functools.partial(load, options=Settings().load_options(), observer=Nobody())
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import shutil
@@ -10,19 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from latens_serving.models.loading import load
 from latens_serving.models.repository import Repository
-from latens_serving.settings import Settings
+from model_folders import load_bundle
 from server_process import Server
-
-
-class Nobody:
-    """An observer that ignores everything."""
-
-    ran = lost = staticmethod(lambda *_: None)
-
-
-load_bundle = functools.partial(load, options=Settings().load_options(), observer=Nobody())
 
 
 @pytest.fixture

@@ -21,14 +21,7 @@ from latens_serving.bundle.test_embeddings import (
     read_embeddings,
 )
 from latens_serving.errors import BundleRefusedError
-from latens_serving.models.loading import load
-from latens_serving.settings import Settings
-
-
-class Nobody:
-    """An observer that is not interested."""
-
-    ran = lost = staticmethod(lambda *_: None)
+from model_folders import load_bundle
 
 
 @pytest.fixture
@@ -51,7 +44,7 @@ def rewrite(bundle: Path, content: bytes | None) -> None:
 
 
 def test_the_means_are_those_of_the_encoder(bundle: Path) -> None:
-    model = load(bundle, Settings().load_options(), Nobody())
+    model = load_bundle(bundle)
     embeddings = model.test_embeddings
     assert embeddings is not None
     assert embeddings.labels is not None
@@ -67,7 +60,7 @@ def test_the_means_are_those_of_the_encoder(bundle: Path) -> None:
 
 def test_a_bundle_without_them_is_served(bundle: Path) -> None:
     rewrite(bundle, None)
-    assert load(bundle, Settings().load_options(), Nobody()).test_embeddings is None
+    assert load_bundle(bundle).test_embeddings is None
 
 
 def test_the_exporter_leaves_them_out_when_asked(trained_run: Path, tmp_path: Path) -> None:
@@ -81,7 +74,7 @@ def test_changed_ones_are_refused(bundle: Path) -> None:
     content = (bundle / EMBEDDINGS_FILE).read_bytes()
     (bundle / EMBEDDINGS_FILE).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(BundleRefusedError, match="SHA-256"):
-        load(bundle, Settings().load_options(), Nobody())
+        load_bundle(bundle)
 
 
 def blank(rows: int = 3) -> dict[str, Any]:
