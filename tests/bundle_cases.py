@@ -1,6 +1,6 @@
 """Hostile bundles: whatever lies in the repository, the good model answers and memory stays.
 
-`python tests/serving/bundle_cases.py --repository models` starts a server over a copy of a
+`python tests/bundle_cases.py --repository models` starts a server over a copy of a
 repository, puts one bad version after another beside `mnist-2d`, and prints a table.
 """
 
@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import struct
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -24,8 +23,6 @@ from pathlib import Path
 import grpc
 import numpy as np
 import onnx
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bad_bundles import rewritten
 from figures_of_a_process import memory_of
