@@ -174,7 +174,9 @@ def make_bundle(
         files[DECODER_UINT8_FILE] = with_byte_output(graphs.decoder)
     if options.atlas_images:
         step("adding test images and their latents")
-        files[EMBEDDINGS_FILE] = make_atlas(network, probe.images, probe.labels, options.atlas_images)
+        files[EMBEDDINGS_FILE] = make_atlas(
+            network, probe.images, probe.labels, options.atlas_images
+        )
     step("measuring the test set as the reference for drift")
     reference = measure_reference(graphs, spec, probe.images)
     return Bundle(spec, _provenance(*provenance), reference, files, measured)

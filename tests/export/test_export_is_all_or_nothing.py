@@ -167,6 +167,7 @@ def write_damaged(run: Path, point_run: Path) -> None:
         (["sound", "--repository", "a-file/models"], 1, "cannot be written: Not a directory"),
         (["sound", "--name", "Not A Name"], 2, "not a model's name"),
         (["sound", "--tolerance", "-1"], 2, "tolerance: Input should be greater than 0"),
+        (["sound", "--tolerance", "0.02"], 2, "tolerance: expected at most 0.01 for float32"),
         (["sound", "--tollerance", "1"], 2, "--tollerance"),
         ([], 2, "required: RUN"),
     ],

@@ -19,8 +19,8 @@ from latens_serving.engine.cuda import availability as cuda
 from latens_serving.engine.cuda.driver_memory import CudaMemory
 from latens_serving.engine.cuda.engine import DeviceEngine
 from latens_serving.engine.cuda.memory import HostMemory
-from latens_serving.engine.factory import open_engine
 from latens_serving.engine.errors import DeviceMemoryError, DeviceUnavailableError, EngineError
+from latens_serving.engine.factory import open_engine
 from latens_serving.engine.onnx import (
     Device,
     EngineSettings,
