@@ -96,6 +96,7 @@ chaos: $(RUN_READY) $(TEST_READY) ## Ten thousand wrong calls against a real ser
 	$(BIN)/python tests/chaos.py --repository $(REPOSITORY) --calls $(CHAOS_CALLS) --frontend $(FRONTEND)
 	$(BIN)/python tests/grpc_cases.py --repository $(REPOSITORY)
 	$(BIN)/python tests/http_cases.py --repository $(REPOSITORY)
+	$(BIN)/python tests/bundle_cases.py --repository $(REPOSITORY)
 
 soak: $(RUN_READY) $(TEST_READY) ## Steady load; memory, files, threads must stay flat: SOAK_MINUTES= FRONTEND=
 	$(BIN)/python tests/soak.py --repository $(REPOSITORY) --minutes $(SOAK_MINUTES) --frontend $(FRONTEND)

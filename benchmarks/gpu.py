@@ -30,7 +30,7 @@ import torch
 
 import graphs
 from latens_export.checks.parity import prior_draws
-from latens_serving.engine.batch_sizes import BatchLadder
+from latens_serving.engine.batch_sizes import BatchSizes
 from latens_serving.engine.cuda import availability as cuda
 from latens_serving.engine.cuda.engine import DeviceEngine
 from latens_serving.engine.cuda.memory import HostMemory
@@ -204,7 +204,7 @@ def _closing(engine: Engine) -> Iterator[Engine]:
 def _on_host(graph: bytes, _settings: EngineSettings) -> Engine:
     """The GPU's engine over the processor's own memory."""
     session, _ = open_session(graph, EngineSettings(device=Device.CPU))
-    return DeviceEngine(session, HostMemory(), BatchLadder.doubling(64), stream=0)
+    return DeviceEngine(session, HostMemory(), BatchSizes.doubling(64), stream=0)
 
 
 def _device(on_gpu: bool) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from latens_serving.bundle.schema import BundleManifest, manifest_json, record_of
+from latens_serving.bundle.files import manifest_json, record_of
+from latens_serving.bundle.schema import BundleManifest
 
 
 def rewritten(directory: Path, part: str, content: bytes) -> None:

@@ -19,17 +19,15 @@ from latens_export.graphs.precision import Precision
 from latens_export.graphs.splitting import split_within
 from latens_export.network import ModulePair
 from latens_export.publish import publish, staging
+from latens_serving.bundle.files import record_of
+from latens_serving.bundle.probe import PROBE_FILE, Probe, probe_bytes
 from latens_serving.bundle.schema import (
-    PROBE_FILE,
     BundleManifest,
     LatentContract,
-    Probe,
     Provenance,
     Reference,
-    probe_bytes,
-    record_of,
 )
-from latens_serving.bundle.test_embeddings import ATLAS_FILE
+from latens_serving.bundle.test_embeddings import EMBEDDINGS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +68,7 @@ class Bundle:
             probe=records[PROBE_FILE],
             encoder_uint8=records.get(ENCODER_UINT8_FILE),
             decoder_uint8=records.get(DECODER_UINT8_FILE),
-            atlas=records.get(ATLAS_FILE),
+            test_embeddings=records.get(EMBEDDINGS_FILE),
             reference=self.reference,
             provenance=self.provenance,
         )
@@ -176,7 +174,9 @@ def make_bundle(
         files[DECODER_UINT8_FILE] = with_byte_output(graphs.decoder)
     if options.atlas_images:
         step("adding test images and their latents")
-        files[ATLAS_FILE] = make_atlas(network, probe.images, probe.labels, options.atlas_images)
+        files[EMBEDDINGS_FILE] = make_atlas(
+            network, probe.images, probe.labels, options.atlas_images
+        )
     step("measuring the test set as the reference for drift")
     reference = measure_reference(graphs, spec, probe.images)
     return Bundle(spec, _provenance(*provenance), reference, files, measured)

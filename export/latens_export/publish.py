@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latens_export.errors import ExportError
-from latens_serving.bundle.schema import MANIFEST_FILE, VERSION_NAME, BundleManifest, manifest_json
+from latens_serving.bundle.files import MANIFEST_FILE, manifest_json
+from latens_serving.bundle.schema import VERSION_NAME, BundleManifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 
 from latens_export.graphs.precision import DEFAULT_TOLERANCE, Precision
-from latens_serving.bundle.schema import MODEL_NAME
+from latens_serving.bundle.schema import LARGEST_TOLERANCE, MODEL_NAME
 
 ENV_PREFIX = "LATENS_EXPORT_"
 
@@ -51,10 +51,9 @@ class ExportSettings(BaseSettings):
         float | None,
         Field(
             gt=0,
-            lt=1,
             description="largest difference from torch that is accepted, of mean, log_var and "
             "images in [0, 1]; the server checks it again on its own device; by default 1e-4 for "
-            "float32, 0.005 for tf32 and float16, 0.05 for int8",
+            "float32, 0.005 for tf32 and float16, 0.05 for int8; at most 0.01, 0.05 and 0.1",
         ),
     ] = None
     data_dir: Annotated[
@@ -91,6 +90,16 @@ class ExportSettings(BaseSettings):
             raise ValueError(
                 f"name: '{self.model_name}' is not a model's name: lower-case letters, digits, "
                 "'.', '_' and '-', starting with a letter or digit, 63 at most (set --name)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_server_accepts_the_tolerance(self) -> Self:
+        largest = LARGEST_TOLERANCE[self.precision]
+        if self.accepted_tolerance > largest:
+            raise ValueError(
+                f"tolerance: expected at most {largest:g} for {self.precision}, "
+                f"got {self.tolerance:g}"
             )
         return self
 

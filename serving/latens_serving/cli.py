@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -12,12 +13,13 @@ from pydantic_settings import CliApp
 
 from latens_serving import logs
 from latens_serving.calls.authorization import TokenFileError
-from latens_serving.engine.onnx import DeviceUnavailableError
-from latens_serving.mirror import MirrorError
+from latens_serving.engine.errors import DeviceUnavailableError
+from latens_serving.models.background import is_background_running
 from latens_serving.models.layout import names_in
 from latens_serving.models.repository import State
-from latens_serving.server import Latens, NothingToServeError
+from latens_serving.server import Server
 from latens_serving.settings import Settings, unknown_variables
+from latens_serving.startup import NothingToServeError, UnknownDefaultModelError
 from latens_serving.transports.tls import CertificateError
 from latens_serving.transports.tracing import TracingMissingError
 from latens_serving.welcome import welcome
@@ -31,7 +33,6 @@ _REFUSALS = (
     DeviceUnavailableError,
     CertificateError,
     TokenFileError,
-    MirrorError,
     TracingMissingError,
     OSError,
 )
@@ -42,7 +43,8 @@ class CommandLine(Settings):
 
     Each flag is also an environment variable: --http-port is LATENS_SERVE_HTTP_PORT. Flags win.
 
-    Exit codes: 0 stopped on request, 1 failure, 2 usage, 3 no model found, 5 every model refused.
+    Exit codes: 0 stopped on request, 1 failure, 2 usage, 3 no model found (or no such default
+    model), 5 every model refused.
     """
 
     print_config: bool = False
@@ -51,7 +53,16 @@ class CommandLine(Settings):
 
 def main() -> None:
     """Runs the command and exits."""
-    sys.exit(run(sys.argv[1:]))
+    leave_process(run(sys.argv[1:]))
+
+
+def leave_process(code: int) -> None:
+    """Exits. A load that does not return must not keep the process."""
+    if is_background_running():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -76,6 +87,8 @@ def _serve(settings: Settings) -> int:
         return _run(_live(settings))
     except NothingToServeError as error:
         return _complain(str(error), _BAD_DATA if error.refused else _NOT_FOUND)
+    except UnknownDefaultModelError as error:
+        return _complain(str(error), _NOT_FOUND)
     except _REFUSALS as error:
         return _complain(str(error), _FAILURE)
 
@@ -87,6 +100,8 @@ def run_worker(task: WorkerTask) -> int:
         return _run(_work(task))
     except NothingToServeError as error:
         return _complain(str(error), _BAD_DATA if error.refused else _NOT_FOUND)
+    except UnknownDefaultModelError as error:
+        return _complain(str(error), _NOT_FOUND)
     except _REFUSALS as error:
         return _complain(str(error), _FAILURE)
 
@@ -106,31 +121,41 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _live(settings: Settings) -> int:
-    latens = Latens(settings)
-    await _start(latens)
-    names = sorted({e.name for e in latens.models.entries() if e.state is State.READY})
-    _welcome(names, settings, latens.port, latens.http_port)
-    await latens.run_until_stopped()
-    return _OK if latens.failed is None else _FAILURE
+    server = Server(settings)
+    if not await _start(server):
+        return _exit_code(server)
+    names = sorted({e.name for e in server.models.entries() if e.state is State.READY})
+    _welcome(names, settings, server.port, server.http_port)
+    await server.run_until_stopped()
+    return _exit_code(server)
 
 
 async def _work(task: WorkerTask) -> int:
-    latens = Latens(task.settings, task)
-    orphaned = asyncio.create_task(leave_with_supervisor(latens.leave))
-    await _start(latens)
+    server = Server(task.settings, task)
+    orphaned = asyncio.create_task(leave_with_supervisor(server.leave))
+    if not await _start(server):
+        orphaned.cancel()
+        return _exit_code(server)
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
-    await latens.run_until_stopped()
+    await server.run_until_stopped()
     orphaned.cancel()
-    return _OK if latens.failed is None else _FAILURE
+    return _exit_code(server)
 
 
-async def _start(latens: Latens) -> None:
+async def _start(server: Server) -> bool:
+    """Whether it serves now; False if it was asked to stop first."""
+    serves = False
     try:
-        await latens.start()
-    except BaseException:
-        await latens.abandon()
-        raise
+        serves = await server.start()
+    finally:
+        if not serves:
+            await server.abandon()
+    return serves
+
+
+def _exit_code(server: Server) -> int:
+    return _OK if server.failed is None else _FAILURE
 
 
 async def _supervise(settings: Settings) -> int:

@@ -1,6 +1,6 @@
-"""Log lines: one JSON object each where a program reads them, plain text on a terminal.
+"""Log lines: one JSON object per line for programs, plain text on a terminal.
 
-Facts travel beside the message, as `extra={"facts": {...}}`. No line holds a tensor or a token.
+Structured fields are given as `extra={"facts": {...}}`. No line holds a tensor or a token.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LogFormat = Literal["auto", "json", "text"]
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, the facts, the traceback if any."""
+    """One JSON object per line: time, level, logger, message, the facts, the traceback if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -43,10 +43,9 @@ class TextFormatter(logging.Formatter):
 
 
 def configure(log_format: LogFormat, level: str) -> None:
-    """Sends what is logged to stderr: our lines of this level, and other packages' warnings.
+    """Logs to stderr: our lines from this level up, and warnings of other packages.
 
-    What those say at lower levels is not theirs to keep secret: hpack, for one, tells every header
-    it decodes, tokens too.
+    Lower levels of other packages stay off: they may log secrets, such as the headers of a call.
     """
     if log_format == "auto":
         log_format = "text" if sys.stderr.isatty() else "json"

@@ -1,4 +1,4 @@
-"""A server's life: up, load, serve, drain, down."""
+"""The life of a server: listen, load, serve, drain, stop."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable
 
 from latens_serving.calls.admission import Admission
 from latens_serving.calls.authorization import Tokens
 from latens_serving.engine.batcher import BatchReport
 from latens_serving.errors import DrainingError
-from latens_serving.mirror import Mirror
 from latens_serving.models.loading import load
-from latens_serving.models.repository import Repository, State
-from latens_serving.models.watcher import Watcher
+from latens_serving.models.repository import Repository
 from latens_serving.monitoring.canary import Canary
 from latens_serving.monitoring.drift import DriftWatch
 from latens_serving.monitoring.loop_lag import LoopLag
 from latens_serving.monitoring.metrics import Metrics
+from latens_serving.periodic import Periodic
 from latens_serving.service.admin import AdminService
 from latens_serving.service.health import Health
 from latens_serving.service.service import LatentService
 from latens_serving.settings import Settings
+from latens_serving.startup import check_models
 from latens_serving.transports import tracing
 from latens_serving.transports.frontends import FrontEnd
 from latens_serving.transports.http.app import application
@@ -42,22 +41,14 @@ _LAST_ANSWERS_SECONDS = 1.0
 _YOUNG_OBJECTS = 5_000
 
 
-class NothingToServeError(Exception):
-    """The repository holds no model, or none that can be served."""
-
-    def __init__(self, message: str, *, refused: bool) -> None:
-        super().__init__(message)
-        self.refused = refused
-
-
-class Latens:
-    """One server process: its parts, and the order in which they come and go."""
+class Server:
+    """One server process: its parts, and the order in which they start and stop."""
 
     def __init__(self, settings: Settings, worker: WorkerTask | None = None) -> None:
-        """Takes both ports; for a worker, shares them.
+        """Binds both ports; a worker shares them with others.
 
         Raises:
-            OSError: one of them cannot be had.
+            OSError: one of them cannot be bound.
         """
         self.settings = settings
         self.metrics = Metrics()
@@ -65,17 +56,12 @@ class Latens:
         self.admin_port: int | None = None
         self._loop = asyncio.get_running_loop()
         self.leave = asyncio.Event()
-        """Set to have the server take leave in good order."""
+        """Starts a graceful shutdown when set."""
         self._patient = True
         self.models = self._repository(worker)
         self.metrics.watch(self.models)
-        self._watcher = Watcher(self.models, settings.watch_seconds)
-        self._rounds = (
-            self._watcher,
-            Canary(self.models, settings.canary_seconds, self.lost),
-            DriftWatch(self.models, self.metrics, settings.drift_seconds),
-            LoopLag(self.metrics.loop_lag),
-        )
+        self._watch = Periodic("watch", settings.watch_seconds, self.models.refresh)
+        self._periodic = (self._watch, *self._monitoring())
         self.health = Health(self.metrics, self.models)
         self.admission = Admission(self.models)
         self.service = LatentService(self.models, self.admission)
@@ -95,11 +81,15 @@ class Latens:
         self._web = self._web_server(tokens, shared=worker is not None)
         self.http_port = self._web.port
 
-    async def start(self) -> None:
-        """Listens, loads every model, and only then says SERVING.
+    async def start(self) -> bool:
+        """Listens, loads every model, and then reports SERVING.
+
+        Returns:
+            Whether it serves: False if it was asked to stop while it loaded.
 
         Raises:
-            NothingToServeError: there is no model that could answer.
+            NothingToServeError: no model can answer.
+            UnknownDefaultModelError: the configured default model is not there.
         """
         self._take_signals()
         await self.health.set_serving(False)
@@ -109,12 +99,34 @@ class Latens:
         await self._grpc.start()
         if self._admin is not None:
             await self._admin.start()
-        await self.models.refresh()
-        self._check_models()
+        if not await self._load_unless_stopped():
+            return False
+        check_models(self.models, self.settings.repository)
         _settle_memory()
         await self.health.set_serving(True)
-        for task in self._rounds:
+        for task in self._periodic:
             task.start()
+        self._announce()
+        return True
+
+    async def _load_unless_stopped(self) -> bool:
+        """Loads the models; False as soon as the server is asked to stop, whatever a load does."""
+        log.info("loading models", extra={"facts": {"repository": str(self.settings.repository)}})
+        loading = asyncio.ensure_future(self.models.refresh())
+        leaving = asyncio.ensure_future(self.leave.wait())
+        try:
+            await asyncio.wait((loading, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if self.leave.is_set():
+                log.info("stopped while loading")
+                return False
+            await loading
+            return True
+        finally:
+            for task in (loading, leaving):
+                task.cancel()
+            await asyncio.gather(loading, leaving, return_exceptions=True)
+
+    def _announce(self) -> None:
         facts = {
             "address": f"{self.settings.host}:{self.port}",
             "http_address": f"{self.settings.host}:{self.http_port}",
@@ -130,19 +142,19 @@ class Latens:
         return await self._summed.exposition()
 
     async def run_until_stopped(self) -> None:
-        """Waits for a signal, or for an engine to be lost, and takes leave in good order."""
+        """Waits for a signal, or for an engine to be lost, and shuts down gracefully."""
         await self.leave.wait()
         await self.stop()
 
     async def stop(self) -> None:
-        """Says NOT_SERVING, waits, refuses what is new, finishes what was accepted, ends."""
+        """Reports NOT_SERVING, waits, refuses new calls, finishes the accepted ones, and ends."""
         log.info("draining", extra={"facts": {"calls": self.admission.calls_in_flight}})
         await self.health.drain()
         if self._patient and self.failed is None:
             await asyncio.sleep(self.settings.drain_delay)
         self.admission.refuse(functools.partial(DrainingError, "the server is shutting down"))
         await self.admission.wait_idle(self.settings.grace)
-        for task in self._rounds:
+        for task in self._periodic:
             await task.stop()
         await self._grpc.stop(_LAST_ANSWERS_SECONDS)
         if self._admin is not None:
@@ -156,7 +168,7 @@ class Latens:
         log.info("stopped")
 
     async def abandon(self) -> None:
-        """Ends at once: it never came to serve."""
+        """Ends at once a server that never reported SERVING."""
         await self._grpc.stop(None)
         if self._admin is not None:
             await self._admin.stop(None)
@@ -171,9 +183,19 @@ class Latens:
             settings.repository,
             functools.partial(load, options=settings.load_options(), observer=self),
             default_model=settings.default_model,
+            shared_default=worker.folder / "default-model" if worker else None,
             max_versions=settings.max_versions,
+            load_seconds=settings.load_seconds,
             unwanted=worker.unloaded if worker else (),
-            fetch=_fetch_of(settings),
+        )
+
+    def _monitoring(self) -> tuple[Periodic, ...]:
+        settings, lag = self.settings, LoopLag(self.metrics.loop_lag)
+        canary, drift = Canary(self.models, self.lost), DriftWatch(self.models, self.metrics)
+        return (
+            Periodic("canary", settings.canary_seconds, canary.check_idle_models),
+            Periodic("drift", settings.drift_seconds, drift.measure_samples),
+            Periodic("loop lag", lag.interval, lag.measure),
         )
 
     def _web_server(self, tokens: Tokens, *, shared: bool) -> WebServer:
@@ -193,7 +215,7 @@ class Latens:
             return None
         admin = AdminService(self.models, self.admission, self.leave.set)
         health = self.health.servicer
-        if worker is not None:  # the supervisor asks, and counts: it has the address
+        if worker is not None:  # the supervisor has the address, logs and counts the calls
             quiet = settings.model_copy(update={"log_calls": "none"})
             server = make_admin_server(quiet, admin, health, Metrics(), Tokens(None))
             server.bind_socket(worker.admin_socket)
@@ -203,39 +225,26 @@ class Latens:
         return server
 
     def ran(self, model: str, graph: str, provider: str, report: BatchReport) -> None:
-        """Told of each run of an engine."""
+        """Counts a run of an engine; see `ModelObserver`."""
         self.metrics.ran(model, graph, provider, report)
 
     def lost(self, model: str, graph: str, error: BaseException) -> None:
-        """Told when an engine is gone: the process ends, so that it is started anew."""
+        """Ends the process, so that it is started anew; see `ModelObserver`."""
         facts = {"model": model, "graph": graph, "error": str(error)}
         log.critical("engine lost", extra={"facts": facts})
         self.failed = error
-        self._loop.call_soon_threadsafe(self.leave.set)  # an engine's thread may be the one to tell
-
-    def _check_models(self) -> None:
-        entries = self.models.entries()
-        if any(entry.state is State.READY for entry in entries):
-            return
-        root = self.settings.repository
-        if not entries:
-            raise NothingToServeError(
-                f"no model in {root}: export one with latens-export RUN --repository {root}",
-                refused=False,
-            )
-        reasons = "\n".join(f"  {entry.name}/{entry.version}: {entry.reason}" for entry in entries)
-        raise NothingToServeError(f"every model in {root} was refused:\n{reasons}", refused=True)
+        self._loop.call_soon_threadsafe(self.leave.set)  # may be called from any thread
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signalled, number)
-        loop.add_signal_handler(signal.SIGHUP, self._watcher.look_now)
+        loop.add_signal_handler(signal.SIGHUP, self._watch.run_now)
 
     def _signalled(self, number: int) -> None:
         if self.leave.is_set():
-            os._exit(128 + number)  # asked twice: at once, whatever is under way
-        # Ctrl-C is a person who waits; SIGTERM is a platform whose routes lag behind.
+            os._exit(128 + number)  # the second signal: at once, whatever is under way
+        # Ctrl-C comes from a person who waits, SIGTERM from a platform whose routes lag behind.
         self._patient = number == signal.SIGTERM
         self.leave.set()
 
@@ -249,9 +258,3 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
-
-
-def _fetch_of(settings: Settings) -> Callable[[], None]:
-    if settings.source:
-        return Mirror(settings.source, settings.repository).sync
-    return lambda: None

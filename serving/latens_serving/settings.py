@@ -36,7 +36,7 @@ class TlsFiles:
 
 
 class Settings(BaseSettings):
-    """Serves the models of a repository by gRPC; metrics and probes on the HTTP port."""
+    """Serves the models of a repository over gRPC; metrics and probes on the HTTP port."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -51,13 +51,13 @@ class Settings(BaseSettings):
 
     repository: Path = Path("models")
     """The folder of models: <repository>/<model>/<version>/bundle.json and the files beside it."""
-    source: str = ""
-    """A remote repository to mirror into the local one, by an fsspec URL such as
-    s3://bucket/models; looked at whenever the local one is."""
     default_model: str = ""
-    """The model that a request without a name means; by default the first by name."""
+    """The model that a request without a name means. By default the first by name when the server
+    starts; it then stays the same while the repository holds it."""
     max_versions: Count = 4
-    """How many versions of each model to hold, the newest ones."""
+    """How many versions of each model to hold: the newest that can be served."""
+    load_seconds: Seconds = 300.0
+    """Seconds that loading one version may take before it is refused; 0 for no limit."""
 
     watch_seconds: Seconds = 10.0
     """Seconds between looks at the repository for versions that came or went; 0 for never.
@@ -187,7 +187,7 @@ class Settings(BaseSettings):
         return TlsFiles(self.tls_certificate, self.tls_key, self.tls_client_ca)
 
     def load_options(self) -> LoadOptions:
-        """What loading a model needs of this."""
+        """The settings that concern loading a model."""
         return LoadOptions(
             engine=EngineSettings(
                 device=Device(self.device),

@@ -1,4 +1,4 @@
-"""What the server tells a person once it is up."""
+"""The text that the server prints once it serves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 def welcome(
     names: list[str], address: str, http_address: str, *, with_commands: bool, explorer: bool = True
 ) -> str:
-    """Where it listens and what it serves; for a person at a terminal, also what to type next."""
+    """Addresses and models; at a terminal also commands to try."""
     lines = [
         f"Latens serves {', '.join(names)} at {address}",
         *([f"Explore the latent space at http://{http_address}/"] if explorer else []),
@@ -37,7 +37,7 @@ def _commands(names: list[str], address: str) -> list[str]:
 
 
 def _client() -> str:
-    """What to type for the client: its path where a shell would not find it, as in a checkout."""
+    """The client's command: its path where a shell would not find it, as in a checkout."""
     beside = Path(sys.executable).parent / "latens"
     if shutil.which("latens") or not beside.exists():
         return "latens"

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import sys
-
-from latens_serving.cli import run_worker
+from latens_serving.cli import leave_process, run_worker
 from latens_serving.workers.task import WorkerTask
 
 if __name__ == "__main__":
-    sys.exit(run_worker(WorkerTask.from_environment()))
+    leave_process(run_worker(WorkerTask.from_environment()))

@@ -16,13 +16,8 @@ import latens_export
 from latens_export import BundleOptions
 from latens_export.cli import main
 from latens_export.errors import ParityError
-from latens_serving.bundle.schema import (
-    LatentContract,
-    Likelihood,
-    Posterior,
-    read_manifest,
-    verified_bytes,
-)
+from latens_serving.bundle.files import read_manifest, verified_bytes
+from latens_serving.bundle.schema import LatentContract, Likelihood, Posterior
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,10 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from latens_export.checks import reference as measuring
 from latens_export.checks.reference import LEVELS
 from latens_export.graphs.splitting import Graphs
-from latens_serving.bundle.schema import BundleError, Reference, read_manifest
-from latens_serving.models.loading import LoadOptions, load
+from latens_serving.bundle.files import read_manifest
+from latens_serving.bundle.schema import BundleError, Reference
+from latens_serving.models.loading import load
 from latens_serving.models.repository import Repository
 from latens_serving.monitoring.model_metrics import ModelCollector
+from latens_serving.settings import Settings
 from latens_training import checkpoint
 from latens_training.data import datasets
 from server_process import Server
@@ -136,7 +138,7 @@ async def test_a_bundle_of_before_there_were_references_shows_the_means_of_its_t
     manifest = read_manifest(bundle)
     assert manifest.reference is None
     models = Repository(
-        bundle.parents[1], lambda directory: load(directory, LoadOptions(), Nobody())
+        bundle.parents[1], lambda directory: load(directory, Settings().load_options(), Nobody())
     )
     await models.refresh()
     families = {family.name: family for family in ModelCollector(models).collect()}

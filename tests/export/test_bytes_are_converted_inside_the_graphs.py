@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bad_bundles import rewritten
 from latens_export.cli import main as export
-from latens_serving.bundle.schema import read_manifest, verified_bytes
+from latens_serving.bundle.files import read_manifest, verified_bytes
 from latens_serving.engine.batch import BatchReport
 from latens_serving.engine.onnx import Device, EngineSettings, OnnxEngine
 from latens_serving.errors import (
@@ -27,10 +27,11 @@ from latens_serving.errors import (
     InvalidInputError,
     QueueFullError,
 )
-from latens_serving.models.loading import LoadOptions, load
+from latens_serving.models.loading import load
 from latens_serving.models.model import LoadedModel
 from latens_serving.models.repository import Repository
 from latens_serving.monitoring.canary import Canary
+from latens_serving.settings import Settings
 
 ON_CPU = EngineSettings(Device.CPU)
 OF_BYTES = ("encoder_uint8", "decoder_uint8")
@@ -50,8 +51,8 @@ class Observer:
         self.gone.append(graph)
 
 
-def loaded(directory: Path, observer: Observer | None = None, **limits: int) -> LoadedModel:
-    return load(directory, LoadOptions(engine=ON_CPU, **limits), observer or Observer())
+def loaded(directory: Path, observer: Observer | None = None, **limits: Any) -> LoadedModel:
+    return load(directory, Settings(device="cpu", **limits).load_options(), observer or Observer())
 
 
 @pytest.fixture
@@ -264,13 +265,13 @@ async def test_the_canary_asks_graphs_of_bytes_too(
 ) -> None:
     lost: list[str] = []
     repository = Repository(model_repository, lambda _: model)
-    canary = Canary(repository, 0, lambda name, which, error: lost.append(which))
-    await canary.ask(model)
+    canary = Canary(repository, lambda name, which, error: lost.append(which))
+    await canary.check(model)
     assert lost == []
     batcher: Any = model.batchers[graph]
     real = batcher._run
     batcher._run = lambda rows: tuple(answer + answer.dtype.type(7) for answer in real(rows))
-    await canary.ask(model)
+    await canary.check(model)
     assert lost == [graph]
 
 

@@ -12,7 +12,8 @@ import torch
 
 from latens_export.checks.parity import largest_difference, measure, require
 from latens_export.graphs.tracing import decoder_graph, encoder_graph
-from latens_serving.bundle.schema import read_manifest, read_probe, verified_bytes
+from latens_serving.bundle.files import read_manifest, verified_bytes
+from latens_serving.bundle.probe import read_probe
 from latens_training import checkpoint
 from latens_training.config import ModelConfig
 from latens_training.data import datasets

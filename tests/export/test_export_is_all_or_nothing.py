@@ -17,12 +17,8 @@ import pytest
 
 from latens_export.cli import main
 from latens_export.publish import publish, staging
-from latens_serving.bundle.schema import (
-    BundleManifest,
-    manifest_json,
-    read_manifest,
-    verified_bytes,
-)
+from latens_serving.bundle.files import manifest_json, read_manifest, verified_bytes
+from latens_serving.bundle.schema import BundleManifest
 
 FILES = {"encoder.onnx": b"encoder", "decoder.onnx": b"decoder", "probe.npz": b"probe"}
 
@@ -55,8 +51,8 @@ def test_an_export_writes_the_whole_bundle_under_the_next_number(
     assert (result["model"], result["version"]) == ("point", 8)
     assert result["parity"]["batch_sizes"] == [1, 2, 3, 1000]
     written = read_manifest(repository / "point" / "8")
-    assert written.atlas is not None
-    for record in (*written.graphs.values(), written.probe, written.atlas):
+    assert written.test_embeddings is not None
+    for record in (*written.graphs.values(), written.probe, written.test_embeddings):
         assert len(verified_bytes(repository / "point" / "8", record)) == record.size
     assert entries(repository / "point" / "8") == [
         "atlas.npz", "bundle.json", "decoder-uint8.onnx", "decoder.onnx",
@@ -171,6 +167,7 @@ def write_damaged(run: Path, point_run: Path) -> None:
         (["sound", "--repository", "a-file/models"], 1, "cannot be written: Not a directory"),
         (["sound", "--name", "Not A Name"], 2, "not a model's name"),
         (["sound", "--tolerance", "-1"], 2, "tolerance: Input should be greater than 0"),
+        (["sound", "--tolerance", "0.02"], 2, "tolerance: expected at most 0.01 for float32"),
         (["sound", "--tollerance", "1"], 2, "--tollerance"),
         ([], 2, "required: RUN"),
     ],

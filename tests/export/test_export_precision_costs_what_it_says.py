@@ -21,7 +21,7 @@ from latens_export.graphs.precision import DEFAULT_TOLERANCE, Precision
 from latens_export.graphs.rounding import as_tf32, rounded_to_tf32
 from latens_export.graphs.splitting import measure, split
 from latens_export.graphs.tracing import decoder_graph, encoder_graph
-from latens_serving.bundle.schema import read_manifest
+from latens_serving.bundle.files import read_manifest
 from latens_training import checkpoint
 from latens_training.config import ModelConfig
 from latens_training.data import datasets

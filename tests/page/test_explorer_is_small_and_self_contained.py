@@ -17,7 +17,7 @@ from playwright.sync_api import Browser
 
 from browser import explorer, running_browser
 from http_calls import request
-from latens_serving.bundle.test_embeddings import ATLAS_FILE
+from latens_serving.bundle.test_embeddings import EMBEDDINGS_FILE
 from server_process import Server
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +90,7 @@ def test_the_wheel_carries_the_page(tmp_path: Path) -> None:
 def test_test_embeddings_are_sent_as_arrays_that_numpy_reads(
     server: Server, model_repository: Path
 ) -> None:
-    with np.load(model_repository / "mnist-2d" / "1" / ATLAS_FILE) as exported:
+    with np.load(model_repository / "mnist-2d" / "1" / EMBEDDINGS_FILE) as exported:
         for name in ("images", "means", "labels"):
             path = f"/test-embeddings/mnist-2d/1/{name}.npy"
             answer = request(server.http_address, path, headers={"Accept-Encoding": "gzip"})

@@ -11,11 +11,12 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from latens_serving.mirror import cli as mirror
 from latens_serving.settings import ENV_PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-OVERLAYS = ("gpu", "cpu", "keda", "kserve")
+OVERLAYS = ("gpu", "cpu", "keda", "kserve", "mirror")
 KUBERNETES = "1.34"
 # Kinds of operators, whose schemas are not Kubernetes' own.
 FOREIGN = {"PodMonitor", "ScaledObject", "ServingRuntime", "InferenceService"}
@@ -49,7 +50,11 @@ def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
 def containers(manifests: list[Manifest]) -> list[Manifest]:
     pods = [item["spec"]["template"]["spec"] for item in of_kind(manifests, "Deployment")]
     pods += [item["spec"] for item in of_kind(manifests, "ServingRuntime")]
-    return [container for pod in pods for container in pod["containers"]]
+    return [
+        container
+        for pod in pods
+        for container in (*pod.get("initContainers", ()), *pod["containers"])
+    ]
 
 
 def test_every_manifest_of_an_overlay_is_valid_kubernetes(overlay: list[Manifest]) -> None:
@@ -85,7 +90,9 @@ def test_no_service_variables_reach_the_servers_environment(overlay: list[Manife
 
 def test_every_variable_of_the_server_is_one_of_its_settings(overlay: list[Manifest]) -> None:
     known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
-    named = {entry["name"] for container in containers(overlay) for entry in container["env"]}
+    named = {
+        entry["name"] for container in containers(overlay) for entry in container.get("env", ())
+    }
     assert named
     assert named <= known
 
@@ -111,6 +118,31 @@ def test_named_ports_exist_and_selectors_meet_the_pods(overlay: list[Manifest]) 
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
     for monitor in of_kind(overlay, "PodMonitor"):
         assert {end["port"] for end in monitor["spec"]["podMetricsEndpoints"]} <= ports
+
+
+def test_a_mirrored_repository_is_copied_before_the_server_starts_and_followed_beside_it() -> None:
+    manifests = rendered(DEPLOY / "overlays" / "mirror")
+    (deployment,) = of_kind(manifests, "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    first, sidecar = pod["initContainers"]
+    assert first["command"] == ["latens-mirror", "--once"]
+    assert sidecar["command"] == ["latens-mirror"]
+    assert (first.get("restartPolicy"), sidecar["restartPolicy"]) == (None, "Always")
+    (server,) = pod["containers"]
+    assert {mount["name"]: mount.get("readOnly") for mount in server["volumeMounts"]}["models"]
+    (models,) = [volume for volume in pod["volumes"] if volume["name"] == "models"]
+    assert set(models) == {"name", "emptyDir"}
+    assert of_kind(manifests, "PersistentVolumeClaim") == []
+    source = sidecar["envFrom"][0]["configMapRef"]["name"]
+    (settings,) = [
+        item["data"]
+        for item in of_kind(manifests, "ConfigMap")
+        if item["metadata"]["name"] == source
+    ]
+    known = {f"{mirror.ENV_PREFIX}{name}".upper() for name in mirror.MirrorSettings.model_fields}
+    assert (
+        {f"{mirror.ENV_PREFIX}SOURCE", f"{mirror.ENV_PREFIX}REPOSITORY"} <= set(settings) <= known
+    )
 
 
 def test_a_gpu_overlay_asks_for_a_gpu_and_never_falls_back() -> None:

@@ -48,18 +48,18 @@ PUBLIC = {
 }
 # The layers of serving, the lowest first: a module imports its own layer and those below it.
 LAYERS = (
-    ("errors",),
+    ("errors", "periodic"),
     ("bundle",),
     ("engine",),
     ("models",),
     ("monitoring",),
     ("calls",),
     ("service",),
-    ("mirror",),
-    ("settings",),
+    ("settings", "logs"),
     ("transports",),
     ("workers",),
-    ("__main__", "cli", "healthcheck", "logs", "server", "welcome", "worker"),
+    ("__main__", "cli", "healthcheck", "server", "startup", "welcome", "worker"),
+    ("mirror",),
 )
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # These know the standard library, numpy, pydantic and each other, so that all may build on them.

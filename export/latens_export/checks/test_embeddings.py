@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from latens_export.checks import parity
-from latens_serving.bundle.test_embeddings import Atlas, atlas_bytes
+from latens_serving.bundle.test_embeddings import Embeddings, embeddings_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,8 +37,8 @@ def make_atlas(model: Network, images: Tensor, labels: Tensor | None, count: int
         parity.reference_posterior(model, parity.pixels_of(part))["mean"]
         for part in torch.split(shown, _ROWS_A_RUN)
     ]
-    return atlas_bytes(
-        Atlas(
+    return embeddings_bytes(
+        Embeddings(
             images=shown.numpy(),
             means=np.concatenate(means),
             labels=None if labels is None else labels[chosen].numpy().astype(np.int64),

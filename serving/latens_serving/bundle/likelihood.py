@@ -1,4 +1,4 @@
-"""What a model thinks of images, in nats: the terms of the bound, in pure numpy.
+"""The terms of the evidence lower bound of images, in nats, in pure numpy.
 
 Kingma and Welling, "Auto-Encoding Variational Bayes" (2013); Burda, Grosse and Salakhutdinov,
 "Importance Weighted Autoencoders" (2016).
@@ -17,21 +17,21 @@ Floats = NDArray[np.float32]
 
 _LOG_TWO_PI = math.log(2 * math.pi)
 _PIXEL_AXES = (-3, -2, -1)
-# The decoder's sigmoid is exact to a float32: 1 - p below half its last place is known no better.
+# The decoder's sigmoid is exact to a float32, so 1 - p is known to half of its last place.
 _LEAST_REST = np.float32(2.0**-25)
 _LEAST_PROBABILITY = np.finfo(np.float32).tiny
 
 
 def reconstruction_error(images: Floats, decoded: Floats, contract: LatentContract) -> Floats:
-    """-log p(x|z), nats an image.
+    """-log p(x|z), nats per image.
 
-    A Bernoulli term is the cross-entropy, at most 17.3 nats a pixel, since a decoder that is sure
-    rounds to 1; a Gaussian one keeps its normalising constant.
+    A Bernoulli term is the cross-entropy. It is at most 17.3 nats per pixel, since probabilities
+    near 1 round to 1. A Gaussian term keeps its normalising constant.
 
     Args:
         images: `[..., c, h, w]` in [0, 1].
         decoded: the mean of p(x|z), of a shape that broadcasts with it.
-        contract: says which likelihood, and its sigma.
+        contract: the likelihood and its sigma.
 
     Returns:
         float32 `[...]`.
@@ -56,7 +56,7 @@ def log_prior_to_posterior(latents: Floats, noise: Floats, log_var: Floats) -> F
 
     Args:
         latents: `[n, k, size]`.
-        noise: `[n, k, size]`, of which they were made.
+        noise: `[n, k, size]`, from which they were made.
         log_var: `[n, 1, size]`.
 
     Returns:

@@ -1,27 +1,28 @@
-"""The atlas: part of the test set with its posterior means, for whoever wants to see the latents.
+"""Test embeddings: part of the test set with its posterior means, for pictures of the latent space.
 
-An optional file of a bundle, `atlas.npz`. Nothing that answers a call depends on it.
+They are an optional file of a bundle, `atlas.npz`. No call depends on them.
 """
 
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latens_serving.bundle.npz import NpzArchive
 from latens_serving.bundle.schema import BundleError, LatentContract
 
-ATLAS_FILE = "atlas.npz"
-LARGEST_ATLAS = 64 << 20
-"""Bytes of the images, unpacked: an atlas is to be looked at, not a data set."""
+EMBEDDINGS_FILE = "atlas.npz"
+LARGEST_EMBEDDINGS = 64 << 20
+"""Bytes of all arrays, unpacked: they are made to be looked at, and are no data set."""
+
+_WHAT = "test embeddings"
 
 
 @dataclass(frozen=True, slots=True)
-class Atlas:
+class Embeddings:
     """n test images in the order of the test set.
 
     Attributes:
@@ -35,44 +36,44 @@ class Atlas:
     labels: NDArray[np.int64] | None
 
 
-def atlas_bytes(atlas: Atlas) -> bytes:
+def embeddings_bytes(embeddings: Embeddings) -> bytes:
     """The content of `atlas.npz`."""
     buffer = io.BytesIO()
-    labels = {} if atlas.labels is None else {"labels": atlas.labels}
-    np.savez_compressed(buffer, images=atlas.images, means=atlas.means, **labels)  # type: ignore[arg-type]  # one stub for names and for allow_pickle
+    labels = {} if embeddings.labels is None else {"labels": embeddings.labels}
+    np.savez_compressed(buffer, images=embeddings.images, means=embeddings.means, **labels)  # type: ignore[arg-type]  # one stub for names and for allow_pickle
     return buffer.getvalue()
 
 
-def read_atlas(content: bytes, contract: LatentContract) -> Atlas:
+def read_embeddings(content: bytes, contract: LatentContract) -> Embeddings:
     """Reads `atlas.npz` and checks it against the model's contract.
 
     Raises:
-        BundleError: it is not an atlas, or not one of this model.
+        BundleError: the archive is damaged or too large, or an array is missing, unknown, of
+            another shape or type than the contract says, or not finite.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as packed:
-            unpacked = sum(member.file_size for member in packed.infolist())
-        if unpacked > LARGEST_ATLAS:
-            raise BundleError(f"atlas: {unpacked} bytes unpacked, at most {LARGEST_ATLAS}")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            labels = arrays.get("labels")
-            atlas = Atlas(arrays["images"], arrays["means"], labels)
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(f"atlas: {error}") from error
-    _check(atlas, contract)
-    return atlas
+    archive = NpzArchive(_WHAT, content, LARGEST_EMBEDDINGS)
+    _check_headers(archive, contract)
+    labels = archive.read("labels") if "labels" in archive.headers else None
+    embeddings = Embeddings(archive.read("images"), archive.read("means"), labels)
+    if not np.isfinite(embeddings.means).all():
+        raise BundleError(f"{_WHAT}: means: has values that are not finite")
+    return embeddings
 
 
-def _check(atlas: Atlas, contract: LatentContract) -> None:
-    rows = len(atlas.means)
-    expected: dict[str, tuple[NDArray[Any] | None, type[np.generic], tuple[int, ...]]] = {
-        "images": (atlas.images, np.uint8, (rows, *contract.image_shape)),
-        "means": (atlas.means, np.float32, (rows, *contract.latent_shape)),
-        "labels": (atlas.labels, np.int64, (rows,)),
+def _check_headers(archive: NpzArchive, contract: LatentContract) -> None:
+    headers = archive.headers
+    if headers.keys() | {"labels"} != {"images", "means", "labels"}:
+        raise BundleError(f"{_WHAT}: holds {sorted(headers)}, expected images, means and labels")
+    rows = headers["means"].shape[:1]
+    expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+        "images": (np.uint8, (*rows, *contract.image_shape)),
+        "means": (np.float32, (*rows, *contract.latent_shape)),
+        "labels": (np.int64, rows),
     }
-    for name, (array, dtype, shape) in expected.items():
-        if array is not None and (array.dtype != dtype or array.shape != shape):
-            got = f"{array.dtype} {array.shape}"
-            raise BundleError(f"atlas: {name}: expected {np.dtype(dtype)} {shape}, got {got}")
-    if not np.isfinite(atlas.means).all():
-        raise BundleError("atlas: means: not finite")
+    for name, header in headers.items():
+        dtype, shape = expected[name]
+        if not rows or header.dtype != dtype or header.shape != shape:
+            raise BundleError(
+                f"{_WHAT}: {name}: {header.dtype}{list(header.shape)}, "
+                f"expected {np.dtype(dtype)}{list(shape)}"
+            )

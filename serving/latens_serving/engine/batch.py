@@ -1,4 +1,4 @@
-"""One batch: the calls that ride in it, its run, and each rider's share of the outcome."""
+"""One batch: the rows of several calls, their run, and the share of each call in the outcome."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from latens_serving.errors import DeadlineError, EngineFailedError, LatensError
+from latens_serving.engine.errors import DeviceLostError, DeviceMemoryError
+from latens_serving.errors import (
+    DeadlineError,
+    EngineFailedError,
+    LatensError,
+    OutOfDeviceMemoryError,
+)
 
 Rows: TypeAlias = NDArray[Any]
 Outputs: TypeAlias = tuple[Rows, ...]
@@ -23,17 +29,17 @@ _NO_ROWS: Rows = np.empty((0, 0))
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What happened in one run of the engine."""
+    """One run of the engine: its rows, its time, and the waits of its calls."""
 
     rows: int
     run_seconds: float
     wait_seconds: tuple[float, ...]
-    """How long each call of the batch had waited."""
+    """The wait of each call of the batch."""
     failed: bool
 
 
-class Rider:
-    """Rows that wait for the engine, and who waits for them."""
+class PendingRows:
+    """Rows of one call that wait for the engine, and the future of their outputs."""
 
     __slots__ = ("_timer", "arrived", "count", "deadline", "future", "rows")
 
@@ -56,12 +62,12 @@ class Rider:
             self.future.set_exception(error)
 
     def expire_in_time(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Fails the call at its deadline, wherever it then is."""
+        """Fails the call at its deadline, queued or running."""
         if self.deadline is not None and not self.future.done():
             self._timer = loop.call_at(loop.time() + self.deadline - time.monotonic(), self.expire)
 
-    def leave(self) -> None:
-        """Lets go of the memory: who leaves early stays in the queue until it is cut."""
+    def drop(self) -> None:
+        """Frees the rows and the timer. An entry whose caller left stays queued until the cut."""
         self.rows = _NO_ROWS
         if self._timer is not None:
             self._timer.cancel()
@@ -69,53 +75,71 @@ class Rider:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a batch, for the riders that were still there when it ran."""
+    """The result of a batch, for the calls that still waited when it ran."""
 
-    riders: list[Rider]
+    calls: list[PendingRows]
     result: Outputs | Exception
     report: BatchReport
 
     def settle(self) -> None:
-        """Gives each rider its rows, or the failure. Only open futures are touched."""
+        """Gives each call its rows, or the failure. Only open futures are touched."""
         if isinstance(self.result, Exception):
-            _fail_each(self.riders, self.result)
+            _fail_each(self.calls, self.result, self.report.rows)
         else:
-            _answer_each(self.riders, self.result)
+            _answer_each(self.calls, self.result)
+
+    @property
+    def lost(self) -> DeviceLostError | None:
+        """The failure, if it means that the engine's device is lost."""
+        return self.result if isinstance(self.result, DeviceLostError) else None
 
 
-def execute(run: Run, riders: Iterable[Rider]) -> Outcome:
-    """Runs a batch in the thread that calls. Who has left or expired is dropped here, unrun."""
+def execute(run: Run, batch: Iterable[PendingRows]) -> Outcome:
+    """Runs a batch in the calling thread. Calls that left or expired are dropped before the run."""
     begun = time.monotonic()
-    held = [(rider, rider.rows) for rider in riders]  # before the look: leaving lets rows go
-    present = [(rider, rows) for rider, rows in held if rider.is_awaited(begun)]
+    held = [(call, call.rows) for call in batch]  # before the check: `drop` frees the rows
+    present = [(call, rows) for call, rows in held if call.is_awaited(begun)]
     result: Outputs | Exception = ()
     if present:
         arrays = [rows for _, rows in present]
         try:
             result = run(arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
-        except Exception as error:  # it belongs to the riders, and to nobody else
+        except Exception as error:  # reported to the calls of this batch alone
             result = error
     report = BatchReport(
-        rows=sum(rider.count for rider, _ in present),
+        rows=sum(call.count for call, _ in present),
         run_seconds=time.monotonic() - begun,
-        wait_seconds=tuple(begun - rider.arrived for rider, _ in present),
+        wait_seconds=tuple(begun - call.arrived for call, _ in present),
         failed=isinstance(result, Exception),
     )
-    return Outcome([rider for rider, _ in present], result, report)
+    return Outcome([call for call, _ in present], result, report)
 
 
-def _answer_each(riders: Iterable[Rider], outputs: Outputs) -> None:
+def _answer_each(calls: Iterable[PendingRows], outputs: Outputs) -> None:
     start = 0
-    for rider in riders:
-        end = start + rider.count
-        if not rider.future.done():
-            rider.future.set_result(tuple([output[start:end] for output in outputs]))
+    for call in calls:
+        end = start + call.count
+        if not call.future.done():
+            call.future.set_result(tuple([output[start:end] for output in outputs]))
         start = end
 
 
-def _fail_each(riders: Iterable[Rider], cause: Exception) -> None:
-    for rider in riders:
-        error = cause if isinstance(cause, LatensError) else EngineFailedError()
+def _fail_each(calls: Iterable[PendingRows], cause: Exception, rows: int) -> None:
+    for call in calls:
+        error = _service_error(cause, rows)
         if error is not cause:
             error.__cause__ = cause
-        rider.fail(error)
+        call.fail(error)
+
+
+def _service_error(cause: Exception, rows: int) -> LatensError:
+    """An engine's failure as callers are told of it."""
+    if isinstance(cause, LatensError):
+        return cause
+    if isinstance(cause, DeviceMemoryError):
+        return OutOfDeviceMemoryError(
+            f"the device has not enough memory for {rows} rows; send fewer"
+        )
+    if isinstance(cause, DeviceLostError):
+        return EngineFailedError("the device is lost")
+    return EngineFailedError()

@@ -1,7 +1,7 @@
-"""The sizes that batches are padded to, so that a device meets few shapes, each of them known.
+"""The sizes that batches are padded to, so that a device runs few shapes, each of them known.
 
-A GPU's convolution search, memory arena and captured graphs are all a batch shape's. With a ladder
-of sizes each of them is met while the model loads, and never again.
+On a GPU the choice of a convolution, the memory arena and captured graphs all depend on the shape
+of the batch. With a fixed list of sizes, all shapes are run while the model loads.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ class Chunk:
 
     start: int
     rows: int
-    step: int
+    size: int
     """The size that they are padded to: `rows` or more."""
 
     @property
     def span(self) -> slice:
-        """Where the rows lie in the batch."""
+        """The rows' place in the batch."""
         return slice(self.start, self.start + self.rows)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class BatchLadder:
+class BatchSizes:
     """The sizes, ascending."""
 
-    steps: tuple[int, ...]
+    sizes: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Refuses sizes that are not ascending from 1 or more."""
-        if not self.steps or sorted({*self.steps, 0}) != [0, *self.steps]:
-            raise ValueError(f"steps must ascend from 1 or more: {self.steps}")
+        """Refuses sizes that do not ascend from 1 or more."""
+        if not self.sizes or sorted({*self.sizes, 0}) != [0, *self.sizes]:
+            raise ValueError(f"expected sizes that ascend from 1 or more, got {self.sizes}")
 
     @classmethod
-    def doubling(cls, largest: int) -> BatchLadder:
+    def doubling(cls, largest: int) -> BatchSizes:
         """1, 2, 4, ... and at last `largest` itself: at most half of a run is padding."""
         powers = (1 << exponent for exponent in range(largest.bit_length()))
         return cls((*(power for power in powers if power < largest), largest))
@@ -46,14 +46,14 @@ class BatchLadder:
     @property
     def largest(self) -> int:
         """The most rows of one run."""
-        return self.steps[-1]
+        return self.sizes[-1]
 
-    def step(self, rows: int) -> int:
+    def padded(self, rows: int) -> int:
         """The size that rows are padded to: 1 <= rows <= largest."""
-        return self.steps[bisect.bisect_left(self.steps, rows)]
+        return self.sizes[bisect.bisect_left(self.sizes, rows)]
 
     def chunks(self, rows: int) -> Iterator[Chunk]:
-        """Cuts a batch of any size into runs: full ones, and a padded one for what is left."""
+        """Cuts a batch of any size into runs: full ones, and a padded one for the rest."""
         for start in range(0, rows, self.largest):
             count = min(self.largest, rows - start)
-            yield Chunk(start, count, self.step(count))
+            yield Chunk(start, count, self.padded(count))

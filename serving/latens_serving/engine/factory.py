@@ -1,17 +1,17 @@
-"""Which engine runs a graph: the one for the GPU where there is one, else the plain one."""
+"""Opens the engine of a graph: that of the GPU where there is one, else that of the CPU."""
 
 from __future__ import annotations
 
 import traceback
 
-from latens_serving.engine.batch_sizes import BatchLadder
+from latens_serving.engine.batch_sizes import BatchSizes
 from latens_serving.engine.cuda import availability as cuda
 from latens_serving.engine.cuda.driver_memory import CudaMemory
 from latens_serving.engine.cuda.engine import DeviceEngine
 from latens_serving.engine.cuda.memory import DeviceMemory
+from latens_serving.engine.errors import DeviceUnavailableError
 from latens_serving.engine.onnx import (
     Device,
-    DeviceUnavailableError,
     Engine,
     EngineSettings,
     OnnxEngine,
@@ -26,7 +26,7 @@ since two runs are under way."""
 
 
 def open_engine(graph: bytes, settings: EngineSettings) -> Engine:
-    """Opens a graph on the device asked for, warm: its first run is as fast as the tenth.
+    """Opens a graph on the device asked for. On a GPU every batch size is run once.
 
     Raises:
         DeviceUnavailableError: `device` is CUDA and the graph cannot run there, all of it.
@@ -64,7 +64,7 @@ def on_device(graph: bytes, settings: EngineSettings, memory: DeviceMemory) -> D
     return DeviceEngine(
         session,
         memory,
-        BatchLadder.doubling(rows),
+        BatchSizes.doubling(rows),
         stream=stream,
         capture=settings.cuda_graphs,
     )

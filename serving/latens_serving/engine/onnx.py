@@ -1,8 +1,7 @@
 """The engine: one ONNX graph in ONNX Runtime, on the device that was asked for.
 
-An engine is synchronous, takes whole batches and knows nothing of calls. What fails in it is told
-apart in three kinds, since an operator does a different thing for each: the device's memory did not
-suffice (a smaller batch helps), the device is lost (only a new process helps), anything else.
+An engine is synchronous, takes whole batches and knows nothing of calls. Its failures are those of
+`latens_serving.engine.errors`.
 """
 
 from __future__ import annotations
@@ -18,26 +17,17 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from latens_serving.engine.cuda import availability as cuda
+from latens_serving.engine.errors import (
+    DeviceLostError,
+    DeviceMemoryError,
+    DeviceUnavailableError,
+    EngineError,
+)
+from latens_serving.engine.external_data import refuse_external_data
 
 CPU_PROVIDER = "CPUExecutionProvider"
 
 _LOG_ERRORS_ONLY = 3
-
-
-class EngineError(Exception):
-    """A graph that could not be loaded or run."""
-
-
-class DeviceUnavailableError(EngineError):
-    """The device that was asked for cannot be used; the text says why, and what to do."""
-
-
-class DeviceMemoryError(EngineError):
-    """The device has too little memory for this batch. A smaller one may do."""
-
-
-class DeviceLostError(EngineError):
-    """The device stopped answering. No later run of this process can succeed."""
 
 
 class Device(StrEnum):
@@ -103,7 +93,7 @@ class Engine(Protocol):
         ...
 
     def run(self, inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        """Runs a batch: inputs `[n, *input.row_shape]`, n > 0, to one array an output.
+        """Runs a batch: inputs `[n, *input.row_shape]`, n > 0, to one array per output.
 
         Raises:
             DeviceMemoryError: the device has too little memory for this batch.
@@ -113,7 +103,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives back what the engine holds. Runs after it raise EngineError."""
+        """Frees the engine's memory. Later runs raise EngineError."""
         ...
 
 
@@ -150,7 +140,7 @@ class OnnxEngine:
 
 
 def open_session(graph: bytes, settings: EngineSettings) -> tuple[ort.InferenceSession, bool]:
-    """Opens a session on the device asked for; True beside it when `auto` took the CPU."""
+    """Opens a session on the device asked for; also whether `auto` fell back to the CPU."""
     if settings.device is Device.CPU:
         return _cpu_session(graph, settings), False
     reason = cuda.why_unavailable(settings.device_id)
@@ -168,7 +158,7 @@ def open_session(graph: bytes, settings: EngineSettings) -> tuple[ort.InferenceS
 
 
 def classified(error: Exception) -> EngineError:
-    """The kind of failure that an exception of ONNX Runtime is, as our own exception."""
+    """Turns an exception of ONNX Runtime into ours, by the kind of failure."""
     text = str(error)
     if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(text):
         return DeviceMemoryError(text or "out of memory")
@@ -177,7 +167,7 @@ def classified(error: Exception) -> EngineError:
     return EngineError(text or type(error).__name__)
 
 
-# ONNX Runtime hands failures of CUDA on as text. Error numbers are those of the CUDA driver; after
+# ONNX Runtime reports failures of CUDA as text. Error numbers are those of the CUDA driver; after
 # the ones below no call of the process succeeds any more, so they mean that the device is lost.
 _OUT_OF_MEMORY = re.compile(
     r"CUDA (?:failure|error) 2\b|out of memory|Failed to allocate memory|bad_alloc|ALLOC_FAILED"
@@ -243,12 +233,15 @@ def _session_options(threads: int) -> ort.SessionOptions:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _LOG_ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # ONNX Runtime would guess by the content; files of its own format may name other files.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     return options
 
 
 def _session(
     graph: bytes, options: ort.SessionOptions, providers: list[Any]
 ) -> ort.InferenceSession:
+    refuse_external_data(graph)
     try:
         return ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The thread that an engine's long runs live in, so that they do not hold up the event loop."""
+"""The thread of an engine's long runs, which would block the event loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Work = Callable[[], None]
 
 
 class EngineThread:
-    """Runs what is posted to it, in order. Its death is told, never silent."""
+    """Runs posted work in order, and reports if the thread ends by an exception."""
 
     def __init__(self, name: str, died: Callable[[BaseException], None]) -> None:
         """Starts the thread; `died` is called from it if it ends by an exception."""
@@ -24,7 +24,7 @@ class EngineThread:
         self._work.put(work)
 
     def stop(self) -> None:
-        """Lets the thread end once it has done what was posted."""
+        """Ends the thread once the posted work is done."""
         self._work.put(None)
 
     def _run(self) -> None:

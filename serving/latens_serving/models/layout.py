@@ -1,4 +1,4 @@
-"""What lies in a repository's folder, `<root>/<model>/<version>/`; nothing of it is opened."""
+"""The layout of a repository, `<root>/<model>/<version>/`. Files of bundles are not opened here."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ Fingerprint: TypeAlias = tuple[tuple[str, int, int], ...]
 Key: TypeAlias = tuple[str, int]
 
 
-def versions_in(root: Path, most: int) -> dict[Key, Fingerprint]:
-    """The newest `most` versions of each model, by (name, version), each with a fingerprint.
+def versions_in(root: Path) -> dict[Key, Fingerprint]:
+    """The versions of each model, by (name, version), each with a fingerprint.
 
-    What is named otherwise than a model or a version is passed over.
+    Folders whose names are no model's or version's are ignored, and so is a root that is not there.
+
+    Raises:
+        OSError: the root cannot be read.
     """
-    found: dict[Key, Fingerprint] = {}
-    for model in _subdirectories(root):
-        if not MODEL_NAME.match(model.name):
-            continue
-        versions = [path for path in _subdirectories(model) if VERSION_NAME.match(path.name)]
-        versions.sort(key=lambda path: int(path.name), reverse=True)
-        for path in versions[:most]:
-            found[model.name, int(path.name)] = _fingerprint(path)
-    return found
+    if not root.exists():
+        return {}
+    return {
+        (model.name, int(path.name)): _fingerprint(path)
+        for model in list(root.iterdir())
+        if MODEL_NAME.match(model.name)
+        for path in _subdirectories(model)
+        if VERSION_NAME.match(path.name)
+    }
 
 
 def names_in(root: Path) -> list[str]:
-    """The models that lie in a folder, whether or not they can be served."""
+    """The names of the models in a folder, whether or not they can be served."""
     return sorted(path.name for path in _subdirectories(root) if MODEL_NAME.match(path.name))
 
 
@@ -41,8 +44,12 @@ def _subdirectories(path: Path) -> list[Path]:
 
 def _fingerprint(directory: Path) -> Fingerprint:
     """Changes when any file of the bundle does."""
+    found = []
     try:
-        files = [(path.name, path.stat()) for path in directory.iterdir()]
-    except OSError:  # it went while we looked; the next look settles it
+        for path in directory.iterdir():
+            # Of a link, of what it points to; of one that points nowhere, its own.
+            status = path.stat() if path.exists() else path.lstat()
+            found.append((path.name, status.st_size, status.st_mtime_ns))
+    except OSError:  # removed meanwhile; the next look settles it
         return ()
-    return tuple(sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in files))
+    return tuple(sorted(found))

@@ -1,40 +1,42 @@
-"""A loaded model: its graphs behind a batcher each, and the contract that holds for them."""
+"""A loaded model: a batcher per graph, and the contract."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latens_serving.bundle.schema import BundleManifest, LatentContract, Probe
-from latens_serving.bundle.test_embeddings import Atlas
+from latens_serving.bundle.probe import Probe
+from latens_serving.bundle.schema import BundleManifest, LatentContract
+from latens_serving.bundle.test_embeddings import Embeddings
 from latens_serving.engine.batcher import Batcher
+from latens_serving.engine.onnx import Engine
 from latens_serving.errors import DrainingError, InvalidInputError
 from latens_serving.models.pixels import as_bytes, as_floats
 from latens_serving.models.statistics import GraphStatistics
 
 Floats = NDArray[np.float32]
 
-# What a message holds besides its arrays: names, shapes, tags. Far more than it ever is.
+# An upper bound of a message's bytes besides its arrays: names, shapes, tags.
 _MESSAGE_OVERHEAD = 4096
 _SAMPLE_ROWS = 16
-# No coordinate of a latent that means anything is farther out. Beyond, a graph may overflow, which
-# floats show and bytes do not.
+# Meaningful coordinates of a latent are nearer to 0. Beyond, a graph may overflow, which shows in
+# floats and not in bytes.
 _FARTHEST = 16.0
 
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """What one call may carry."""
+    """Limits of one call."""
 
     max_rows: int
     max_message_bytes: int
     max_row_passes: int
-    """Rows that a call may send through the graphs over and over."""
+    """Rows times repetitions that a call may send through the graphs."""
 
     @classmethod
     def for_contract(
@@ -48,7 +50,7 @@ class CallLimits:
 
 @dataclass(frozen=True, slots=True)
 class PosteriorRows:
-    """The parameters of q(z|x), `[n, *latent_shape]` each; no log_var when it is a point."""
+    """The parameters of q(z|x), `[n, *latent_shape]` each; log_var is None if deterministic."""
 
     mean: Floats
     log_var: Floats | None
@@ -56,7 +58,7 @@ class PosteriorRows:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A few rows that a caller encoded, and what came of them."""
+    """A few rows that a caller encoded, with their posteriors."""
 
     images: Floats
     mean: Floats
@@ -73,18 +75,16 @@ class LoadedModel:
         statistics: dict[str, GraphStatistics],
         limits: CallLimits,
         *,
-        provider: str,
-        device_fallback: bool,
-        atlas: Atlas | None = None,
+        engines: tuple[Engine, ...],
+        test_embeddings: Embeddings | None = None,
         probe: Probe | None = None,
-        close: Callable[[], None],
     ) -> None:
         self.manifest = manifest
         self.name = manifest.name
         self.version = str(manifest.version)
         self.contract = manifest.contract
         self.batchers = batchers
-        """By graph: `encoder`, `decoder`, and where the bundle has them those of bytes."""
+        """By graph: `encoder`, `decoder`, and those for bytes, where the bundle has them."""
         self.encoder = batchers["encoder"]
         self.decoder = batchers["decoder"]
         self._encoder_uint8 = batchers.get("encoder_uint8")
@@ -92,11 +92,11 @@ class LoadedModel:
         self.statistics = statistics
         """By graph: `encoder` and `decoder`."""
         self.limits = limits
-        self.provider = provider
-        self.device_fallback = device_fallback
-        self.atlas = atlas
+        self.provider = engines[0].provider
+        self.device_fallback = any(engine.device_fallback for engine in engines)
+        self.test_embeddings = test_embeddings
         self.probe = probe
-        self._close = close
+        self._engines = engines
         self._sample: Encoded | None = None
         self._leases = 0
         self._retiring = False
@@ -104,7 +104,7 @@ class LoadedModel:
     async def encode(self, images: NDArray[Any], deadline: float | None) -> PosteriorRows:
         """Images `[n, *image_shape]` to the parameters of their posteriors.
 
-        They are float32 in [0, 1] or uint8; the latter are converted inside the graph if they can.
+        Images are float32 in [0, 1] or uint8; the bundle's graph for bytes runs the latter, if any.
         """
         if images.dtype == np.uint8 and self._encoder_uint8 is not None:
             outputs = await self._encoder_uint8.submit(images, deadline)
@@ -117,7 +117,7 @@ class LoadedModel:
         return rows
 
     def take_sample(self) -> Encoded | None:
-        """The first rows of the first call to `encode` since this was asked before."""
+        """Returns and clears the first rows of the first `encode` since the last `take_sample`."""
         sample, self._sample = self._sample, None
         return sample
 
@@ -128,7 +128,7 @@ class LoadedModel:
         return outputs[0]
 
     async def decode_bytes(self, latents: Floats, deadline: float | None) -> NDArray[np.uint8]:
-        """As `decode`, to uint8 images: those rounded to 0..255, give or take a tie."""
+        """As `decode`, to uint8 images: rounded to 0..255, where a tie may go either way."""
         if self._decoder_uint8 is None or not np.abs(latents).max() <= _FARTHEST:
             return as_bytes(await self.decode(latents, deadline))
         (images,) = await self._decoder_uint8.submit(latents, deadline)
@@ -139,12 +139,12 @@ class LoadedModel:
         self._leases += 1
 
     def release(self) -> None:
-        """Ends what `hold` began."""
+        """Ends the lease that `hold` began."""
         self._leases -= 1
         self._close_if_idle()
 
     def retire(self) -> None:
-        """Takes leave: calls that hold a lease are finished, then the engines are closed."""
+        """Closes the engines once the calls that hold a lease have ended."""
         self._retiring = True
         self._close_if_idle()
 
@@ -152,11 +152,16 @@ class LoadedModel:
     def is_idle(self) -> bool:
         return self._leases == 0
 
+    def close(self) -> None:
+        """Closes the engines at once."""
+        for engine in self._engines:
+            engine.close()
+
     def _close_if_idle(self) -> None:
         if self._retiring and self._leases == 0:
             for batcher in self.batchers.values():
                 batcher.close(lambda: DrainingError("the model was unloaded"))
-            self._close()
+            self.close()
 
 
 def _first_rows(images: NDArray[Any], rows: PosteriorRows) -> Encoded:
@@ -168,7 +173,7 @@ def _first_rows(images: NDArray[Any], rows: PosteriorRows) -> Encoded:
 
 def _refuse_overflow(outputs: tuple[Floats, ...], field: str, graph: str) -> None:
     for array in outputs:
-        # The sum of squares is not finite when an element is not, and BLAS has it at once. It may
-        # also overflow by itself; then each element is looked at.
+        # The sum of squares is not finite when an element is not, and BLAS computes it fast. It may
+        # also overflow by itself; then each element is checked.
         if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
             raise InvalidInputError.at(field, f"{graph} overflows float32 at these values")

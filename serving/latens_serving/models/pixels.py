@@ -1,4 +1,4 @@
-"""Images as float32 in [0, 1], as bytes 0..255, and in the element type that the caller wants."""
+"""Converts images between float32 in [0, 1], bytes 0..255 and the element type of a request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def as_bytes(images: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def as_floats(images: NDArray[Any]) -> NDArray[np.float32]:
-    """Images of 0..255 as those in [0, 1]; what is float32 already stays as it is."""
+    """Bytes 0..255 to float32 in [0, 1]; float32 images are returned as they are."""
     if images.dtype != np.uint8:
         return images
     pixels: NDArray[np.float32] = np.divide(images, np.float32(255), dtype=np.float32)

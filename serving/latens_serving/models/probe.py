@@ -1,6 +1,6 @@
-"""The probe as questions to graphs: what each is asked, and how far off its answer may be.
+"""Compares a model's graphs with the probe: their inputs, expected outputs and tolerances.
 
-A graph of bytes is held to what the training framework said of the same pixels, as the others are.
+Graphs for bytes are compared with the framework's outputs for the same pixels, as the others are.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from latens_serving.bundle.schema import BundleError, Probe
+from latens_serving.bundle.probe import Probe
+from latens_serving.bundle.schema import BundleError
 from latens_serving.engine.onnx import Engine
 from latens_serving.models.pixels import as_bytes
 
 
 class Question(NamedTuple):
-    """Rows for one graph, and what the training framework made of them."""
+    """Rows for one graph, and the training framework's outputs for them."""
 
     given: NDArray[Any]
     wanted: dict[str, NDArray[np.float32]]
@@ -27,7 +28,7 @@ class Question(NamedTuple):
 
 
 def questions(probe: Probe, tolerance: float) -> dict[str, Question]:
-    """What each graph that a bundle may have is asked, by the graph's name."""
+    """The question for each graph that a bundle may have, by the graph's name."""
     posterior = {"mean": probe.mean}
     if probe.log_var is not None:
         posterior["log_var"] = probe.log_var
@@ -45,7 +46,7 @@ def questions(probe: Probe, tolerance: float) -> dict[str, Question]:
 
 
 def check_probe(probe: Probe, engines: Mapping[str, Engine], tolerance: float) -> None:
-    """Runs the probe on the device that will serve, and compares with the training framework.
+    """Runs the probe on the device that will serve, and compares the outputs.
 
     Raises:
         BundleError: an output differs by more than it may, or is not finite.

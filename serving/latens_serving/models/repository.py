@@ -1,8 +1,8 @@
-"""Which models the server holds, and which of them a name and a version mean.
+"""The models that a server holds, and the choice of one by name and version.
 
-The folder is `<root>/<model>/<version>/`. `refresh` makes what is held follow what lies there: what
-is new is loaded beside what serves and takes over once it is ready; what is gone is drained; what
-cannot be served is kept on the list with the reason, and tried again when its files change.
+`refresh` makes the models follow the folder `<root>/<model>/<version>/`. A new version is loaded
+beside those that serve and takes over once it is ready. A removed one is drained. One that cannot
+be served stays listed with the reason, and is tried again when its files change.
 """
 
 from __future__ import annotations
@@ -11,50 +11,24 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import TypeAlias
 
 from latens_serving.errors import BundleRefusedError, ModelNotFoundError, NotReadyError
-from latens_serving.models.layout import Fingerprint, Key, versions_in
+from latens_serving.models.default_model import DefaultModel
+from latens_serving.models.entry import Entry, State
+from latens_serving.models.layout import Fingerprint, Key
 from latens_serving.models.model import LoadedModel
+from latens_serving.models.not_found import unknown_model, unknown_version
+from latens_serving.models.refusal import reason_of
+from latens_serving.models.repository_folder import NO_LIMIT, Load, RepositoryFolder
+
+__all__ = ["Entry", "Repository", "State"]
 
 log = logging.getLogger(__name__)
 
-Load: TypeAlias = Callable[[Path], LoadedModel]
-
-_NAMES_SHOWN = 20
-
-
-class State(Enum):
-    """Whether a version can answer."""
-
-    LOADING = "loading"
-    READY = "ready"
-    DRAINING = "draining"
-    FAILED = "failed"
-
-
-@dataclass(slots=True)
-class Entry:
-    """One version of one model, loaded or not."""
-
-    name: str
-    version: int
-    fingerprint: Fingerprint
-    state: State = State.LOADING
-    reason: str = ""
-    model: LoadedModel | None = None
-
-    @property
-    def sort_key(self) -> tuple[str, int]:
-        """By name, then newest first."""
-        return self.name, -self.version
-
 
 class Repository:
-    """The models of one folder. Belongs to the event loop; loading is done in a thread."""
+    """The models of one folder. Belongs to the event loop; loading runs in threads."""
 
     def __init__(
         self,
@@ -62,47 +36,56 @@ class Repository:
         load: Load,
         *,
         default_model: str = "",
+        shared_default: Path | None = None,
         max_versions: int = 4,
+        load_seconds: float = NO_LIMIT,
         unwanted: Iterable[Key] = (),
-        fetch: Callable[[], None] = lambda: None,
     ) -> None:
-        """Makes an empty one; `refresh` fills it.
+        """Starts empty; `refresh` fills it.
 
         Args:
             root: the folder.
-            load: turns the directory of a bundle into a model, or raises BundleRefusedError.
-            default_model: what an empty name means; empty for the first ready one by name.
-            max_versions: how many versions of a model are held, the newest ones.
-            unwanted: versions to keep out until `load` asks for them.
-            fetch: called, in a thread, before the folder is looked at; may raise OSError.
+            load: turns the directory of a bundle into a model; what it raises becomes a refusal.
+            default_model: the meaning of an empty name; empty for the first ready one by name,
+                chosen once.
+            shared_default: see `DefaultModel`.
+            max_versions: how many versions of a model are held, the newest that can be served.
+            load_seconds: how long loading one version may take; 0 for no limit.
+            unwanted: versions that are not loaded until `load` is called for them.
         """
-        self._root = root
-        self._load = load
-        self._default = default_model
+        self._folder = RepositoryFolder(root, load, load_seconds)
+        self._default = DefaultModel(default_model, shared_default)
         self._max_versions = max_versions
-        self._fetch = fetch
         self._entries: dict[Key, Entry] = {}
         self._draining: list[Entry] = []
         self._unwanted = set(unwanted)
         self._settled = False
         self._refreshing = asyncio.Lock()
-        self._picked: dict[tuple[str, str], LoadedModel] = {}  # what names meant, till a change
+        self._picked: dict[tuple[str, str], LoadedModel] = {}  # a cache of `pick`, until a change
         self._listeners: list[Callable[[Entry], None]] = []
 
     def on_change(self, listener: Callable[[Entry], None]) -> None:
-        """Has `listener` told of each entry whose state changes."""
+        """Registers a callback for state changes of entries."""
         self._listeners.append(listener)
 
     @property
     def default_name(self) -> str:
-        """What an empty model name means; empty when nothing is ready."""
-        return self._default or min((entry.name for entry in self._ready()), default="")
+        """The meaning of an empty model name; empty while nothing has been ready."""
+        return self._default.name
 
     def entries(self) -> list[Entry]:
-        """All that is held or refused, by name, newest first."""
-        self._draining = [entry for entry in self._draining if not _has_left(entry)]
+        """All versions, held or refused, by name, newest first."""
+        self._draining = [entry for entry in self._draining if not entry.has_ended]
         everything = [*self._entries.values(), *self._draining]
         return sorted(everything, key=lambda entry: entry.sort_key)
+
+    def ready_models(self) -> list[LoadedModel]:
+        """The versions that can answer, by name, newest first."""
+        return [
+            entry.model
+            for entry in self.entries()
+            if entry.state is State.READY and entry.model is not None
+        ]
 
     def pick(self, name: str, version: str) -> LoadedModel:
         """The model that a request means.
@@ -126,32 +109,33 @@ class Repository:
         if not held and not self._settled:
             raise NotReadyError("the models are being loaded", retry_after=1.0)
         if not held:
-            raise ModelNotFoundError(self._unknown_model(name))
+            raise unknown_model(name, self._entries.values())
         if version:
             held = [entry for entry in held if str(entry.version) == version]
             if not held:
-                raise ModelNotFoundError(self._unknown_version(name, version))
+                raise unknown_version(name, version, self._entries.values())
         ready = [entry for entry in held if entry.state is State.READY]
         newest = max(ready or held, key=lambda entry: entry.version)
         if not ready:
-            raise _why_not_ready(newest)
+            raise newest.why_not_ready()
         return newest
 
     async def refresh(self) -> None:
-        """Makes what is held follow the folder; returns when all of it is settled."""
+        """Makes the models follow the folder; returns when all of them are ready or refused.
+
+        Raises:
+            OSError: the folder cannot be read. Nothing was changed.
+        """
         async with self._refreshing:
-            found = await asyncio.to_thread(self._scan)
-            found = {key: seen for key, seen in found.items() if key not in self._unwanted}
-            changed = [
-                (key, fingerprint)
-                for key, fingerprint in sorted(found.items(), key=lambda item: item[0][1])
-                if key not in self._entries or self._entries[key].fingerprint != fingerprint
-            ]
-            for (name, version), fingerprint in changed:
-                await self._bring_up(Entry(name, version, fingerprint))
-            for key in [key for key in self._entries if key not in found]:
+            found = await self._folder.versions()
+            found = {key: files for key, files in found.items() if key not in self._unwanted}
+            wanted: set[Key] = set()
+            for name in sorted({name for name, _ in found}):
+                wanted |= await self._follow(name, found)
+            for key in [key for key in self._entries if key not in wanted]:
                 self._take_down(self._entries.pop(key))
             self._settled = True
+            self._choose_default()
 
     async def load(self, name: str, version: int) -> None:
         """Loads a version that was unloaded, or tries a refused one again.
@@ -173,52 +157,65 @@ class Repository:
             raise BundleRefusedError(entry.reason)
 
     async def unload(self, name: str, version: int) -> None:
-        """Drains a version and keeps it out until `load` asks for it, or the server starts anew.
+        """Drains a version and does not load it again until `load` is called, or a restart.
 
         Raises:
             ModelNotFoundError: it is not held.
         """
         key = (name, version)
         if key not in self._entries:
-            raise ModelNotFoundError(self._unknown_version(name, str(version)))
+            raise unknown_version(name, str(version), self._entries.values())
         self._unwanted.add(key)
         await self.refresh()
 
     def close(self) -> None:
-        """Lets every model go."""
+        """Drains every model."""
         for key in list(self._entries):
             self._take_down(self._entries.pop(key))
 
-    def _ready(self) -> Iterable[Entry]:
-        return (entry for entry in self._entries.values() if entry.state is State.READY)
+    async def _follow(self, name: str, found: dict[Key, Fingerprint]) -> set[Key]:
+        """Loads what is new of one model, the newest first; returns the versions to keep.
+
+        Refused versions are kept, with their reasons, and do not count.
+        """
+        wanted: set[Key] = set()
+        serving = 0
+        for version in sorted((v for model, v in found if model == name), reverse=True):
+            if serving == self._max_versions:
+                break
+            key = (name, version)
+            held = self._entries.get(key)
+            if held is None or held.fingerprint != found[key]:
+                await self._bring_up(Entry(name, version, found[key]))
+            wanted.add(key)
+            serving += self._entries[key].state is State.READY
+        return wanted
 
     async def _bring_up(self, entry: Entry) -> None:
-        key = (entry.name, entry.version)
-        before = self._entries.get(key)
-        if before is None:
-            self._entries[key] = entry
+        before = self._entries.setdefault((entry.name, entry.version), entry)
         begun = time.monotonic()
-        directory = self._root / entry.name / str(entry.version)
         try:
-            entry.model = await asyncio.to_thread(self._load, directory)
-        except BundleRefusedError as error:
-            self._refuse(entry, before, str(error))
+            entry.model = await self._folder.load(entry.name, entry.version)
+        except asyncio.CancelledError:
+            if before is entry:  # else it would stay LOADING, since its files do not change
+                del self._entries[entry.name, entry.version]
+            raise
+        except Exception as error:  # of whatever kind: a bad bundle must not stop the others
+            self._refuse(entry, before, reason_of(error, entry.name, entry.version))
             return
         entry.state = State.READY
-        self._entries[key] = entry
-        if before is not None:
+        self._entries[entry.name, entry.version] = entry
+        if before is not entry:
             self._take_down(before)
+        facts = {"model": entry.name, "version": entry.version, "provider": entry.model.provider}
         seconds = round(time.monotonic() - begun, 3)
-        facts = {"model": entry.name, "version": entry.version, "seconds": seconds}
-        log.info("model ready", extra={"facts": facts | {"provider": entry.model.provider}})
+        log.info("model ready", extra={"facts": facts | {"seconds": seconds}})
         self._tell(entry)
 
-    def _refuse(self, entry: Entry, before: Entry | None, reason: str) -> None:
-        facts = {"model": entry.name, "version": entry.version, "reason": reason}
-        log.error("model refused", extra={"facts": facts})
+    def _refuse(self, entry: Entry, before: Entry, reason: str) -> None:
         entry.state, entry.reason = State.FAILED, reason
-        if before is not None and before.model is not None:
-            # The same version again, and worse: what serves goes on, and says so.
+        if before.model is not None:
+            # The files of a version changed and cannot be served; the loaded model goes on.
             before.fingerprint, before.reason = entry.fingerprint, f"reload refused: {reason}"
         else:
             self._entries[entry.name, entry.version] = entry
@@ -230,44 +227,18 @@ class Repository:
         entry.state = State.DRAINING
         entry.model.retire()
         self._draining.append(entry)
-        log.info("model leaves", extra={"facts": {"model": entry.name, "version": entry.version}})
+        facts = {"model": entry.name, "version": entry.version}
+        log.info("model leaves", extra={"facts": facts})
         self._tell(entry)
+
+    def _choose_default(self) -> None:
+        before = self.default_name
+        ready = {entry.name for entry in self._entries.values() if entry.state is State.READY}
+        self._default.update({name for name, _ in self._entries}, ready)
+        if self.default_name != before:
+            self._picked.clear()
 
     def _tell(self, entry: Entry) -> None:
         self._picked.clear()
         for listener in self._listeners:
             listener(entry)
-
-    def _scan(self) -> dict[Key, Fingerprint]:
-        """What lies in the folder: the newest versions of each model."""
-        try:
-            self._fetch()
-        except OSError as error:  # what was fetched before is there still
-            log.error("source not read", extra={"facts": {"reason": str(error)}})  # noqa: TRY400
-        return versions_in(self._root, self._max_versions)
-
-    def _unknown_model(self, name: str) -> str:
-        names = sorted({entry.name for entry in self._entries.values()})
-        return f"no model {name[:63]!r}; there is {_enumerated(names)}"
-
-    def _unknown_version(self, name: str, version: str) -> str:
-        held = sorted(entry.version for entry in self._entries.values() if entry.name == name)
-        shown = _enumerated([str(number) for number in held])
-        return f"model {name!r} has no version {version[:20]!r}; there is {shown}"
-
-
-def _why_not_ready(entry: Entry) -> NotReadyError:
-    what = f"model {entry.name!r} version {entry.version}"
-    if entry.state is State.FAILED:
-        return NotReadyError(f"{what} was refused when it was loaded")
-    return NotReadyError(f"{what} is {entry.state.value}", retry_after=1.0)
-
-
-def _enumerated(names: list[str]) -> str:
-    shown = ", ".join(names[:_NAMES_SHOWN]) or "none"
-    left = len(names) - _NAMES_SHOWN
-    return f"{shown} and {left} more" if left > 0 else shown
-
-
-def _has_left(entry: Entry) -> bool:
-    return entry.model is None or entry.model.is_idle

@@ -1,8 +1,10 @@
-"""What a graph has done since it was loaded: counts and durations, as inference protocols ask."""
+"""Counts the runs of a graph: sums since it was loaded, and reports to an observer."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from typing import Protocol
 
 from latens_serving.engine.batch import BatchReport
 
@@ -10,19 +12,19 @@ _NANOSECONDS = 1e9
 
 
 class GraphStatistics:
-    """Sums over the runs of one graph. Touched by the event loop alone.
+    """Sums over the runs of one graph. Belongs to the event loop.
 
     Attributes:
-        calls: parts of calls that were run, whatever protocol brought them.
+        calls: parts of calls that were run, over every protocol.
         rows: rows that were run.
-        runs: times that the graph ran.
-        queue_ns: what the calls waited, in all, nanoseconds.
-        infer_ns: the run's duration for each call of it, in all, nanoseconds.
+        runs: runs of the graph.
+        queue_ns: the sum of the calls' waits, nanoseconds.
+        infer_ns: the sum over the calls of the duration of their run, nanoseconds.
         input_ns: reading and checking inputs, where the protocol measures it, nanoseconds.
         output_ns: writing outputs, where the protocol measures it, nanoseconds.
         failed_calls: calls whose run failed.
-        failed_ns: what those took, nanoseconds.
-        last_run_ms: when the last run ended, milliseconds since 1970.
+        failed_ns: the time of those calls, nanoseconds.
+        last_run_ms: the end of the last run, milliseconds since 1970.
     """
 
     def __init__(self) -> None:
@@ -52,3 +54,31 @@ class GraphStatistics:
         self.rows += report.rows
         self.queue_ns += waited
         self.infer_ns += ran
+
+
+class ModelObserver(Protocol):
+    """Receives the events of loaded models."""
+
+    def ran(self, model: str, graph: str, provider: str, report: BatchReport) -> None:
+        """Called after each run."""
+
+    def lost(self, model: str, graph: str, error: BaseException) -> None:
+        """Called when an engine is lost; only a new process helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphRecorder:
+    """Records the runs of one graph of one model."""
+
+    model: str
+    graph: str
+    provider: str
+    statistics: GraphStatistics
+    observer: ModelObserver
+
+    def ran(self, report: BatchReport) -> None:
+        self.statistics.add(report)
+        self.observer.ran(self.model, self.graph, self.provider, report)
+
+    def lost(self, error: BaseException) -> None:
+        self.observer.lost(self.model, self.graph, error)

@@ -1,4 +1,4 @@
-"""A row now and then through every model that no one calls: a device that died is found idle."""
+"""Sends a row through every model without calls, so that a device that died idle is found."""
 
 from __future__ import annotations
 
@@ -8,47 +8,45 @@ from collections.abc import Callable
 import numpy as np
 
 from latens_serving.engine.batcher import Batcher
-from latens_serving.errors import DrainingError, LatensError, QueueFullError
+from latens_serving.errors import DeadlineError, DrainingError, LatensError, QueueFullError
 from latens_serving.models.model import LoadedModel
 from latens_serving.models.probe import Question, questions
 from latens_serving.models.repository import Repository
-from latens_serving.monitoring.periodic import Rounds
+from latens_serving.monitoring.visits import visit_ready_models
 
 _ANSWER_SECONDS = 30.0
 
+# The row never ran, so these say nothing of the engine. A run that does not end is found by the
+# batcher (`BatchLimits.stuck_seconds`).
+_NEVER_RAN = (QueueFullError, DeadlineError, DrainingError)
+
 
 class Canary:
-    """Asks each idle model for the first row of its probe, and compares with what it must be."""
+    """Runs the first row of each idle model's probe, and compares the outputs."""
 
-    def __init__(
-        self, models: Repository, interval: float, lost: Callable[[str, str, BaseException], None]
-    ) -> None:
-        """Makes one at rest.
+    def __init__(self, models: Repository, lost: Callable[[str, str, BaseException], None]) -> None:
+        """Runs nothing yet.
 
         Args:
-            models: whose models to ask.
-            interval: seconds between rounds; 0 for none at all.
-            lost: told of a model (name, graph, why) that does not answer as it must.
+            models: the models to check.
+            lost: called with a model's name, a graph and the error, when outputs are wrong.
         """
-        self._rounds = Rounds(models, interval, self._ask_if_idle)
+        self._models = models
         self._lost = lost
         self._runs: dict[tuple[str, str], int] = {}
 
-    def start(self) -> None:
-        self._rounds.start()
+    async def check_idle_models(self) -> None:
+        """Checks each model that has run nothing since the last check."""
+        await visit_ready_models(self._models, self._check_if_idle)
 
-    async def stop(self) -> None:
-        await self._rounds.stop()
-
-    async def _ask_if_idle(self, model: LoadedModel) -> None:
+    async def _check_if_idle(self, model: LoadedModel) -> None:
         key = (model.name, model.version)
-        runs = sum(statistics.runs for statistics in model.statistics.values())
-        if self._runs.get(key) == runs and model.is_idle:
-            await self.ask(model)
-        self._runs[key] = sum(statistics.runs for statistics in model.statistics.values())
+        if self._runs.get(key) == _runs_of(model) and model.is_idle:
+            await self.check(model)
+        self._runs[key] = _runs_of(model)
 
-    async def ask(self, model: LoadedModel) -> None:
-        """Sends the row through every graph; what fails or differs is told as lost."""
+    async def check(self, model: LoadedModel) -> None:
+        """Sends the row through every graph, and reports failures and differences as lost."""
         probe = model.probe
         if probe is None:
             return
@@ -56,23 +54,27 @@ class Canary:
         try:
             asked = questions(probe, model.contract.tolerance)
             for graph, batcher in model.batchers.items():
-                await self._ask(model, graph, batcher, asked[graph])
+                await self._check_graph(model, graph, batcher, asked[graph])
         finally:
             model.release()
 
-    async def _ask(
+    async def _check_graph(
         self, model: LoadedModel, graph: str, batcher: Batcher, question: Question
     ) -> None:
         deadline = time.monotonic() + _ANSWER_SECONDS
         try:
             (answer, *_) = await batcher.submit(question.given[:1], deadline)
-        except (QueueFullError, DrainingError):
-            return  # it is anything but idle, or on its way out
+        except _NEVER_RAN:
+            return
         except LatensError as error:
             self._lost(model.name, graph, error)
             return
         wanted, *_ = question.wanted.values()
         difference = float(np.abs(answer - wanted[:1]).max())
         if not difference <= question.allowed:  # also when it is NaN
-            told = ValueError(f"the probe's answer is off by {difference:.3g}")
-            self._lost(model.name, graph, told)
+            why = ValueError(f"the probe's output differs by {difference:.3g}")
+            self._lost(model.name, graph, why)
+
+
+def _runs_of(model: LoadedModel) -> int:
+    return sum(statistics.runs for statistics in model.statistics.values())

@@ -1,9 +1,9 @@
-"""Whether what is encoded still looks like what the model was trained on.
+"""Measures whether the images that callers encode look like those of the training set.
 
-Of a few rows a second of what callers encode, two numbers are measured: the KL of the posterior to
-the prior, and the reconstruction error of its mean. A model that meets other images than it knows
-shows both away from the test set's, which the exporter measured in the same way and the bundle
-carries; `latens_reference_nats` and `latens_reference_quantile_nats` show them beside.
+Two quantities are measured for a few rows per second: the KL of the posterior to the prior, and
+the reconstruction error of its mean. Images unlike those of the training set move both away from
+the values of the test set, which the exporter measured in the same way and the bundle carries;
+`latens_reference_nats` and `latens_reference_quantile_nats` show those.
 """
 
 from __future__ import annotations
@@ -15,24 +15,21 @@ from latens_serving.errors import LatensError
 from latens_serving.models.model import Encoded, LoadedModel
 from latens_serving.models.repository import Repository
 from latens_serving.monitoring.metrics import Metrics
-from latens_serving.monitoring.periodic import Rounds
+from latens_serving.monitoring.visits import visit_ready_models
 
 _ANSWER_SECONDS = 5.0
 
 
 class DriftWatch:
-    """Measures a sample of what was encoded, model by model, every so often."""
+    """Measures a sample of the encoded rows of each model."""
 
-    def __init__(self, models: Repository, metrics: Metrics, interval: float) -> None:
-        """Makes one at rest; with an interval (seconds) of 0 it stays there."""
+    def __init__(self, models: Repository, metrics: Metrics) -> None:
+        self._models = models
         self._metrics = metrics
-        self._rounds = Rounds(models, interval, self._measure_sample)
 
-    def start(self) -> None:
-        self._rounds.start()
-
-    async def stop(self) -> None:
-        await self._rounds.stop()
+    async def measure_samples(self) -> None:
+        """Measures the rows that were encoded since the last time."""
+        await visit_ready_models(self._models, self._measure_sample)
 
     async def _measure_sample(self, model: LoadedModel) -> None:
         encoded = model.take_sample()
@@ -48,7 +45,7 @@ class DriftWatch:
         try:
             decoded = await model.decode(encoded.mean, time.monotonic() + _ANSWER_SECONDS)
         except LatensError:
-            return  # the server has better to do
+            return  # the engine is busy with calls, which come first
         finally:
             model.release()
         errors = likelihood.reconstruction_error(encoded.images, decoded, model.contract)

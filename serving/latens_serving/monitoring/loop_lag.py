@@ -1,35 +1,30 @@
-"""How late the event loop comes to what is due: what every call of the process waits besides."""
+"""Measures how late the event loop runs what is due; every call of the process waits as long."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from prometheus_client import Histogram
 
 
 class LoopLag:
-    """Measures it every so often, by a timer of its own: no call pays for it."""
+    """Observes the lateness of a timer of its own, at no cost to calls."""
 
     def __init__(self, seconds: Histogram, interval: float = 1.0) -> None:
-        """Makes one at rest, to measure every `interval` seconds."""
+        """Observes nothing yet.
+
+        Args:
+            seconds: the histogram to fill.
+            interval: seconds between the calls of `measure`.
+        """
+        self.interval = interval
         self._seconds = seconds
-        self._interval = interval
-        self._task: asyncio.Task[None] | None = None
+        self._due: float | None = None
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._measure())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _measure(self) -> None:
-        now = asyncio.get_running_loop().time
-        while True:
-            due = now() + self._interval
-            await asyncio.sleep(self._interval)
-            # The loop's clock is coarser than its timers: they may come a little early.
-            self._seconds.observe(max(0.0, now() - due))
+    async def measure(self) -> None:
+        """Observes how much later than `interval` after the last call this one comes."""
+        now = asyncio.get_running_loop().time()
+        if self._due is not None:
+            # The loop's clock is coarser than its timers, which may come a little early.
+            self._seconds.observe(max(0.0, now - self._due))
+        self._due = now + self.interval

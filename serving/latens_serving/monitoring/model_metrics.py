@@ -1,4 +1,4 @@
-"""Metrics that are read off the models when they are asked for, so none outlives its model."""
+"""Metrics that are computed from the models at each scrape, so none outlives its model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GRAPH_LABELS = ("model", "graph")
 
 
 class ModelCollector(Collector):
-    """Readiness, description, references and queues of the models that a repository holds."""
+    """Exports readiness, facts, references and queues of a repository's models."""
 
     def __init__(self, models: Repository) -> None:
         self._models = models
@@ -92,7 +92,7 @@ class ModelCollector(Collector):
         yield from (rows, size, capacity)
 
     def _batchers(self) -> dict[tuple[str, str], list[Batcher]]:
-        """By model and graph, those of all versions."""
+        """The batchers of all versions, by model and graph."""
         found: dict[tuple[str, str], list[Batcher]] = {}
         for model in self._loaded():
             for graph, batcher in model.batchers.items():
@@ -104,7 +104,7 @@ class ModelCollector(Collector):
 
 
 def _spread(manifest: BundleManifest, quantity: str) -> Spread | None:
-    """Of a quantity over the test set; the mean alone, from training, in older bundles."""
+    """The spread of a quantity over the test set; in older bundles the mean alone."""
     if manifest.reference is not None:
         found: Spread | None = getattr(manifest.reference, quantity)
         return found

@@ -28,7 +28,7 @@ _LIKELIHOODS = {
 }
 _POSTERIORS = {
     bundle.Posterior.DIAGONAL_GAUSSIAN: pb.POSTERIOR_DIAGONAL_GAUSSIAN,
-    bundle.Posterior.POINT: pb.POSTERIOR_POINT,
+    bundle.Posterior.DETERMINISTIC: pb.POSTERIOR_POINT,
 }
 
 

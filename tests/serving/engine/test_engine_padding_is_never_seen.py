@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from latens_serving.bundle.schema import read_manifest, verified_bytes
+from latens_serving.bundle.files import read_manifest, verified_bytes
 from latens_serving.engine import factory as engine_choice
-from latens_serving.engine.batch_sizes import BatchLadder
+from latens_serving.engine.batch_sizes import BatchSizes
 from latens_serving.engine.cuda import availability as cuda
 from latens_serving.engine.cuda.driver_memory import CudaMemory
 from latens_serving.engine.cuda.engine import DeviceEngine
 from latens_serving.engine.cuda.memory import HostMemory
+from latens_serving.engine.errors import DeviceMemoryError, DeviceUnavailableError, EngineError
 from latens_serving.engine.factory import open_engine
 from latens_serving.engine.onnx import (
     Device,
-    DeviceMemoryError,
-    DeviceUnavailableError,
-    EngineError,
     EngineSettings,
     OnnxEngine,
     open_session,
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 ON_CPU = EngineSettings(device=Device.CPU)
-LADDER = BatchLadder((1, 2, 4, 8))
+SIZES = BatchSizes((1, 2, 4, 8))
 # A processor may sum a row in another order in a batch of another size. Latents reach 8, where one
 # step of float32 is 9.5e-7.
 ROUNDING = 1e-5
@@ -63,7 +61,7 @@ def session(graph: bytes) -> ort.InferenceSession:
 
 
 def device_engine(graph: bytes, memory: HostMemory | None = None) -> DeviceEngine:
-    return DeviceEngine(session(graph), memory or HostMemory(), LADDER, stream=0)
+    return DeviceEngine(session(graph), memory or HostMemory(), SIZES, stream=0)
 
 
 class TracedMemory(HostMemory):
@@ -148,7 +146,7 @@ def test_a_run_waits_for_its_rows_and_their_return_for_the_run(
     encoder: bytes, images: np.ndarray
 ) -> None:
     memory = TracedMemory()
-    engine = DeviceEngine(session(encoder), memory, LADDER, stream=99)
+    engine = DeviceEngine(session(encoder), memory, SIZES, stream=99)
     memory.diary.clear()
     engine.run(images[:1])
     copied, loaded, awaited, computed, returned, fetched, waited = memory.diary
@@ -264,7 +262,7 @@ def test_the_driver_is_called_as_its_header_says_and_gets_everything_back(
     expected: tuple[np.ndarray, ...],
 ) -> None:
     memory = StubbedCuda(nothing_held, 0)
-    engine = DeviceEngine(session(encoder), memory, LADDER, stream=memory.new_stream())
+    engine = DeviceEngine(session(encoder), memory, SIZES, stream=memory.new_stream())
     np.testing.assert_allclose(engine.run(images)[0], expected[0], rtol=0, atol=ROUNDING)
     engine.close()
     assert ctypes.c_int.in_dll(nothing_held, "waits").value > 0
@@ -277,7 +275,7 @@ def test_a_device_without_room_is_told_as_such_and_nothing_is_kept(
     stream = memory.new_stream()
     ctypes.c_int.in_dll(nothing_held, "fail_allocations").value = 1
     with pytest.raises(DeviceMemoryError, match="out of memory"):
-        DeviceEngine(session(encoder), memory, LADDER, stream=stream)
+        DeviceEngine(session(encoder), memory, SIZES, stream=stream)
     memory.close()
 
 

@@ -10,21 +10,25 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from latens_serving.bundle.schema import read_manifest, read_probe, verified_bytes
+from latens_serving.bundle.files import read_manifest, verified_bytes
+from latens_serving.bundle.probe import read_probe
 from latens_serving.engine.cuda import availability as cuda
-from latens_serving.engine.onnx import (
-    CPU_PROVIDER,
-    Device,
+from latens_serving.engine.errors import (
     DeviceLostError,
     DeviceMemoryError,
     DeviceUnavailableError,
     EngineError,
+)
+from latens_serving.engine.onnx import (
+    CPU_PROVIDER,
+    Device,
     EngineSettings,
     OnnxEngine,
     classified,
     open_cuda_session,
 )
 from latens_serving.models import loading
+from latens_serving.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,7 +145,7 @@ def test_the_gpu_is_set_up_as_documented(encoder: bytes, monkeypatch: pytest.Mon
         open_cuda_session(encoder, settings, stream=77)
     ((provider, options),) = asked
     assert provider == cuda.PROVIDER
-    assert entries == {"session.disable_cpu_ep_fallback": "1"}
+    assert entries["session.disable_cpu_ep_fallback"] == "1"
     assert options["cudnn_conv_algo_search"] == "HEURISTIC"
     assert options["arena_extend_strategy"] == "kSameAsRequested"
     assert (options["device_id"], options["gpu_mem_limit"]) == ("3", "9")
@@ -155,7 +159,7 @@ def test_tf32_is_on_where_the_bundle_declares_it(
 ) -> None:
     contract = manifest.contract.model_copy(update={"precision": precision})
     declared = manifest.model_copy(update={"contract": contract})
-    assert loading._engine_settings(declared, loading.LoadOptions()).tf32 is tf32
+    assert loading._engine_settings(declared, Settings().load_options()).tf32 is tf32
 
 
 def test_a_device_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

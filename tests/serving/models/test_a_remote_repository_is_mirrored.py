@@ -1,12 +1,16 @@
-"""A repository that lies elsewhere is copied, followed, and done without while it is away."""
+"""A remote repository is copied whole, followed, and kept while the source cannot be read."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +18,11 @@ import fsspec
 import grpc
 import pytest
 
+from figures_of_a_process import wait_until
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
-from latens_serving.mirror import Mirror, MirrorError
+from latens_serving.mirror import cli
+from latens_serving.mirror.mirror import Mirror, MirrorError
 from server_process import running_server
 
 URL = "memory://bucket/models"
@@ -42,6 +48,27 @@ def held(local: Path) -> set[str]:
     return {str(path.relative_to(local).parent) for path in local.glob("*/*/bundle.json")}
 
 
+def add_version(store: Any, version: int) -> None:
+    """A further version of `point` at the source."""
+    folder = f"/bucket/models/point/{version}"
+    store.copy("/bucket/models/point/1/", f"{folder}/", recursive=True)
+    manifest = json.loads(store.cat(f"{folder}/bundle.json"))
+    store.pipe(f"{folder}/bundle.json", json.dumps(manifest | {"version": version}).encode())
+
+
+def noted_copies(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list of the files that are copied from now on."""
+    copied: list[str] = []
+    real = mirror._files.get_file
+
+    def noted(source: str, to: str) -> None:
+        copied.append(source)
+        real(source, to)
+
+    monkeypatch.setattr(mirror._files, "get_file", noted)
+    return copied
+
+
 def test_what_is_there_is_copied_whole(remote: Any, local: Path, model_repository: Path) -> None:
     Mirror(URL, local).sync()
     for path in (model_repository / "point" / "1").iterdir():
@@ -54,23 +81,70 @@ def test_it_is_followed_and_nothing_is_copied_twice(
 ) -> None:
     mirror = Mirror(URL, local)
     mirror.sync()
-    copied: list[str] = []
-    real = mirror._files.get_file
-
-    def noted(source: str, to: str) -> None:
-        copied.append(source)
-        real(source, to)
-
-    monkeypatch.setattr(mirror._files, "get_file", noted)
+    copied = noted_copies(mirror, monkeypatch)
     mirror.sync()
     assert copied == []
-    remote.copy("/bucket/models/point/1/", "/bucket/models/point/2/", recursive=True)
+    add_version(remote, 2)
     mirror.sync()
     assert held(local) == {"point/1", "point/2"}
     assert {name.rsplit("/", 2)[1] for name in copied} == {"2"}
+
+
+def test_a_version_is_removed_when_it_is_absent_at_two_looks_in_a_row(
+    remote: Any, local: Path
+) -> None:
+    add_version(remote, 2)
+    mirror = Mirror(URL, local)
+    mirror.sync()
+    files = {path: remote.cat(path) for path in remote.find("/bucket/models/point/1")}
     remote.rm("/bucket/models/point/1", recursive=True)
     mirror.sync()
+    assert held(local) == {"point/1", "point/2"}
+    remote.pipe(files)
+    mirror.sync()
+    remote.rm("/bucket/models/point/1", recursive=True)
+    mirror.sync()
+    assert held(local) == {"point/1", "point/2"}
+    mirror.sync()
     assert held(local) == {"point/2"}
+
+
+def test_a_version_stays_while_its_manifest_is_absent_at_the_source(
+    remote: Any, local: Path
+) -> None:
+    mirror = Mirror(URL, local)
+    mirror.sync()
+    remote.rm("/bucket/models/point/1/bundle.json")
+    for _ in range(3):
+        mirror.sync()
+    assert held(local) == {"point/1"}
+
+
+def test_no_more_than_the_newest_versions_are_copied(remote: Any, local: Path) -> None:
+    for version in (2, 3, 10):
+        add_version(remote, version)
+    Mirror(URL, local, max_versions=2).sync()
+    assert held(local) == {"point/3", "point/10"}
+
+
+def test_a_version_that_is_not_whole_is_not_copied_and_not_tried_again_until_it_changes(
+    remote: Any, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = Mirror(URL, local)
+    mirror.sync()
+    whole = remote.cat("/bucket/models/point/1/decoder.onnx")
+    add_version(remote, 2)
+    for version in (1, 2):
+        remote.pipe(f"/bucket/models/point/{version}/decoder.onnx", b"half")
+    mirror.sync()
+    assert held(local) == {"point/1"}
+    assert (local / "point" / "1" / "decoder.onnx").read_bytes() == whole
+    copied = noted_copies(mirror, monkeypatch)
+    mirror.sync()
+    assert copied == []
+    remote.pipe("/bucket/models/point/2/decoder.onnx", whole)
+    mirror.sync()
+    assert held(local) == {"point/1", "point/2"}
 
 
 def test_a_version_that_changes_in_place_is_replaced(remote: Any, local: Path) -> None:
@@ -103,7 +177,7 @@ def test_a_copy_that_fails_leaves_nothing_half(
 ) -> None:
     mirror = Mirror(URL, local)
     mirror.sync()
-    remote.copy("/bucket/models/point/1/", "/bucket/models/point/2/", recursive=True)
+    add_version(remote, 2)
     real = mirror._files.get_file
 
     def full(source: str, to: str) -> None:
@@ -151,33 +225,56 @@ def test_of_several_that_mirror_into_one_folder_each_waits_and_one_copies(
     assert len(copied) == len(set(copied))
 
 
-def test_workers_serve_one_source(model_repository: Path, tmp_path: Path, local: Path) -> None:
-    source = tmp_path / "source"
-    shutil.copytree(model_repository / "point", source / "point")
-    with running_server(local, f"--source=file://{source}", "--workers=2") as server:
-        server.wait_for("copied", model="point", version="1")
-        assert len([line for line in server.lines if line["message"] == "copied"]) == 1
-        assert len([line for line in server.lines if line["message"] == "model ready"]) == 2
-
-
-def test_an_unknown_kind_of_url_is_one_clear_error(tmp_path: Path) -> None:
+def test_an_unknown_kind_of_url_is_one_clear_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(MirrorError, match="nowhere"):
         Mirror("nowhere://x/y", tmp_path)
+    assert cli.run(["--source=nowhere://x/y", f"--repository={tmp_path}"]) == 1
+    assert capsys.readouterr().err.startswith("latens-mirror: nowhere://x/y: ")
 
 
-def test_a_server_serves_a_source_and_goes_on_without_it(
+def test_once_copies_and_ends_or_says_why_it_cannot(
+    model_repository: Path, local: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [f"--repository={local}", "--once"]
+    assert cli.run([f"--source=file://{model_repository}", *flags]) == 0
+    assert held(local) == {"mnist-2d/1", "point/1"}
+    assert cli.run([f"--source=file://{tmp_path}/nowhere", *flags]) == 1
+    assert cli.run(flags) == 2
+    assert "--source" in capsys.readouterr().err
+
+
+@contextmanager
+def running_mirror(source: Path, local: Path) -> Iterator[subprocess.Popen[bytes]]:
+    flags = (f"--source=file://{source}", f"--repository={local}", "--watch-seconds=0.05")
+    mirror = subprocess.Popen([sys.executable, "-m", "latens_serving.mirror", *flags])
+    try:
+        yield mirror
+        mirror.send_signal(signal.SIGTERM)
+        assert mirror.wait(30) == 0
+    finally:
+        mirror.kill()
+        mirror.wait()
+
+
+def test_a_server_follows_a_mirrored_folder_and_goes_on_without_the_source(
     model_repository: Path, tmp_path: Path, local: Path
 ) -> None:
     source = tmp_path / "source"
     shutil.copytree(model_repository / "point", source / "point")
-    flags = (f"--source=file://{source}", "--watch-seconds=0.05")
-    with running_server(local, *flags) as server, grpc.insecure_channel(server.address) as channel:
-        stub = latens_pb2_grpc.LatentServiceStub(channel)
-        request = pb.SampleRequest(model="point", count=1, seed=1)
-        assert stub.Sample(request, timeout=20).version == "1"
-        source.rename(tmp_path / "away")
-        server.wait_for("source not read")
-        assert stub.Sample(request, timeout=20).version == "1"
-        shutil.copytree(model_repository / "mnist-2d", tmp_path / "away" / "mnist-2d")
-        (tmp_path / "away").rename(source)
-        server.wait_for("model ready", model="mnist-2d")
+    with running_mirror(source, local):
+        wait_until(lambda: bool(held(local)))
+        with (
+            running_server(local, "--watch-seconds=0.05") as server,
+            grpc.insecure_channel(server.address) as channel,
+        ):
+            stub = latens_pb2_grpc.LatentServiceStub(channel)
+            request = pb.SampleRequest(model="point", count=1, seed=1)
+            assert stub.Sample(request, timeout=20).version == "1"
+            source.rename(tmp_path / "away")
+            assert stub.Sample(request, timeout=20).version == "1"
+            shutil.copytree(model_repository / "mnist-2d", tmp_path / "away" / "mnist-2d")
+            (tmp_path / "away").rename(source)
+            server.wait_for("model ready", model="mnist-2d")
+            assert stub.Sample(request, timeout=20).version == "1"

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from latens_serving.bundle.schema import (
-    BundleError,
-    BundleManifest,
-    probe_bytes,
-    read_manifest,
-    read_probe,
-    verified_bytes,
-)
+from latens_serving.bundle.files import manifest_json, read_manifest, verified_bytes
+from latens_serving.bundle.probe import probe_bytes, read_probe
+from latens_serving.bundle.schema import BundleError, BundleManifest, Posterior
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -80,6 +75,10 @@ def test_a_tampered_file_is_refused(
         (lambda document: document["contract"].update(latent_shape=[]), "contract.latent_shape"),
         (lambda document: document["contract"].update(image_shape=[1, 0, 28]), "image_shape"),
         (lambda document: document["contract"].update(tolerance=0), "contract.tolerance"),
+        (lambda document: document["contract"].update(tolerance=0.02), "float32 .*at most 0.01"),
+        (lambda document: document["contract"].update(precision="int3"), "got 'int3'"),
+        (lambda document: document["contract"].update(beta=float("inf")), "contract.beta"),
+        (lambda document: document["contract"].update(sigma=float("nan")), "contract.sigma"),
         (lambda document: document.update(version=2), "says mnist-2d/2, but lies in mnist-2d/1"),
         (lambda document: document.update(name="other"), "says other/1, but lies in mnist-2d/1"),
     ],
@@ -97,6 +96,18 @@ def test_a_manifest_that_is_not_an_object_is_refused(directory: Path, content: b
     (directory / "bundle.json").write_bytes(content)
     with pytest.raises(BundleError, match=r"bundle\.json: "):
         read_manifest(directory)
+
+
+def test_a_posterior_by_its_former_name_is_read_and_written_by_its_new_one(
+    model_repository: Path, tmp_path: Path
+) -> None:
+    directory = Path(shutil.copytree(model_repository / "point" / "1", tmp_path / "point" / "1"))
+    written = json.loads((directory / "bundle.json").read_bytes())
+    assert written["contract"]["posterior"] == "deterministic"
+    change(directory, lambda document: document["contract"].update(posterior="point"))
+    manifest = read_manifest(directory)
+    assert manifest.contract.posterior is Posterior.DETERMINISTIC
+    assert json.loads(manifest_json(manifest)) == written
 
 
 def test_a_missing_manifest_is_refused(directory: Path) -> None:

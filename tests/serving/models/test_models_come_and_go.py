@@ -21,7 +21,7 @@ from bad_bundles import BAD, tampered, truncated
 from latens.admin.v1 import admin_pb2, admin_pb2_grpc
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
-from latens_serving.bundle.schema import read_manifest
+from latens_serving.bundle.files import read_manifest
 from model_folders import add_version
 from server_process import Server, running_server
 

@@ -1,11 +1,15 @@
-"""Ready when it can answer and not before; leaves in good order; a dead engine is never silent."""
+"""A server is ready when it can answer, shuts down gracefully, and reports a dead engine."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -24,11 +28,17 @@ from latens.v1 import latens_pb2_grpc
 from latens_serving import cli
 from latens_serving import server as lifecycle
 from latens_serving.engine.batcher import Batcher, BatchLimits
-from latens_serving.errors import EngineFailedError, LatensError
+from latens_serving.errors import (
+    DeadlineError,
+    DrainingError,
+    EngineFailedError,
+    LatensError,
+    QueueFullError,
+)
 from latens_serving.models import loading
 from latens_serving.monitoring.canary import Canary
-from latens_serving.server import Latens
 from latens_serving.settings import Settings
+from model_folders import add_version
 from server_process import Server, running_server
 
 ONE = pb.SampleRequest(count=1, seed=1)
@@ -41,7 +51,7 @@ def settings(repository: Path, **others: Any) -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def called(latens: Latens) -> AsyncIterator[grpc.aio.Channel]:
+async def called(latens: lifecycle.Server) -> AsyncIterator[grpc.aio.Channel]:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{latens.port}") as channel:
         yield channel
 
@@ -53,7 +63,7 @@ async def health(channel: grpc.aio.Channel, service: str = "") -> int:
     return int(answer.status)
 
 
-async def http(latens: Latens, path: str) -> int:
+async def http(latens: lifecycle.Server, path: str) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", latens.http_port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     status = (await reader.readline()).split()[1]
@@ -73,7 +83,7 @@ async def test_nothing_is_said_to_serve_before_it_is_warm(
         return real(*args, **named)
 
     monkeypatch.setattr(lifecycle, "load", slow)
-    latens = Latens(settings(model_repository))
+    latens = lifecycle.Server(settings(model_repository))
     starting = asyncio.ensure_future(latens.start())
     async with called(latens) as channel:
         assert await health(channel) == NOT_SERVING
@@ -94,8 +104,124 @@ async def test_nothing_is_said_to_serve_before_it_is_warm(
     await latens.stop()
 
 
+STUCK = """
+import sys, threading
+from latens_serving import cli, server
+
+def load(*args, **named):
+    threading.Event().wait()
+
+server.load = load
+sys.argv = ["latens-serve", *sys.argv[1:]]
+cli.main()
+"""
+
+
+STUCK_ON_VERSION_2 = """
+import sys, threading
+from latens_serving import cli, server
+
+real = server.load
+
+def load(directory, *args, **named):
+    if directory.name == "2":
+        print("stuck", file=sys.stderr, flush=True)
+        threading.Event().wait()
+    return real(directory, *args, **named)
+
+server.load = load
+sys.argv = ["latens-serve", *sys.argv[1:]]
+cli.main()
+"""
+
+
+def test_a_server_that_serves_is_ended_by_a_signal_while_a_load_does_not_end(
+    model_repository: Path, tmp_path: Path
+) -> None:
+    repository = tmp_path / "models"
+    shutil.copytree(model_repository / "mnist-2d", repository / "mnist-2d")
+    flags = (f"--repository={repository}", "--port=0", "--http-port=0", "--drain-delay=0")
+    server = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            STUCK_ON_VERSION_2,
+            *flags,
+            "--watch-seconds=0.05",
+            "--log-format=text",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stderr is not None
+        while " serving " not in server.stderr.readline():
+            assert server.poll() is None
+        add_version(repository, 2)
+        while server.stderr.readline() != "stuck\n":
+            assert server.poll() is None
+        server.send_signal(signal.SIGTERM)
+        _, log = server.communicate(timeout=60)
+    finally:
+        server.kill()
+    assert server.returncode == 0
+    assert log.rstrip().endswith("stopped")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_server_whose_load_does_not_end_and_it_never_says_serving(
+    model_repository: Path, number: signal.Signals
+) -> None:
+    flags = (f"--repository={model_repository}", "--port=0", "--http-port=0", "--admin-port=0")
+    server = subprocess.Popen(
+        [sys.executable, "-c", STUCK, *flags, "--log-format=json"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stderr is not None
+        first = server.stderr.readline()
+        assert json.loads(first)["message"] == "loading models"
+        server.send_signal(number)
+        _, log = server.communicate(timeout=60)
+    finally:
+        server.kill()
+    assert server.returncode == 0
+    assert [json.loads(line)["message"] for line in log.splitlines()] == ["stopped while loading"]
+
+
+async def test_a_server_that_is_asked_to_stop_while_it_loads_never_becomes_healthy(
+    model_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_load = threading.Event()
+    said: list[bool] = []
+    real = loading.load
+
+    def slow(*args: Any, **named: Any) -> Any:
+        assert may_load.wait(30)
+        return real(*args, **named)
+
+    monkeypatch.setattr(lifecycle, "load", slow)
+    latens = lifecycle.Server(settings(model_repository))
+    set_serving = latens.health.set_serving
+
+    async def noted(serving: bool) -> None:
+        said.append(serving)
+        await set_serving(serving)
+
+    monkeypatch.setattr(latens.health, "set_serving", noted)
+    starting = asyncio.ensure_future(latens.start())
+    async with called(latens) as channel:
+        assert await health(channel) == NOT_SERVING
+        latens.leave.set()
+        assert await starting is False
+    await latens.abandon()
+    may_load.set()
+    assert said == [False]
+
+
 async def test_a_lost_engine_ends_in_not_serving_and_a_failure(model_repository: Path) -> None:
-    latens = Latens(settings(model_repository))
+    latens = lifecycle.Server(settings(model_repository))
     await latens.start()
     async with called(latens) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -110,29 +236,48 @@ async def test_a_lost_engine_ends_in_not_serving_and_a_failure(model_repository:
 
 
 async def test_the_canary_finds_an_engine_that_answers_wrongly(model_repository: Path) -> None:
-    latens = Latens(settings(model_repository))
+    latens = lifecycle.Server(settings(model_repository))
     await latens.start()
     lost: list[tuple[str, str, str]] = []
-    canary = Canary(latens.models, 0, lambda *told: lost.append((*told[:2], str(told[2]))))
+    canary = Canary(latens.models, lambda *told: lost.append((*told[:2], str(told[2]))))
     model = latens.models.pick("mnist-2d", "1")
-    await canary.ask(model)
+    await canary.check(model)
     assert lost == []
     real = model.decoder._run
     model.decoder._run = lambda rows: tuple(np.full_like(out, 0.5) for out in real(rows))
-    await canary.ask(model)
+    await canary.check(model)
     assert [told[:2] for told in lost] == [("mnist-2d", "decoder")]
 
     def broken(rows: np.ndarray) -> tuple[np.ndarray, ...]:
         raise RuntimeError("gone")
 
     model.encoder._run = broken
-    await canary.ask(model)
+    await canary.check(model)
     assert ("mnist-2d", "encoder", "the engine failed") in lost
     await latens.stop()
 
 
-async def test_the_canary_sings_to_idle_models_alone(model_repository: Path) -> None:
-    latens = Latens(settings(model_repository, canary_seconds=0.02))
+async def test_a_canary_whose_row_never_ran_reports_no_lost_engine(model_repository: Path) -> None:
+    latens = lifecycle.Server(settings(model_repository))
+    await latens.start()
+    lost: list[str] = []
+    canary = Canary(latens.models, lambda _, graph, error: lost.append(graph))
+    model = latens.models.pick("mnist-2d", "1")
+    for error in (DeadlineError("late"), QueueFullError("full"), DrainingError("bye")):
+
+        async def refuse(rows: Any, deadline: Any, error: Exception = error) -> Any:
+            raise error
+
+        graphs: Any = model.batchers
+        for batcher in graphs.values():
+            batcher.submit = refuse
+        await canary.check(model)
+    assert lost == []
+    await latens.stop()
+
+
+async def test_the_canary_checks_idle_models_only(model_repository: Path) -> None:
+    latens = lifecycle.Server(settings(model_repository, canary_seconds=0.02))
     await latens.start()
     model = latens.models.pick("point", "1")
     async with asyncio.timeout(20):
@@ -149,7 +294,7 @@ class Dead(BaseException):
 async def test_a_dead_engine_thread_fails_its_callers_and_ends_the_server(
     model_repository: Path,
 ) -> None:
-    latens = Latens(settings(model_repository, inline_seconds=0))
+    latens = lifecycle.Server(settings(model_repository, inline_seconds=0))
     await latens.start()
     ending = asyncio.ensure_future(latens.run_until_stopped())
 
@@ -170,9 +315,9 @@ async def test_a_dead_engine_thread_fails_its_callers_and_ends_the_server(
 async def test_a_device_that_dies_idle_is_found_and_the_exit_code_is_1(
     model_repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Latens] = []
+    made: list[lifecycle.Server] = []
 
-    class Remembered(Latens):
+    class Remembered(lifecycle.Server):
         async def run_until_stopped(self) -> None:
             made.append(self)
             self.models.pick("point", "1").decoder._run = broken
@@ -181,7 +326,7 @@ async def test_a_device_that_dies_idle_is_found_and_the_exit_code_is_1(
     def broken(rows: np.ndarray) -> tuple[np.ndarray, ...]:
         raise RuntimeError("gone")
 
-    monkeypatch.setattr(cli, "Latens", Remembered)
+    monkeypatch.setattr(cli, "Server", Remembered)
     assert await cli._live(settings(model_repository, canary_seconds=0.02)) == 1
     assert isinstance(made[0].failed, LatensError)
     assert not made[0].health.serving

@@ -18,9 +18,10 @@ from latens_serving.calls.admission import Admission
 from latens_serving.calls.context import CallContext
 from latens_serving.calls.status import status_of
 from latens_serving.errors import LatensError
-from latens_serving.models.loading import LoadOptions, load
+from latens_serving.models.loading import load
 from latens_serving.models.repository import Repository
 from latens_serving.service.service import LatentService
+from latens_serving.settings import Settings
 
 EXTREMES = st.sampled_from([-(2**63), -1, 0, 1, 2, 3, 28, 2**31, 2**32 + 1, 2**62, 2**63 - 1])
 FUZZ = settings(
@@ -55,7 +56,7 @@ class Desk:
         self._service = self._runner.run(self._made(repository))
 
     async def _made(self, repository: Path) -> LatentService:
-        options = LoadOptions(max_rows=64, max_row_passes=512)
+        options = Settings(max_rows=64, max_row_passes=512).load_options()
         models = Repository(repository, lambda path: load(path, options, _Silent()))
         await models.refresh()
         return LatentService(models, Admission(models))

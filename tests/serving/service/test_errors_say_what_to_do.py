@@ -7,7 +7,6 @@ import contextlib
 import inspect
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -23,9 +22,8 @@ from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 from latens_serving import errors
 from latens_serving.calls import status
-from latens_serving.engine.onnx import DeviceLostError, DeviceMemoryError
-from latens_serving.models.loading import _translated
-from latens_serving.server import Latens
+from latens_serving.engine.errors import DeviceLostError, DeviceMemoryError
+from latens_serving.server import Server
 from latens_serving.settings import Settings
 
 REGISTER = [
@@ -59,10 +57,10 @@ TABLE: list[tuple[Exception, grpc.StatusCode, str, bool]] = [
 
 
 @contextlib.asynccontextmanager
-async def serving(repository: Path, **others: Any) -> AsyncIterator[tuple[Latens, Any]]:
+async def serving(repository: Path, **others: Any) -> AsyncIterator[tuple[Server, Any]]:
     """A server in this loop, and a stub that calls it over a socket."""
     chosen = Settings(repository=repository, port=0, http_port=0, drain_delay=0, **others)
-    latens = Latens(chosen)
+    latens = Server(chosen)
     await latens.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{latens.port}") as channel:
         yield latens, latens_pb2_grpc.LatentServiceStub(channel)
@@ -105,7 +103,7 @@ async def test_each_row_of_the_table_reaches_the_caller_as_it_says(
             else:  # as from inside the engine
                 with contextlib.suppress(AttributeError):
                     del model.decoder.submit
-                model.decoder._run = _translated_like(model, fail_run)
+                model.decoder._run = fail_run
             caught = await failure(stub.Sample(pb.SampleRequest(count=1), timeout=20))
             assert (caught.code(), error) == (code, error)
             assert SECRET not in caught.details() + str(caught.trailing_metadata())
@@ -123,11 +121,6 @@ async def test_each_row_of_the_table_reaches_the_caller_as_it_says(
                 assert incident in str([record.__dict__ for record in caplog.records])
 
 
-def _translated_like(model: Any, run: Any) -> Any:
-    engine: Any = SimpleNamespace(run=run)
-    return _translated(engine, lambda error: None)
-
-
 def test_every_error_of_the_register_is_in_the_table() -> None:
     assert {type(error) for error, *_ in TABLE} >= set(REGISTER) - {errors.UnavailableError}
     assert set(status.STATUS_CODES) == set(REGISTER)
@@ -142,9 +135,8 @@ async def test_a_lost_device_is_told_and_reaches_the_caller_as_an_incident(
         def run(rows: Any) -> Any:
             raise DeviceLostError(SECRET)
 
-        engine: Any = SimpleNamespace(run=run)
         told: list[BaseException] = []
-        model.decoder._run = _translated(engine, told.append)
+        model.decoder._run, model.decoder._tell_death = run, told.append
         caught = await failure(stub.Sample(pb.SampleRequest(count=1), timeout=20))
         assert caught.code() is C.INTERNAL
         assert SECRET not in caught.details()

@@ -24,11 +24,11 @@ from latens.v1 import latens_pb2 as pb
 from latens_serving.calls.admission import Admission
 from latens_serving.calls.authorization import Tokens
 from latens_serving.calls.boundary import Boundaries, CallPolicy
-from latens_serving.engine.onnx import Device, EngineSettings
-from latens_serving.models.loading import LoadOptions, load
+from latens_serving.models.loading import load
 from latens_serving.models.repository import Repository
 from latens_serving.monitoring.metrics import Metrics
 from latens_serving.service.service import LatentService
+from latens_serving.settings import Settings
 from latens_serving.transports.http2.connection import Connection
 from latens_serving.transports.servicer_routes import Http2FrontEnd
 from latens_serving.transports.tensor_routes import add_tensor_routes
@@ -87,7 +87,7 @@ class Setup:
 async def setup(model_repository: Path) -> AsyncIterator[Setup]:
     metrics = Metrics()
     # Whatever the machine's pace: the run stays in the loop, and nothing waits for a thread.
-    options = LoadOptions(engine=EngineSettings(device=Device.CPU), inline_seconds=1e9)
+    options = Settings(device="cpu", inline_seconds=1e9).load_options()
     models = Repository(
         model_repository,
         lambda path: load(path, options, Observer(metrics)),

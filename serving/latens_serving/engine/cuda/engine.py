@@ -15,9 +15,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from latens_serving.engine.batch_sizes import BatchLadder, Chunk
+from latens_serving.engine.batch_sizes import BatchSizes, Chunk
 from latens_serving.engine.cuda.memory import DeviceMemory
-from latens_serving.engine.onnx import EngineError, TensorSpec, classified, input_spec, output_specs
+from latens_serving.engine.errors import EngineError
+from latens_serving.engine.onnx import TensorSpec, classified, input_spec, output_specs
 
 SLOTS = 2
 _WARM_UP_RUNS = 3  # the first one allocates, the second is captured where graphs are, then replayed
@@ -61,7 +62,7 @@ class _Slot:
         self._bindings: dict[int, tuple[ort.IOBinding, ort.RunOptions]] = {}
         self._chunk: Chunk | None = None
 
-    def bind(self, step: int, graph_id: int | None) -> None:
+    def bind(self, rows: int, graph_id: int | None) -> None:
         """Makes ready for runs of one size; with a graph id they are captured and replayed."""
         binding = self._session.io_binding()
         kind, device = self._memory.kind, self._memory.device_id
@@ -70,12 +71,12 @@ class _Slot:
             *((output, binding.bind_output) for output in self._outputs),
         ]:
             spec = buffer.spec
-            shape = (step, *spec.row_shape)
+            shape = (rows, *spec.row_shape)
             bind(spec.name, kind, device, spec.dtype.type, shape, buffer.device_address)
         options = ort.RunOptions()
         options.add_run_config_entry(_RUN_ASYNCHRONOUSLY, "1")
         options.add_run_config_entry(_CAPTURED_GRAPH, str(-1 if graph_id is None else graph_id))
-        self._bindings[step] = binding, options
+        self._bindings[rows] = binding, options
 
     def start(self, inputs: NDArray[Any], chunk: Chunk) -> None:
         """Begins to run rows of a batch. What pads them is what lay there before."""
@@ -85,7 +86,7 @@ class _Slot:
         memory.copy_in(source.device_address, source.host_address, size, streams.copy_in)
         memory.record(self._loaded, streams.copy_in)
         memory.wait(streams.compute, self._loaded)
-        self._session.run_with_iobinding(*self._bindings[chunk.step])
+        self._session.run_with_iobinding(*self._bindings[chunk.size])
         memory.record(self._computed, streams.compute)
         memory.wait(streams.copy_out, self._computed)
         for output in self._outputs:
@@ -121,17 +122,17 @@ class DeviceEngine:
         self,
         session: ort.InferenceSession,
         memory: DeviceMemory,
-        ladder: BatchLadder,
+        sizes: BatchSizes,
         *,
         stream: int,
         capture: bool = False,
     ) -> None:
-        """Takes over a session and its memory, and runs every size of the ladder in both slots.
+        """Takes over a session and its memory, and runs every size in both slots.
 
         Args:
             session: a session whose runs are put into `stream`.
             memory: the memory of the session's device.
-            ladder: the sizes to run.
+            sizes: the batch sizes to run.
             stream: the stream that the session computes in.
             capture: whether each size is captured as a CUDA graph, and replayed.
 
@@ -142,14 +143,14 @@ class DeviceEngine:
         self.provider: str = session.get_providers()[0]
         self.input = input_spec(session)
         self.outputs = output_specs(session)
-        self.ladder = ladder
+        self.sizes = sizes
         self._session: ort.InferenceSession | None = session
         self._memory = memory
         self._turn = threading.Lock()
         try:
             memory.activate()
             streams = _Streams(memory.new_stream(), stream, memory.new_stream())
-            self._slots = [_Slot(session, memory, streams, ladder.largest) for _ in range(SLOTS)]
+            self._slots = [_Slot(session, memory, streams, sizes.largest) for _ in range(SLOTS)]
             self._warm_up(capture)
         except Exception as error:
             raise classified(error) from error
@@ -186,7 +187,7 @@ class DeviceEngine:
     def _run(self, inputs: NDArray[Any], results: tuple[NDArray[Any], ...]) -> None:
         self._memory.activate()
         count = 0
-        for count, chunk in enumerate(self.ladder.chunks(len(inputs)), start=1):
+        for count, chunk in enumerate(self.sizes.chunks(len(inputs)), start=1):
             slot = self._slots[count % SLOTS]
             slot.collect(results)
             slot.start(inputs, chunk)
@@ -195,13 +196,13 @@ class DeviceEngine:
 
     def _warm_up(self, capture: bool) -> None:
         """Meets every shape once, the largest first, so that memory is taken in one piece."""
-        rows = np.zeros((self.ladder.largest, *self.input.row_shape), self.input.dtype)
-        results = _results(self.outputs, self.ladder.largest)
-        for number, step in enumerate(reversed(self.ladder.steps)):
+        rows = np.zeros((self.sizes.largest, *self.input.row_shape), self.input.dtype)
+        results = _results(self.outputs, self.sizes.largest)
+        for number, size in enumerate(reversed(self.sizes.sizes)):
             for index, slot in enumerate(self._slots):
-                slot.bind(step, number * SLOTS + index + 1 if capture else None)
+                slot.bind(size, number * SLOTS + index + 1 if capture else None)
                 for _ in range(_WARM_UP_RUNS):
-                    slot.start(rows, Chunk(0, step, step))
+                    slot.start(rows, Chunk(0, size, size))
                     slot.collect(results)
 
 

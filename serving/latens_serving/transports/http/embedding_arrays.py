@@ -49,10 +49,11 @@ class EmbeddingArrays:
             model = self._models.pick(part["model"], part["version"])
         except LatensError as error:
             return _refusal(error)
-        array = getattr(model.atlas, part["array"], None) if part["array"] in NAMES else None
-        if array is None or model.manifest.atlas is None:
+        name, embeddings = part["array"], model.test_embeddings
+        array = getattr(embeddings, name, None) if name in NAMES else None
+        if array is None or model.manifest.test_embeddings is None:
             return PlainTextResponse("the model's bundle has no such array\n", 404)
-        digest = model.manifest.atlas.sha256
+        digest = model.manifest.test_embeddings.sha256
         headers = {
             "ETag": f'"{digest[:20]}"',
             "Cache-Control": "no-cache",
@@ -70,7 +71,7 @@ class EmbeddingArrays:
     async def _content(self, digest: str, name: str, model: LoadedModel) -> bytes:
         found = self._packed.get((digest, name))
         if found is None:
-            found = await run_in_threadpool(_packed, getattr(model.atlas, name))
+            found = await run_in_threadpool(_packed, getattr(model.test_embeddings, name))
             while len(self._packed) >= _MOST_KEPT:
                 del self._packed[next(iter(self._packed))]
             self._packed[digest, name] = found

@@ -56,7 +56,8 @@ def input_of(contract: LatentContract, graph: Graph) -> TensorFacts:
 def outputs_of(contract: LatentContract, graph: Graph) -> tuple[TensorFacts, ...]:
     if graph is Graph.DECODER:
         return (TensorFacts("images", contract.image_shape),)
-    heads = ["mean"] if contract.posterior is Posterior.POINT else ["mean", "log_var"]
+    is_deterministic = contract.posterior is Posterior.DETERMINISTIC
+    heads = ["mean"] if is_deterministic else ["mean", "log_var"]
     return tuple(TensorFacts(head, contract.latent_shape) for head in heads)
 
 

@@ -1,0 +1,106 @@
+"""Refuses ONNX graphs that keep tensors in other files.
+
+ONNX Runtime would read such files from wherever the graph says, relative to the working directory
+of the server. The bytes are walked as the protobuf message `onnx.ModelProto`, since the server has
+no onnx package; only the fields that lead to tensors are entered.
+
+Encoding: https://protobuf.dev/programming-guides/encoding/, fields:
+https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from latens_serving.engine.errors import EngineError
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_FIXED_SIZES: Final = {_FIXED64: 8, _FIXED32: 4}
+_LONGEST_VARINT: Final = 10
+_DEEPEST: Final = 100  # protobuf's own limit
+_MOST_FIELDS: Final = 5_000_000
+
+# By message: the fields that lead to tensors, and their messages.
+_FIELDS: Final[dict[str, dict[int, str]]] = {
+    "Model": {7: "Graph", 20: "TrainingInfo", 25: "Function"},
+    "TrainingInfo": {1: "Graph", 2: "Graph"},
+    "Function": {7: "Node", 11: "Attribute"},
+    "Graph": {1: "Node", 5: "Tensor", 15: "SparseTensor"},
+    "Node": {5: "Attribute"},
+    "Attribute": {
+        5: "Tensor",
+        6: "Graph",
+        10: "Tensor",
+        11: "Graph",
+        22: "SparseTensor",
+        23: "SparseTensor",
+    },
+    "SparseTensor": {1: "Tensor", 2: "Tensor"},
+    "Tensor": {},
+}
+_EXTERNAL_DATA: Final = 13
+_DATA_LOCATION: Final = 14
+
+
+def refuse_external_data(graph: bytes) -> None:
+    """Checks that every tensor of a graph lies in the graph.
+
+    Raises:
+        EngineError: one lies in another file, or the bytes are no protobuf message.
+    """
+    _Walk().visit(memoryview(graph), "Model", 0)
+
+
+class _Walk:
+    """One walk over a graph, of a bounded number of fields."""
+
+    def __init__(self) -> None:
+        self._fields_left = _MOST_FIELDS
+
+    def visit(self, message: memoryview, kind: str, depth: int) -> None:
+        if depth > _DEEPEST:
+            raise EngineError(
+                f"no ONNX graph (protobuf): messages are nested more than {_DEEPEST} deep"
+            )
+        inner = _FIELDS[kind]
+        for field, value in self._fields(message):
+            is_external = field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)
+            if kind == "Tensor" and is_external:
+                raise EngineError("the graph keeps tensors in other files (external data)")
+            if field in inner and isinstance(value, memoryview):
+                self.visit(value, inner[field], depth + 1)
+
+    def _fields(self, message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+        """The fields of a message; numbers of fixed size are given as bytes."""
+        position, end = 0, len(message)
+        while position < end:
+            self._fields_left -= 1
+            if self._fields_left < 0:
+                raise EngineError(f"the graph has more than {_MOST_FIELDS} fields")
+            tag, position = _varint(message, position)
+            wire_type = tag & 7
+            if wire_type == _VARINT:
+                value, position = _varint(message, position)
+                yield tag >> 3, value
+                continue
+            if wire_type == _BYTES:
+                size, position = _varint(message, position)
+            elif wire_type in _FIXED_SIZES:
+                size = _FIXED_SIZES[wire_type]
+            else:
+                raise EngineError(f"no ONNX graph (protobuf): unexpected wire type {wire_type}")
+            if size > end - position:
+                raise EngineError("no ONNX graph (protobuf): a field is longer than its message")
+            yield tag >> 3, message[position : position + size]
+            position += size
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    """A varint, and the position behind it."""
+    value = 0
+    for shift, byte in enumerate(message[position : position + _LONGEST_VARINT]):
+        value |= (byte & 0x7F) << (7 * shift)
+        if byte < 0x80:
+            return value, position + shift + 1
+    raise EngineError("no ONNX graph (protobuf): a number is cut off or too long")
