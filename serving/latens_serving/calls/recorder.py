@@ -11,7 +11,7 @@ from google.rpc import status_pb2
 
 from latens_serving.calls import status
 from latens_serving.calls.context import CallContext
-from latens_serving.monitoring.call_metrics import MethodTally
+from latens_serving.monitoring.call_metrics import MethodCounts
 from latens_serving.monitoring.metrics import Metrics
 
 log = logging.getLogger("latens_serving.calls")
@@ -20,7 +20,7 @@ log = logging.getLogger("latens_serving.calls")
 class CallRecorder:
     """Records the calls of one RPC method."""
 
-    def __init__(self, method: str, counts: MethodTally, metrics: Metrics, log_calls: str) -> None:
+    def __init__(self, method: str, counts: MethodCounts, metrics: Metrics, log_calls: str) -> None:
         """Makes the recorder of a method.
 
         Args:

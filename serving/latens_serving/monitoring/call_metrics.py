@@ -24,7 +24,7 @@ class Durations:
     __slots__ = ("_bounds", "_counts", "_total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        """Makes an empty one with these upper bounds, and infinity."""
+        """Creates an empty histogram with these upper bounds, and infinity."""
         self._bounds = tuple(bounds)
         self._counts = [0] * (len(self._bounds) + 1)
         self._total = 0.0
@@ -43,7 +43,7 @@ class Durations:
         family.add_metric(labels, buckets, self._total)
 
 
-class MethodTally:
+class MethodCounts:
     """The calls of one RPC method."""
 
     __slots__ = ("duration", "handled", "handled_well", "in_flight", "rows", "started")
@@ -53,7 +53,7 @@ class MethodTally:
         self.in_flight = 0
         self.handled_well = 0
         self.handled: dict[str, int] = {}
-        """What did not end well, by the name of the status code."""
+        """Calls that ended with an error, by the name of the status code."""
         self.rows: dict[str, int] = {}
         """Rows answered, by model."""
         self.duration = Durations(bounds)
@@ -68,18 +68,18 @@ class MethodTally:
 MethodLabels = tuple[str, str, str]  # kind, service, method
 
 
-class CallTallies(Collector):
-    """The tallies of all methods, as metrics."""
+class CallCounts(Collector):
+    """The counts of all methods, as metrics."""
 
     def __init__(self, registry: CollectorRegistry, bounds: Sequence[float]) -> None:
         """Registers itself; `bounds` are those of the durations, in seconds."""
         self._bounds = bounds
-        self._methods: dict[MethodLabels, MethodTally] = {}
+        self._methods: dict[MethodLabels, MethodCounts] = {}
         registry.register(self)
 
-    def of(self, kind: str, service: str, method: str) -> MethodTally:
-        """The tally of a method."""
-        return self._methods.setdefault((kind, service, method), MethodTally(self._bounds))
+    def of(self, kind: str, service: str, method: str) -> MethodCounts:
+        """The counts of one method, made when first asked for."""
+        return self._methods.setdefault((kind, service, method), MethodCounts(self._bounds))
 
     def collect(self) -> Iterator[Metric]:
         methods = sorted(self._methods.items())
@@ -101,26 +101,26 @@ class CallTallies(Collector):
         in_flight = GaugeMetricFamily(
             "latens_calls_in_flight",
             "Calls that were accepted and not yet answered.",
-            value=sum(tally.in_flight for _, tally in methods),
+            value=sum(counts.in_flight for _, counts in methods),
         )
-        for names, tally in methods:
-            started.add_metric(names, tally.started)
-            for code, count in {"OK": tally.handled_well, **tally.handled}.items():
+        for names, counts in methods:
+            started.add_metric(names, counts.started)
+            for code, count in {"OK": counts.handled_well, **counts.handled}.items():
                 if count:
                     handled.add_metric((*names, code), count)
-            tally.duration.add_to(duration, names)
+            counts.duration.add_to(duration, names)
         for model, method, count in _rows_by_method(methods):
             rows.add_metric((model, method), count)
         return iter((started, handled, duration, rows, in_flight))
 
 
 def _rows_by_method(
-    methods: Iterable[tuple[MethodLabels, MethodTally]],
+    methods: Iterable[tuple[MethodLabels, MethodCounts]],
 ) -> Iterator[tuple[str, str, int]]:
     """Rows by model and method; a method of the same name may be in two services."""
     sums: dict[tuple[str, str], int] = {}
-    for (_, _, method), tally in methods:
-        for model, rows in tally.rows.items():
+    for (_, _, method), counts in methods:
+        for model, rows in counts.rows.items():
             sums[model, method] = sums.get((model, method), 0) + rows
     for (model, method), rows in sums.items():
         yield model, method, rows

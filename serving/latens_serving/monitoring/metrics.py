@@ -19,7 +19,7 @@ from prometheus_client import (
 
 from latens_serving.engine.batcher import BatchReport
 from latens_serving.models.repository import Entry, Repository, State
-from latens_serving.monitoring.call_metrics import CallTallies, GraphWaits
+from latens_serving.monitoring.call_metrics import CallCounts, GraphWaits
 from latens_serving.monitoring.model_metrics import ModelCollector
 
 # The time at which each series began doubles their number and tells what process_start_time tells.
@@ -46,7 +46,7 @@ class Metrics:
         self._make_model_metrics()
 
     def _make_call_metrics(self) -> None:
-        self.calls = CallTallies(self.registry, _FAST)
+        self.calls = CallCounts(self.registry, _FAST)
         self.refused = self._counter(
             "latens_refused_calls", "Calls that ended in an error, by its reason.", ("reason",)
         )
