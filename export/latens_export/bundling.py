@@ -47,6 +47,10 @@ DECODER_FILE = "decoder.onnx"
 ENCODER_UINT8_FILE = "encoder-uint8.onnx"
 DECODER_UINT8_FILE = "decoder-uint8.onnx"
 PROBE_ROWS = 8
+_POSTERIORS = {
+    "diagonal-gaussian": Posterior.DIAGONAL_GAUSSIAN,
+    "deterministic": Posterior.POINT,
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -153,7 +157,7 @@ def _contract(checkpoint: Checkpoint, options: BundleOptions) -> LatentContract:
         dataset=config.data.dataset,
         likelihood=Likelihood(config.loss.likelihood),
         sigma=config.loss.sigma,
-        posterior=Posterior(model.posterior),
+        posterior=_POSTERIORS[model.posterior],
         precision=options.precision,
         tolerance=options.tolerance,
         parameter_count=sum(parameter.numel() for parameter in model.parameters()),

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from latens_training import checkpoint
-from latens_training.checkpoint import CheckpointError, Description, RunNotFoundError
+from latens_training.checkpoint import CheckpointError, RunNotFoundError, RunRecord
 from latens_training.config import ModelConfig, RunConfig
 from latens_training.models.autoencoder import Autoencoder, build
 
@@ -26,8 +26,8 @@ def model() -> Autoencoder:
 
 
 @pytest.fixture
-def description() -> Description:
-    return Description(
+def record() -> RunRecord:
+    return RunRecord(
         config=RunConfig(model=ModelConfig(latent_size=3, hidden=(8, 5))),
         image_shape=SHAPE,
         epoch=4,
@@ -38,16 +38,14 @@ def description() -> Description:
 
 
 @pytest.fixture
-def run(tmp_path: Path, model: Autoencoder, description: Description) -> Path:
-    checkpoint.save(tmp_path / "run", model, description)
+def run(tmp_path: Path, model: Autoencoder, record: RunRecord) -> Path:
+    checkpoint.save(tmp_path / "run", model, record)
     return tmp_path / "run"
 
 
-def test_what_is_loaded_is_what_was_saved(
-    run: Path, model: Autoencoder, description: Description
-) -> None:
+def test_what_is_loaded_is_what_was_saved(run: Path, model: Autoencoder, record: RunRecord) -> None:
     loaded = checkpoint.load(run)
-    assert loaded.description == description
+    assert loaded.record == record
     images = torch.rand(4, *SHAPE)
     for ours, theirs in zip(loaded.model.encode(images), model.encode(images), strict=True):
         assert ours is not None
@@ -56,10 +54,8 @@ def test_what_is_loaded_is_what_was_saved(
     assert not loaded.model.training
 
 
-def test_the_same_state_is_the_same_bytes(
-    model: Autoencoder, description: Description, run: Path
-) -> None:
-    contents = {checkpoint.model_bytes(model, description) for _ in range(20)}
+def test_the_same_state_is_the_same_bytes(model: Autoencoder, record: RunRecord, run: Path) -> None:
+    contents = {checkpoint.model_bytes(model, record) for _ in range(20)}
     assert contents == {(run / "model.safetensors").read_bytes()}
 
 
@@ -93,7 +89,7 @@ def test_a_missing_run_is_not_found(tmp_path: Path) -> None:
 
 
 def rewritten(run: Path, **changes: object) -> None:
-    """Rewrites the model file with parts of its description changed."""
+    """Rewrites the model file with parts of its record changed."""
     path = run / "model.safetensors"
     with safetensors.safe_open(path, framework="pt") as file:
         document = json.loads(file.metadata()["latens"]) | changes

@@ -10,9 +10,8 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 from torch.nn import functional
 
 from latens_training.config import LossConfig
-from latens_training.models.autoencoder import reparameterize
+from latens_training.models.autoencoder import ForwardOutput, reparameterize
 from latens_training.objectives.elbo import (
-    Drawn,
     kl,
     kl_by_unit,
     log_prior_to_posterior,
@@ -137,14 +136,14 @@ def test_gaussian_reconstruction_differs_from_squared_errors_by_a_constant_by_de
 
 def drawn(
     posterior: tuple[torch.Tensor, torch.Tensor], samples: int, generator: torch.Generator
-) -> tuple[Drawn, torch.Tensor]:
+) -> tuple[ForwardOutput, torch.Tensor]:
     """A linear decoder's view of random images."""
     mean, log_var = posterior
     noise = torch.randn(samples, IMAGES, UNITS, generator=generator)
     latents = reparameterize(mean, log_var, noise)
     weight = torch.randn(UNITS, math.prod(SHAPE), generator=generator)
     targets = torch.rand(IMAGES, *SHAPE, generator=generator)
-    return Drawn((latents @ weight).unflatten(2, SHAPE), latents, mean, log_var), targets
+    return ForwardOutput((latents @ weight).unflatten(2, SHAPE), latents, mean, log_var), targets
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 4.0])

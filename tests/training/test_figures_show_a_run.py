@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from latens_training.checkpoint import Checkpoint, Description
+from latens_training.checkpoint import Checkpoint, RunRecord
 from latens_training.config import DataConfig, LossConfig, ModelConfig, RunConfig
 from latens_training.data.mnist import load_mnist
 from latens_training.data.types import Dataset, Split
@@ -37,7 +37,7 @@ def checkpoint_of(
         loss=LossConfig(beta=1.0),
     )
     model = build(config.model, shape).eval()
-    return Checkpoint(run, model, Description(config=config, image_shape=shape))
+    return Checkpoint(run, model, RunRecord(config=config, image_shape=shape))
 
 
 def random_images(count: int, shape: tuple[int, int, int], labelled: bool = True) -> Dataset:

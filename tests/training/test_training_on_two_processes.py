@@ -47,7 +47,7 @@ def test_two_processes_learn_what_one_does(
         for term in ("train_loss", "train_reconstruction", "train_kl", "test_elbo", "test_kl"):
             assert ours[term] == pytest.approx(theirs[term], rel=1e-4), term
     first, second = (checkpoint.load(tmp_path / name) for name in ("two", "one"))
-    assert first.description.environment["world_size"] == 2
+    assert first.record.environment["world_size"] == 2
     for unit, other in zip(first.latent_units, second.latent_units, strict=True):
         assert unit.kl == pytest.approx(other.kl, rel=1e-3, abs=1e-3)
 

@@ -1,4 +1,4 @@
-"""The weights of Penkovsky's article "Day 9: Roaming face vectors" (10 days of grad), as a run.
+"""The weights of Penkovsky's article "Day 9: Roaming The Latent Space" (10 days of grad), as a run.
 
 Its program saves a flat list of tensors, weight before bias and layer after layer, as a TorchScript
 archive without any code (hasktorch's `save`). The list of its MLP VAE and that of its convolutional
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from latens_training.checkpoint import Checkpoint, Description, save
+from latens_training.checkpoint import Checkpoint, RunRecord, save
 from latens_training.config import LossConfig, ModelConfig, RunConfig, TrainConfig
 from latens_training.data.types import Dataset
 from latens_training.errors import DataError, NotFoundError
@@ -99,7 +99,7 @@ def import_weights(path: Path, beta: float, dataset: Dataset, run: Path) -> Chec
         model=model_config, loss=LossConfig(beta=beta), train=TrainConfig(epochs=_EPOCHS)
     )
     terms = evaluate(model, dataset.test.images, config.loss)
-    description = Description(
+    record = RunRecord(
         config=config,
         image_shape=IMAGE_SHAPE,
         epoch=_EPOCHS,
@@ -111,8 +111,8 @@ def import_weights(path: Path, beta: float, dataset: Dataset, run: Path) -> Chec
             "imported_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         },
     )
-    save(run, model, description)
-    return Checkpoint(run, model, description)
+    save(run, model, record)
+    return Checkpoint(run, model, record)
 
 
 def _config_of(path: Path, tensors: list[Tensor]) -> ModelConfig:

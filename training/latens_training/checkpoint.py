@@ -19,10 +19,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from latens_training.atomic_files import make_directory, write_whole
 from latens_training.config import RunConfig
 from latens_training.errors import DataError
 from latens_training.models.autoencoder import Autoencoder, ImageShape, build
+from latens_training.run_directory import make_directory, write_whole
 
 SCHEMA_VERSION = 1
 MODEL_FILE = "model.safetensors"
@@ -56,7 +56,7 @@ class LatentUnit(BaseModel):
     """Standard deviation over the data of the posterior's mean."""
 
 
-class Description(BaseModel):
+class RunRecord(BaseModel):
     """All about a model except its weights, as stored beside them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -79,48 +79,48 @@ class Description(BaseModel):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model in eval mode on the CPU, and its description."""
+    """A trained model in eval mode on the CPU, and its record."""
 
     path: Path
     model: Autoencoder
-    description: Description
+    record: RunRecord
 
     @property
     def config(self) -> RunConfig:
-        return self.description.config
+        return self.record.config
 
     @property
     def metrics(self) -> dict[str, float]:
-        return self.description.metrics
+        return self.record.metrics
 
     @property
     def latent_units(self) -> tuple[LatentUnit, ...]:
-        return self.description.latent_units
+        return self.record.latent_units
 
     @property
     def attribute_vectors(self) -> dict[str, tuple[float, ...]]:
-        return self.description.attribute_vectors
+        return self.record.attribute_vectors
 
 
-def save(run: Path, model: Autoencoder, description: Description) -> None:
-    """Writes the model and its description, each file whole or not at all.
+def save(run: Path, model: Autoencoder, record: RunRecord) -> None:
+    """Writes the model and its record, each file whole or not at all.
 
     Raises:
         TrainingError: it cannot be written; what was saved before stays.
     """
-    save_config(run, description)
-    write_whole(run / MODEL_FILE, model_bytes(model, description))
-    write_whole(run / METRICS_FILE, _metrics_json(description))
+    save_config(run, record)
+    write_whole(run / MODEL_FILE, model_bytes(model, record))
+    write_whole(run / METRICS_FILE, _metrics_json(record))
 
 
-def save_config(run: Path, description: Description) -> None:
+def save_config(run: Path, record: RunRecord) -> None:
     """Writes `config.json` alone: a run that has begun.
 
     Raises:
         TrainingError: it cannot be written.
     """
     make_directory(run)
-    write_whole(run / CONFIG_FILE, _config_json(description))
+    write_whole(run / CONFIG_FILE, _config_json(record))
 
 
 def load(run: Path | str) -> Checkpoint:
@@ -134,9 +134,9 @@ def load(run: Path | str) -> Checkpoint:
     if not path.exists():
         raise RunNotFoundError(f"{run}: no run here ({MODEL_FILE} is missing)")
     tensors, metadata = _read_tensors(path)
-    description = _parse_description(path, metadata)
-    _check_config(run / CONFIG_FILE, description)
-    return Checkpoint(run, _rebuild(path, description, tensors), description)
+    record = _parse_record(path, metadata)
+    _check_config(run / CONFIG_FILE, record)
+    return Checkpoint(run, _rebuild(path, record, tensors), record)
 
 
 def require_shape(checkpoint: Checkpoint, image_shape: ImageShape) -> None:
@@ -145,7 +145,7 @@ def require_shape(checkpoint: Checkpoint, image_shape: ImageShape) -> None:
     Raises:
         DataError: they are not.
     """
-    expected = checkpoint.description.image_shape
+    expected = checkpoint.record.image_shape
     if image_shape != expected:
         raise DataError(
             f"{checkpoint.path}: its images are {' x '.join(map(str, expected))}, "
@@ -154,23 +154,23 @@ def require_shape(checkpoint: Checkpoint, image_shape: ImageShape) -> None:
 
 
 def amend(run: Path | str, **changes: Any) -> Checkpoint:
-    """Rewrites a run with some fields of its `Description` changed.
+    """Rewrites a run with some fields of its `RunRecord` changed.
 
     Raises:
         CheckpointError: the run cannot be read.
         TrainingError: it cannot be written.
     """
     checkpoint = load(run)
-    values = checkpoint.description.model_dump() | changes
-    description = Description.model_validate(values)
-    save(checkpoint.path, checkpoint.model, description)
-    return Checkpoint(checkpoint.path, checkpoint.model, description)
+    values = checkpoint.record.model_dump() | changes
+    record = RunRecord.model_validate(values)
+    save(checkpoint.path, checkpoint.model, record)
+    return Checkpoint(checkpoint.path, checkpoint.model, record)
 
 
-def model_bytes(model: Autoencoder, description: Description) -> bytes:
+def model_bytes(model: Autoencoder, record: RunRecord) -> bytes:
     """The content of `model.safetensors`: the same bytes for the same state."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(model).items()}
-    document = json.dumps(description.model_dump(mode="json"), sort_keys=True)
+    document = json.dumps(record.model_dump(mode="json"), sort_keys=True)
     return safetensors.torch.save(tensors, metadata={_METADATA_KEY: document})
 
 
@@ -178,13 +178,13 @@ def _tensors(model: Autoencoder) -> dict[str, Tensor]:
     return dict(model.state_dict())
 
 
-def _config_json(description: Description) -> bytes:
-    parts = description.model_dump(mode="json", include={"schema_version", "image_shape", "config"})
+def _config_json(record: RunRecord) -> bytes:
+    parts = record.model_dump(mode="json", include={"schema_version", "image_shape", "config"})
     return (json.dumps(parts, indent=2) + "\n").encode()
 
 
-def _metrics_json(description: Description) -> bytes:
-    parts = description.model_dump(mode="json", include={"epoch", "metrics", "latent_units"})
+def _metrics_json(record: RunRecord) -> bytes:
+    parts = record.model_dump(mode="json", include={"epoch", "metrics", "latent_units"})
     return (json.dumps(parts, indent=2) + "\n").encode()
 
 
@@ -199,13 +199,13 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
 
 
-def _parse_description(path: Path, metadata: dict[str, str]) -> Description:
+def _parse_record(path: Path, metadata: dict[str, str]) -> RunRecord:
     if _METADATA_KEY not in metadata:
         raise CheckpointError(f"{path}: not a checkpoint of latens (no '{_METADATA_KEY}' metadata)")
     return _validated(path, metadata[_METADATA_KEY])
 
 
-def _validated(path: Path, document: str) -> Description:
+def _validated(path: Path, document: str) -> RunRecord:
     try:
         values = json.loads(document)
         version = values.get("schema_version")
@@ -213,16 +213,16 @@ def _validated(path: Path, document: str) -> Description:
             raise CheckpointError(
                 f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}"
             )
-        return Description.model_validate(values)
+        return RunRecord.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise CheckpointError(f"{path}: {where}: {first['msg']}") from error
     except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its description is not a JSON object") from error
+        raise CheckpointError(f"{path}: its record is not a JSON object") from error
 
 
-def _check_config(path: Path, description: Description) -> None:
+def _check_config(path: Path, record: RunRecord) -> None:
     """Refuses a run whose config.json tells of another model than its weights."""
     try:
         document = path.read_text()
@@ -231,24 +231,24 @@ def _check_config(path: Path, description: Description) -> None:
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{path}: not UTF-8") from error
     stated = _validated(path, document)
-    if stated.config.model != description.config.model:
+    if stated.config.model != record.config.model:
         raise CheckpointError(
             f"{path}: tells of another model ({_summary(stated)}) "
-            f"than {MODEL_FILE} holds ({_summary(description)})"
+            f"than {MODEL_FILE} holds ({_summary(record)})"
         )
-    if stated.image_shape != description.image_shape:
+    if stated.image_shape != record.image_shape:
         raise CheckpointError(f"{path}: image_shape differs from {MODEL_FILE}'s")
 
 
-def _summary(description: Description) -> str:
-    model = description.config.model
+def _summary(record: RunRecord) -> str:
+    model = record.config.model
     hidden = ",".join(map(str, model.hidden))
     return f"{model.architecture}, latent size {model.latent_size}, hidden {hidden}"
 
 
-def _rebuild(path: Path, description: Description, tensors: dict[str, Tensor]) -> Autoencoder:
+def _rebuild(path: Path, record: RunRecord, tensors: dict[str, Tensor]) -> Autoencoder:
     with torch.random.fork_rng(devices=[]):
-        model = build(description.config.model, description.image_shape)
+        model = build(record.config.model, record.image_shape)
     expected = _tensors(model)
     if expected.keys() != tensors.keys():
         odd = sorted(expected.keys() ^ tensors.keys())[0]

@@ -14,10 +14,10 @@ import safetensors.torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from latens_training.atomic_files import write_whole
 from latens_training.checkpoint import SCHEMA_VERSION, CheckpointError
 from latens_training.config import RunConfig
 from latens_training.errors import UsageError
+from latens_training.run_directory import write_whole
 from latens_training.trainer import Progress
 
 if TYPE_CHECKING:

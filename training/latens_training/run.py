@@ -11,22 +11,26 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from latens_training import checkpoint
-from latens_training.atomic_files import remove_leftovers, write_whole
 from latens_training.checkpoint import (
     HISTORY_FILE,
     METRICS_FILE,
     MODEL_FILE,
     Checkpoint,
-    Description,
+    RunRecord,
 )
 from latens_training.data import binarization, datasets
 from latens_training.devices import Placement, describe_environment
 from latens_training.errors import DataError, TrainingError
-from latens_training.interrupts import Interrupted, StopWish
 from latens_training.metrics.evaluation import evaluate, importance_bound, latent_units
 from latens_training.models.autoencoder import build
 from latens_training.resume import STATE_FILE, SavedState, restore, save_state
-from latens_training.run_lock import only_writer
+from latens_training.run_directory import (
+    Interrupted,
+    StopSignal,
+    only_writer,
+    remove_leftovers,
+    write_whole,
+)
 from latens_training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -85,7 +89,7 @@ def prepare(
     return Run(directory, trainer, evaluated, digest, list(state.history))
 
 
-def train(run: Run, reporter: Reporter, wish: StopWish) -> Checkpoint:
+def train(run: Run, reporter: Reporter, stop: StopSignal) -> Checkpoint:
     """Trains to the last epoch, saving after each, and evaluates the result.
 
     Raises:
@@ -93,15 +97,15 @@ def train(run: Run, reporter: Reporter, wish: StopWish) -> Checkpoint:
         TrainingError: the loss is no number, or the run cannot be saved.
     """
     if not run.placement.is_first:
-        return _train(run, reporter, wish)
+        return _train(run, reporter, stop)
     with only_writer(run.directory):
         _open_directory(run)
-        return _train(run, reporter, wish)
+        return _train(run, reporter, stop)
 
 
-def _train(run: Run, reporter: Reporter, wish: StopWish) -> Checkpoint:
+def _train(run: Run, reporter: Reporter, stop: StopSignal) -> Checkpoint:
     while run.trainer.progress.epoch < run.config.train.epochs:
-        record = _epoch(run, reporter, wish)
+        record = _epoch(run, reporter, stop)
         run.history.append(record)
         if run.placement.is_first:
             _save(run, _metrics_of(record))
@@ -119,16 +123,16 @@ def _open_directory(run: Run) -> None:
         checkpoint.save_config(run.directory, _description(run))
 
 
-def _epoch(run: Run, reporter: Reporter, wish: StopWish) -> dict[str, Any]:
+def _epoch(run: Run, reporter: Reporter, stop: StopSignal) -> dict[str, Any]:
     """Trains one epoch, or the rest of one; its record."""
     trainer, progress = run.trainer, run.trainer.progress
     number, rate = progress.epoch, trainer.learning_rate
     reporter.begin_epoch(number, progress.step, trainer.steps)
     start = time.perf_counter()
-    complete = trainer.run_epoch(lambda: wish.signal is not None, reporter.step)
+    complete = trainer.run_epoch(lambda: stop.signal is not None, reporter.step)
     progress.seconds += time.perf_counter() - start
     if not complete:
-        raise _interrupted(run, wish)
+        raise _interrupted(run, stop)
     seconds = progress.seconds
     means = trainer.finish_epoch()
     if not math.isfinite(means["loss"]):
@@ -145,13 +149,13 @@ def _epoch(run: Run, reporter: Reporter, wish: StopWish) -> dict[str, Any]:
     }
 
 
-def _interrupted(run: Run, wish: StopWish) -> Interrupted:
+def _interrupted(run: Run, stop: StopSignal) -> Interrupted:
     """Saves what there is of the epoch."""
     progress = run.trainer.progress
     if run.placement.is_first:
         save_state(run.directory, run.trainer, run.history, run.dataset_sha256)
     return Interrupted(
-        wish.signal or 0,
+        stop.signal or 0,
         f"stopped in epoch {progress.epoch + 1} after {progress.step} of {run.trainer.steps} "
         f"steps and saved; go on with --resume --out {run.directory}",
     )
@@ -180,7 +184,7 @@ def _finish(run: Run) -> Checkpoint:
     test, loss = run.dataset.test.images.to(device), run.config.loss
     terms = evaluate(model, test, loss)
     metrics = terms.metrics(model.posterior)
-    if model.posterior != "point":
+    if model.posterior != "deterministic":
         bound = importance_bound(
             model, test, loss, terms, samples=_BOUND_SAMPLES, subset=_BOUND_IMAGES
         )
@@ -201,8 +205,8 @@ def _save(run: Run, metrics: dict[str, float]) -> None:
     write_whole(run.directory / HISTORY_FILE, lines.encode())
 
 
-def _description(run: Run) -> Description:
-    return Description(
+def _description(run: Run) -> RunRecord:
+    return RunRecord(
         config=run.config,
         image_shape=run.dataset.image_shape,
         epoch=run.trainer.progress.epoch,

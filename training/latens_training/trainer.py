@@ -13,7 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from latens_training.adam import Adam
 from latens_training.data.binarization import draw_binary
 from latens_training.devices import Placement, autocast
-from latens_training.objectives.elbo import Drawn, objective
+from latens_training.models.autoencoder import ForwardOutput
+from latens_training.objectives.elbo import objective
 from latens_training.onednn_matmul import widest_products
 from latens_training.schedules import learning_rate
 
@@ -133,14 +134,14 @@ class Trainer:
             device=self.placement.device,
         )
         with autocast(self.placement.device, self.config.machine):
-            logits, latents, mean, log_var = self.network(targets, noise[:, share])
-        drawn = Drawn(
-            logits.float(),
-            latents.float(),
-            mean.float(),
-            None if log_var is None else log_var.float(),
+            output: ForwardOutput = self.network(targets, noise[:, share])
+        in_float32 = ForwardOutput(
+            output.logits.float(),
+            output.latents.float(),
+            output.mean.float(),
+            None if output.log_var is None else output.log_var.float(),
         )
-        loss, terms = objective(drawn, targets, self.config.loss)
+        loss, terms = objective(in_float32, targets, self.config.loss)
         self.optimizer.zero_grad(set_to_none=True)
         # DistributedDataParallel averages over the processes; the objective is the sum.
         torch.autograd.backward(loss * (self.placement.world_size / count))
@@ -170,9 +171,9 @@ class Trainer:
             return stop()
         if self.progress.step % _STEPS_BETWEEN_AGREEMENTS:
             return False
-        wish = torch.tensor(float(stop()), device=self.placement.device)
-        dist.all_reduce(wish)
-        return bool(wish.item())
+        asked = torch.tensor(float(stop()), device=self.placement.device)
+        dist.all_reduce(asked)
+        return bool(asked.item())
 
     def _total_dtype(self) -> torch.dtype:
         return torch.float32 if self.placement.device.type == "mps" else torch.float64

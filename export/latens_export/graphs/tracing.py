@@ -57,7 +57,7 @@ def encoder_graph(model: Autoencoder, *, half: bool = False) -> bytes:
     With `half` it computes in float16, between a float32 input and float32 outputs.
     """
     example = torch.zeros(2, *model.image_shape)
-    names = ["mean"] if model.posterior == "point" else ["mean", "log_var"]
+    names = ["mean"] if model.posterior == "deterministic" else ["mean", "log_var"]
     network = rewritten(model.encoder, example)
     network = PosteriorGraph(HalfPrecision(network) if half else network)
     return to_onnx(network.eval(), example, "images", names)

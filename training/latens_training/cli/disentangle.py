@@ -88,9 +88,8 @@ def run(arguments: Sequence[str]) -> int:
         TrainingError: of the data, the device, or a folder that holds another study.
     """
     settings = parse(DisentangleSettings, arguments, "latens-train disentangle")
-    from latens_training.atomic_files import make_directory, write_whole
     from latens_training.devices import placed
-    from latens_training.interrupts import stop_on_signals
+    from latens_training.run_directory import make_directory, stop_on_signals, write_whole
     from latens_training.studies.study import Study, carry_out
     from latens_training.studies.table import as_markdown
 
@@ -98,8 +97,8 @@ def run(arguments: Sequence[str]) -> int:
     betas = tuple(dict.fromkeys(settings.betas))
     study = Study(settings.run_config(), betas, settings.seeds, out)
     make_directory(out)
-    with placed(study.config.machine) as placement, stop_on_signals() as wish:
-        results = carry_out(study, placement, wish, _say)
+    with placed(study.config.machine) as placement, stop_on_signals() as stop:
+        results = carry_out(study, placement, stop, _say)
     table = as_markdown(results)
     write_whole(out / "table.md", (table + "\n").encode())
     pictures = _draw(results, settings, out)

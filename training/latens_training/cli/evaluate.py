@@ -63,7 +63,7 @@ def measure(settings: EvaluateSettings) -> dict[str, Any]:
     images = binarization.for_evaluation(dataset, data).test.images.to(device)
     terms = evaluate(model, images, loss, settings.draws)
     metrics = terms.metrics(model.posterior)
-    if settings.bound_samples and model.posterior != "point":
+    if settings.bound_samples and model.posterior != "deterministic":
         metrics |= importance_bound(
             model, images, loss, terms, samples=settings.bound_samples, subset=settings.bound_images
         ).metrics()

@@ -50,9 +50,9 @@ def run(arguments: Sequence[str]) -> int:
     _check(settings)
     from tqdm import tqdm
 
-    from latens_training.atomic_files import make_directory
     from latens_training.data.fonts.catalogue import font_files
     from latens_training.data.fonts.collection import collect, save
+    from latens_training.run_directory import make_directory
 
     # fontTools speaks of every oddity of a font; what cannot be used is counted below.
     logging.getLogger("fontTools").setLevel(logging.CRITICAL)

@@ -94,10 +94,10 @@ def _train(
 ) -> None:
     from latens_training import run as runs
     from latens_training.devices import placed
-    from latens_training.interrupts import Interrupted, stop_on_signals
     from latens_training.progress import Reporter
+    from latens_training.run_directory import Interrupted, stop_on_signals
 
-    with placed(config.machine) as placement, stop_on_signals() as wish:
+    with placed(config.machine) as placement, stop_on_signals() as stop:
         log = directory / "tensorboard" if settings.tensorboard else None
         with Reporter(
             config.train.epochs,
@@ -106,12 +106,12 @@ def _train(
             tensorboard=log,
         ) as reporter:
             run = runs.prepare(config, directory, placement, state)
-            checkpoint = runs.train(run, reporter, wish)
+            checkpoint = runs.train(run, reporter, stop)
             if not placement.is_first:
                 return
-            if wish.signal is not None:
+            if stop.signal is not None:
                 raise Interrupted(
-                    wish.signal, f"stopped, trained and saved; latens-train figures {directory}"
+                    stop.signal, f"stopped, trained and saved; latens-train figures {directory}"
                 )
             if settings.figures:
                 from latens_training.figures import write_all
@@ -125,6 +125,6 @@ def _print_result(checkpoint: Checkpoint, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"run": str(checkpoint.path), "metrics": checkpoint.metrics}))
         return
-    print(f"{checkpoint.path}: trained, {checkpoint.description.epoch} epochs")
+    print(f"{checkpoint.path}: trained, {checkpoint.record.epoch} epochs")
     for name, value in checkpoint.metrics.items():
         print(f"  {name:<30} {value:10.3f}")

@@ -79,7 +79,7 @@ def caption_of(checkpoint: Checkpoint) -> str:
     source = Path(config.data.dataset).name
     size = "x".join(map(str, checkpoint.model.latent_shape))
     words = [f"{config.model.architecture} on {source}", f"L = {size}"]
-    if checkpoint.model.posterior != "point":
+    if checkpoint.model.posterior != "deterministic":
         words.append(f"β = {config.loss.beta:g}")
     return " · ".join(words)
 

@@ -65,7 +65,7 @@ def _curves(history: Sequence[Mapping[str, object]], name: str) -> dict[str, Cur
     for part in _PARTS:
         points = [(record.get("epoch"), record.get(f"{part}_{name}")) for record in history]
         known = [(e, v) for e, v in points if isinstance(e, int) and isinstance(v, int | float)]
-        # A point posterior has no KL, which its loop records as 0.
+        # A deterministic posterior has no KL, which its loop records as 0.
         if any(value for _, value in known):
             found[part] = ([float(e) for e, _ in known], [float(v) for _, v in known])
     return found

@@ -30,7 +30,7 @@ class Subject:
         images: uint8 [n, c, h, w].
         labels: int64 [n], or None.
         means: float32 [n, L], the posterior's means of `images`.
-        log_vars: float32 [n, L], the logs of its variances; None for a point posterior.
+        log_vars: float32 [n, L], the logs of its variances; None for a deterministic posterior.
         caption: the model and its data in a few words, for subtitles.
         history: one record an epoch, as the run wrote them.
     """
@@ -67,7 +67,7 @@ class Subject:
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
-        """Coordinates by falling KL; by falling variance of the mean for a point posterior."""
+        """Coordinates by falling KL; by falling variance of the mean for a deterministic posterior."""
         weight = self.unit_variance if self.unit_kl is None else self.unit_kl
         return np.argsort(-weight, kind="stable")
 
@@ -127,7 +127,7 @@ def observe(
 def encode(
     model: Autoencoder, images: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """The posterior of each image: means [n, L] and log-variances [n, L], None when a point."""
+    """The posterior of each image: means [n, L] and log-variances [n, L], None when deterministic."""
     means: list[torch.Tensor] = []
     log_vars: list[torch.Tensor] = []
     with torch.inference_mode():

@@ -30,9 +30,9 @@ class Terms:
     reconstruction: Tensor
     """-log p(x|z) [n], nats, averaged over the latent draws."""
     kl: Tensor
-    """KL(q(z|x) || p(z)) [n], nats; zeros where the posterior is a point."""
+    """KL(q(z|x) || p(z)) [n], nats; zeros for a deterministic posterior."""
     kl_by_unit: Tensor
-    """Means over the images [units]; empty where the posterior is a point."""
+    """Means over the images [units]; empty for a deterministic posterior."""
     mean: Tensor
     """Posterior means [n, units]."""
 
@@ -42,12 +42,12 @@ class Terms:
         return int((self.mean.double().var(0, correction=0) > ACTIVE_VARIANCE).sum())
 
     def metrics(self, posterior: str) -> dict[str, float]:
-        """Means over the set by name; a point posterior has no ELBO."""
+        """Means over the set by name; a deterministic posterior has no ELBO."""
         figures = {
             "reconstruction": float(self.reconstruction.mean()),
             "active_units": float(self.active_units),
         }
-        if posterior == "point":
+        if posterior == "deterministic":
             return figures
         figures["kl"] = float(self.kl.mean())
         figures["elbo"] = -figures["reconstruction"] - figures["kl"]
@@ -114,7 +114,7 @@ def evaluate(model: Autoencoder, images: Images, config: LossConfig, draws: int 
 def latent_units(model: Autoencoder, images: Images) -> tuple[LatentUnit, ...]:
     """What each latent coordinate does over a set (usually the training set).
 
-    Of a point posterior the KL is given as 0.
+    Of a deterministic posterior the KL is given as 0.
     """
     means, units = [], []
     for index in _blocks(len(images), _device(model)):

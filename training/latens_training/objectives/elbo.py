@@ -7,7 +7,6 @@ Burda et al., "Importance Weighted Autoencoders" (2015).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,23 +14,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from latens_training.config import LossConfig
+from latens_training.models.autoencoder import ForwardOutput
 
 _LOG_TWO_PI = math.log(2 * math.pi)
 _PIXEL_AXES = (-3, -2, -1)
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What a network makes of a batch: k latent draws an image, and their decodings."""
-
-    logits: Tensor
-    """[k, n, c, h, w]."""
-    latents: Tensor
-    """[k, n, *latent_shape]."""
-    mean: Tensor
-    """[n, *latent_shape]."""
-    log_var: Tensor | None
-    """[n, *latent_shape], or None where the posterior is a point."""
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -89,7 +75,7 @@ def kl_by_unit(mean: Tensor, log_var: Tensor) -> Tensor:
 
 
 def kl(mean: Tensor, log_var: Tensor | None) -> Tensor:
-    """KL(q(z|x) || p(z)) [n], nats an image; a point posterior counts as 0."""
+    """KL(q(z|x) || p(z)) [n], nats an image; a deterministic posterior counts as 0."""
     if log_var is None:
         return mean.new_zeros(len(mean))
     return kl_by_unit(mean, log_var).flatten(1).sum(1)
@@ -110,7 +96,7 @@ def log_prior_to_posterior(latents: Tensor, mean: Tensor, log_var: Tensor) -> Te
     return 0.5 * (squares + log_var - latents.square()).flatten(2).sum(2)
 
 
-def objective(drawn: Drawn, targets: Tensor, config: LossConfig) -> tuple[Tensor, Tensor]:
+def objective(drawn: ForwardOutput, targets: Tensor, config: LossConfig) -> tuple[Tensor, Tensor]:
     """The loss to minimise, and its terms.
 
     `elbo` is reconstruction + beta KL, averaged over the draws; `iwae` is minus the logarithm of

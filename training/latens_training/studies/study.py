@@ -10,18 +10,17 @@ from typing import Any
 
 from latens_training import checkpoint
 from latens_training import run as runs
-from latens_training.atomic_files import write_whole
 from latens_training.checkpoint import Checkpoint, RunNotFoundError
 from latens_training.config import RunConfig
 from latens_training.data.sprite_sets import GRIDS
 from latens_training.data.sprites import Sprites
 from latens_training.devices import Placement
 from latens_training.errors import UsageError
-from latens_training.interrupts import StopWish
 from latens_training.metrics.disentanglement.protocol import encode_grid
 from latens_training.metrics.disentanglement.scores import all_scores
 from latens_training.progress import Reporter
 from latens_training.resume import STATE_FILE, load_state
+from latens_training.run_directory import StopSignal, write_whole
 
 SCORES_FILE = "scores.json"
 RESULTS_FILE = "results.json"
@@ -69,7 +68,7 @@ class Study:
 
 
 def carry_out(
-    study: Study, placement: Placement, wish: StopWish, say: Callable[[str], None]
+    study: Study, placement: Placement, stop: StopSignal, say: Callable[[str], None]
 ) -> list[Result]:
     """Trains and scores every model that is not there yet; each is kept when it is done.
 
@@ -83,7 +82,7 @@ def carry_out(
     results = []
     for number, (run, config) in enumerate(members, 1):
         say(f"{number}/{len(members)}: beta {config.loss.beta:g}, seed {config.train.seed}")
-        trained = _finished(run, config) or _train(run, config, placement, wish)
+        trained = _finished(run, config) or _train(run, config, placement, stop)
         results.append(_scored(trained, placement))
     write_whole(
         study.directory / RESULTS_FILE,
@@ -113,18 +112,18 @@ def _identity(config: RunConfig) -> dict[str, Any]:
 def _finished(run: Path, config: RunConfig) -> Checkpoint | None:
     """The run's model, if it has all its epochs and its last evaluation."""
     found = _existing(run)
-    if found is None or found.description.epoch < config.train.epochs or not found.latent_units:
+    if found is None or found.record.epoch < config.train.epochs or not found.latent_units:
         return None
     return found
 
 
-def _train(run: Path, config: RunConfig, placement: Placement, wish: StopWish) -> Checkpoint:
+def _train(run: Path, config: RunConfig, placement: Placement, stop: StopSignal) -> Checkpoint:
     """Trains the model, from where it was stopped if it was."""
     state = load_state(run) if (run / STATE_FILE).exists() else None
     if state is not None and _identity(state.config) != _identity(config):
         raise UsageError(f"out: {run} was begun with other settings; choose another --out")
     with Reporter(config.train.epochs, json_lines=False, silent=True) as reporter:
-        return runs.train(runs.prepare(config, run, placement, state), reporter, wish)
+        return runs.train(runs.prepare(config, run, placement, state), reporter, stop)
 
 
 def _scored(trained: Checkpoint, placement: Placement) -> Result:
