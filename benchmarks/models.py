@@ -30,9 +30,10 @@ def _make(target: Path) -> None:
     import torch
 
     from latens_export.cli import main
-    from latens_training.checkpoint import RunRecord, save
+    from latens_training.checkpoint import save
     from latens_training.config import ModelConfig, RunConfig
     from latens_training.models.autoencoder import build
+    from latens_training.run_record import RunRecord
 
     torch.manual_seed(0)
     config = ModelConfig(latent_size=LATENT_SIZE)

@@ -13,11 +13,11 @@ from PIL import Image
 
 from latens_training import attributes, checkpoint
 from latens_training.attributes import Condition, Contrast
-from latens_training.checkpoint import RunRecord
 from latens_training.cli.main import main
 from latens_training.config import DataConfig, ModelConfig, RunConfig
 from latens_training.errors import UsageError
 from latens_training.models.autoencoder import build
+from latens_training.run_record import RunRecord
 
 
 @pytest.fixture

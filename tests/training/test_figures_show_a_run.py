@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from latens_training.checkpoint import Checkpoint, RunRecord
+from latens_training.checkpoint import Checkpoint
 from latens_training.config import DataConfig, LossConfig, ModelConfig, RunConfig
 from latens_training.data.mnist import load_mnist
 from latens_training.data.types import Dataset, Split
@@ -20,6 +20,7 @@ from latens_training.figures import canvas, paths, tiles, write_all
 from latens_training.figures.scatter import principal_components
 from latens_training.figures.subject import Subject, encode, observe
 from latens_training.models.autoencoder import build
+from latens_training.run_record import RunRecord
 
 EVERY_PICTURE = {
     "scatter.png", "latents.log", "manifold.png", "traversals.png", "reconstructions.png",

@@ -1,4 +1,4 @@
-"""`latens-train`: one settings object, verbs that load what they need, results for programs."""
+"""`latens-train`: one settings object, commands that load what they need, results for programs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from latens_training import checkpoint
+from latens_training.cli.commands import COMMANDS, find
 from latens_training.cli.main import main
 from latens_training.cli.settings import SECTION_FIELDS, TrainSettings, flattened, sectioned
-from latens_training.cli.verbs import VERBS, resolve
 from latens_training.config import RunConfig
 from latens_training.presets import PRESETS
 
@@ -32,8 +32,8 @@ def test_every_field_of_a_run_is_a_flag_with_a_help(capsys: pytest.CaptureFixtur
     for name in (name for names in SECTION_FIELDS.values() for name in names):
         assert f"--{name.replace('_', '-')} " in text
         assert TrainSettings.model_fields[name].description, name
-    for verb in VERBS:
-        assert f"  {verb} " in text
+    for command in COMMANDS:
+        assert f"  {command} " in text
 
 
 def test_help_needs_neither_torch_nor_matplotlib() -> None:
@@ -81,11 +81,22 @@ def test_an_unknown_flag_is_a_usage_error(capsys: pytest.CaptureFixture[str]) ->
     assert "unrecognized arguments: --betta" in capsys.readouterr().err
 
 
-def test_a_verb_may_have_two_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(VERBS, "presets all", VERBS["presets"])
-    function, rest = resolve(["presets", "all", "--json"])
-    assert function.__module__ == "latens_training.cli.presets"
-    assert rest == ["--json"]
+def test_a_command_may_have_two_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "presets all", COMMANDS["presets"])
+    assert find(["presets", "all", "--json"]) == ("presets all", ["--json"])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_help_and_refuses_unknown_variables(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--help"])
+    assert ended.value.code == 0
+    assert "usage: latens-train" in capsys.readouterr().out
+    monkeypatch.setenv("LATENS_TRAIN_BETTA", "4")
+    assert main(command.split()) == 2
+    assert "LATENS_TRAIN_BETTA" in capsys.readouterr().err
 
 
 def test_a_run_tells_programs_on_standard_output_and_people_on_standard_error(

@@ -18,12 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from latens_training.checkpoint import Checkpoint, RunRecord, save
+from latens_training.checkpoint import Checkpoint, save
 from latens_training.config import LossConfig, ModelConfig, RunConfig, TrainConfig
 from latens_training.data.types import Dataset
 from latens_training.errors import DataError, NotFoundError
 from latens_training.metrics.evaluation import evaluate, latent_units
 from latens_training.models.autoencoder import Autoencoder, ImageShape, build
+from latens_training.run_record import RunRecord
 
 IMAGE_SHAPE: ImageShape = (1, 28, 28)
 _EPOCHS = 20

@@ -11,70 +11,26 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from latens_training.config import RunConfig
-from latens_training.errors import DataError
+from latens_training.errors import CheckpointError, DataError, RunNotFoundError
 from latens_training.models.autoencoder import Autoencoder, ImageShape, build
 from latens_training.run_directory import make_directory, write_whole
+from latens_training.run_record import LatentUnit, RunRecord, parse_record
 
-SCHEMA_VERSION = 1
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.jsonl"
+SCORES_FILE = "scores.json"
 FIGURES = "figures"
 _METADATA_KEY = "latens"
-
-
-class CheckpointError(DataError):
-    """A run that cannot be read; the message names the file and what is wrong."""
-
-
-class RunNotFoundError(CheckpointError):
-    """There is no run in the directory."""
-
-    exit_code = 3
-
-
-class LatentUnit(BaseModel):
-    """What is known of one latent coordinate over the training set."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kl: float
-    """Mean over the data of KL(q(z_i|x) || p(z_i)), nats."""
-    mean: float
-    """Mean over the data of the posterior's mean."""
-    std: float
-    """Standard deviation over the data of the posterior's mean."""
-
-
-class RunRecord(BaseModel):
-    """All about a model except its weights, as stored beside them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: int = SCHEMA_VERSION
-    config: RunConfig
-    image_shape: ImageShape
-    epoch: Annotated[int, Field(ge=0)] = 0
-    """Whole epochs trained."""
-    metrics: dict[str, float] = {}
-    """Test-set figures by name, nats an image."""
-    latent_units: tuple[LatentUnit, ...] = ()
-    """One a coordinate, in C order of the latent shape; empty when not known."""
-    attribute_vectors: dict[str, tuple[float, ...]] = {}
-    """Directions of the latent space by attribute, in C order of the latent shape."""
-    dataset_sha256: str = ""
-    environment: dict[str, Any] = {}
-    """What decides whether a rerun is bit-equal: versions, device, thread count."""
 
 
 @dataclass(frozen=True)
@@ -133,10 +89,22 @@ def load(run: Path | str) -> Checkpoint:
     path = run / MODEL_FILE
     if not path.exists():
         raise RunNotFoundError(f"{run}: no run here ({MODEL_FILE} is missing)")
-    tensors, metadata = _read_tensors(path)
+    tensors, metadata = _read(path, with_tensors=True)
     record = _parse_record(path, metadata)
     _check_config(run / CONFIG_FILE, record)
     return Checkpoint(run, _rebuild(path, record, tensors), record)
+
+
+def load_record(run: Path | str) -> RunRecord:
+    """Reads the record of a run, without its weights.
+
+    Raises:
+        CheckpointError: the run is missing, damaged or of another schema.
+    """
+    path = Path(run) / MODEL_FILE
+    if not path.exists():
+        raise RunNotFoundError(f"{run}: no run here ({MODEL_FILE} is missing)")
+    return _parse_record(path, _read(path, with_tensors=False)[1])
 
 
 def require_shape(checkpoint: Checkpoint, image_shape: ImageShape) -> None:
@@ -188,10 +156,10 @@ def _metrics_json(record: RunRecord) -> bytes:
     return (json.dumps(parts, indent=2) + "\n").encode()
 
 
-def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(path: Path, *, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            names = file.keys()
+            names = file.keys() if with_tensors else ()
             return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
@@ -202,24 +170,7 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _parse_record(path: Path, metadata: dict[str, str]) -> RunRecord:
     if _METADATA_KEY not in metadata:
         raise CheckpointError(f"{path}: not a checkpoint of latens (no '{_METADATA_KEY}' metadata)")
-    return _validated(path, metadata[_METADATA_KEY])
-
-
-def _validated(path: Path, document: str) -> RunRecord:
-    try:
-        values = json.loads(document)
-        version = values.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise CheckpointError(
-                f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}"
-            )
-        return RunRecord.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{path}: {where}: {first['msg']}") from error
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its record is not a JSON object") from error
+    return parse_record(path, metadata[_METADATA_KEY])
 
 
 def _check_config(path: Path, record: RunRecord) -> None:
@@ -230,7 +181,7 @@ def _check_config(path: Path, record: RunRecord) -> None:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{path}: not UTF-8") from error
-    stated = _validated(path, document)
+    stated = parse_record(path, document)
     if stated.config.model != record.config.model:
         raise CheckpointError(
             f"{path}: tells of another model ({_summary(stated)}) "

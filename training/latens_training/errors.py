@@ -25,3 +25,13 @@ class DataError(TrainingError):
     """A file whose content cannot be used."""
 
     exit_code = 5
+
+
+class CheckpointError(DataError):
+    """A run that cannot be read; the message names the file and what is wrong."""
+
+
+class RunNotFoundError(CheckpointError):
+    """There is no run in the directory."""
+
+    exit_code = 3

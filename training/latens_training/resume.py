@@ -6,18 +6,19 @@ The file holds the weights too, so that it is consistent by itself whatever happ
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import safetensors
 import safetensors.torch
+import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from latens_training.checkpoint import SCHEMA_VERSION, CheckpointError
 from latens_training.config import RunConfig
-from latens_training.errors import UsageError
+from latens_training.errors import CheckpointError, UsageError
 from latens_training.run_directory import write_whole
+from latens_training.run_record import SCHEMA_VERSION
 from latens_training.trainer import Progress
 
 if TYPE_CHECKING:
@@ -126,7 +127,10 @@ def restore(trainer: Trainer, state: SavedState) -> None:
         raise CheckpointError(
             f"{state.path}: does not fit the network ({str(error).splitlines()[0]})"
         ) from error
-    trainer.progress = state.progress
+    trainer.progress = replace(state.progress)
+    if not trainer.placement.is_first:
+        # The saved totals are those of all processes; only one may add them up again.
+        trainer.progress.totals = torch.zeros_like(state.progress.totals)
 
 
 def _tensors(trainer: Trainer) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -12,15 +13,17 @@ import torch
 
 from latens_training import checkpoint
 from latens_training.checkpoint import (
+    FIGURES,
     HISTORY_FILE,
     METRICS_FILE,
     MODEL_FILE,
+    SCORES_FILE,
     Checkpoint,
-    RunRecord,
 )
 from latens_training.data import binarization, datasets
 from latens_training.devices import Placement, describe_environment
-from latens_training.errors import DataError, TrainingError
+from latens_training.errors import CheckpointError, DataError, RunNotFoundError, TrainingError
+from latens_training.figures import PICTURE_FILES
 from latens_training.metrics.evaluation import evaluate, importance_bound, latent_units
 from latens_training.models.autoencoder import build
 from latens_training.resume import STATE_FILE, SavedState, restore, save_state
@@ -31,6 +34,7 @@ from latens_training.run_directory import (
     remove_leftovers,
     write_whole,
 )
+from latens_training.run_record import RunRecord
 from latens_training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 
     from latens_training.config import RunConfig
     from latens_training.data.types import Dataset
+    from latens_training.models.autoencoder import ImageShape
     from latens_training.progress import Reporter
 
 _BOUND_SAMPLES = 200
@@ -52,7 +57,7 @@ class Run:
     trainer: Trainer
     dataset: Dataset
     """As the model is evaluated on it."""
-    dataset_sha256: str
+    record: RunRecord
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -82,11 +87,12 @@ def prepare(
     if placement.device.type == "cuda":
         torch.backends.cudnn.deterministic = True
     model = build(config.model, raw.image_shape)
+    record = _record(config, raw.image_shape, digest, placement, state)
     trainer = Trainer(model, images, config, placement)
     if state is None:
-        return Run(directory, trainer, evaluated, digest)
+        return Run(directory, trainer, evaluated, record)
     restore(trainer, state)
-    return Run(directory, trainer, evaluated, digest, list(state.history))
+    return Run(directory, trainer, evaluated, record, list(state.history))
 
 
 def train(run: Run, reporter: Reporter, stop: StopSignal) -> Checkpoint:
@@ -107,20 +113,36 @@ def _train(run: Run, reporter: Reporter, stop: StopSignal) -> Checkpoint:
     while run.trainer.progress.epoch < run.config.train.epochs:
         record = _epoch(run, reporter, stop)
         run.history.append(record)
+        run.record = run.record.after_epochs(
+            record["epoch"], _metrics_of(record), describe_environment(run.placement)
+        )
         if run.placement.is_first:
-            _save(run, _metrics_of(record))
+            _save(run)
         reporter.end_epoch(record)
     return _finish(run)
 
 
 def _open_directory(run: Run) -> None:
-    """Clears the directory; a new run leaves nothing there of one before it."""
+    """Removes the files of an earlier run; of a resumed one, completes the history.
+
+    The state is written before the history, so a run that was killed between the two has an
+    epoch in its state that the history lacks.
+    """
     remove_leftovers(run.directory)
     progress = run.trainer.progress
     if progress.epoch == 0 and progress.step == 0:
         for name in (MODEL_FILE, STATE_FILE, METRICS_FILE, HISTORY_FILE):
             (run.directory / name).unlink(missing_ok=True)
-        checkpoint.save_config(run.directory, _description(run))
+        _remove_results_of_old_weights(run.directory)
+        checkpoint.save_config(run.directory, run.record)
+    elif run.history:
+        _write_history(run)
+
+
+def _remove_results_of_old_weights(directory: Path) -> None:
+    """Removes scores and pictures, which nothing would bring up to date."""
+    for name in (SCORES_FILE, *(f"{FIGURES}/{picture}" for picture in PICTURE_FILES)):
+        (directory / name).unlink(missing_ok=True)
 
 
 def _epoch(run: Run, reporter: Reporter, stop: StopSignal) -> dict[str, Any]:
@@ -152,8 +174,9 @@ def _epoch(run: Run, reporter: Reporter, stop: StopSignal) -> dict[str, Any]:
 def _interrupted(run: Run, stop: StopSignal) -> Interrupted:
     """Saves what there is of the epoch."""
     progress = run.trainer.progress
+    run.trainer.gather_totals()
     if run.placement.is_first:
-        save_state(run.directory, run.trainer, run.history, run.dataset_sha256)
+        save_state(run.directory, run.trainer, run.history, run.record.dataset_sha256)
     return Interrupted(
         stop.signal or 0,
         f"stopped in epoch {progress.epoch + 1} after {progress.step} of {run.trainer.steps} "
@@ -190,26 +213,42 @@ def _finish(run: Run) -> Checkpoint:
         )
         metrics |= bound.metrics()
     units = latent_units(model, run.dataset.train.images.to(device))
-    description = _description(run).model_copy(update={"metrics": metrics, "latent_units": units})
+    run.record = run.record.model_copy(update={"metrics": metrics, "latent_units": units})
     if run.placement.is_first:
-        checkpoint.save(run.directory, model, description)
-    return Checkpoint(run.directory, model.cpu().requires_grad_(False), description)
+        checkpoint.save(run.directory, model, run.record)
+    return Checkpoint(run.directory, model.cpu().requires_grad_(False), run.record)
 
 
-def _save(run: Run, metrics: dict[str, float]) -> None:
-    """Saves the run after an epoch: first what resuming needs, then the model, then the record."""
-    save_state(run.directory, run.trainer, run.history, run.dataset_sha256)
-    description = _description(run).model_copy(update={"metrics": metrics})
-    checkpoint.save(run.directory, run.trainer.model, description)
+def _save(run: Run) -> None:
+    """Saves the run after an epoch: first what resuming needs, then the model, then the history."""
+    save_state(run.directory, run.trainer, run.history, run.record.dataset_sha256)
+    _remove_results_of_old_weights(run.directory)
+    checkpoint.save(run.directory, run.trainer.model, run.record)
+    _write_history(run)
+
+
+def _write_history(run: Run) -> None:
     lines = "".join(json.dumps(record) + "\n" for record in run.history)
     write_whole(run.directory / HISTORY_FILE, lines.encode())
 
 
-def _description(run: Run) -> RunRecord:
+def _record(
+    config: RunConfig,
+    image_shape: ImageShape,
+    dataset_sha256: str,
+    placement: Placement,
+    state: SavedState | None,
+) -> RunRecord:
+    """The record of the run to resume, with the settings of now; a new one for a new run."""
+    if state is not None:
+        with contextlib.suppress(RunNotFoundError, CheckpointError):
+            saved = checkpoint.load_record(state.path.parent)
+            if saved.epoch == state.progress.epoch:  # else it is of older weights than the state
+                return saved.model_copy(update={"config": config})
     return RunRecord(
-        config=run.config,
-        image_shape=run.dataset.image_shape,
-        epoch=run.trainer.progress.epoch,
-        dataset_sha256=run.dataset_sha256,
-        environment=describe_environment(run.placement),
+        config=config,
+        image_shape=image_shape,
+        epoch=0 if state is None else state.progress.epoch,
+        dataset_sha256=dataset_sha256,
+        environment=describe_environment(placement),
     )

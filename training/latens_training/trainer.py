@@ -104,15 +104,21 @@ class Trainer:
 
     def finish_epoch(self) -> dict[str, float]:
         """Closes a complete epoch; its mean terms, nats an image."""
-        totals = self.progress.totals.clone()
-        if self.placement.world_size > 1:
-            shared = totals.to(self.placement.device)
-            dist.all_reduce(shared)
-            totals = shared.cpu()
-        loss, reconstruction, kl = (totals / len(self.images)).tolist()
+        self.gather_totals()
+        loss, reconstruction, kl = (self.progress.totals / len(self.images)).tolist()
         self.progress = Progress(epoch=self.progress.epoch + 1)
         self.order_at_epoch_start = self.order.get_state()
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
+
+    def gather_totals(self) -> None:
+        """Sums the totals over all processes; each process then holds the sum.
+
+        Every process must call it, and none may train on from the sum: see `resume.restore`.
+        """
+        if self.placement.world_size > 1:
+            shared = self.progress.totals.to(self.placement.device, self._total_dtype())
+            dist.all_reduce(shared)
+            self.progress.totals = shared.cpu().double()
 
     def _network(self) -> nn.Module:
         network: nn.Module = self.model

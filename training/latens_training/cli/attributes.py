@@ -1,4 +1,4 @@
-"""The verb `attributes`: directions of the latent space, found from labels, kept with the run."""
+"""The command `attributes`: finds directions of the latent space from labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
-from latens_training.cli.command import parse
 from latens_training.cli.settings import CommandSettings
 from latens_training.errors import DataError, UsageError
 
@@ -49,13 +48,12 @@ class AttributesSettings(CommandSettings):
     json_lines: Annotated[bool, Field(description="print the vectors as JSON")] = False
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Computes, stores and draws as the arguments say; the exit code.
+def run(settings: AttributesSettings) -> int:
+    """Computes, stores and draws as the settings say; returns the exit code.
 
     Raises:
         TrainingError: of the run, its data set, or a vector that is asked for.
     """
-    settings = parse(AttributesSettings, arguments, "latens-train attributes")
     from latens_training import attributes, checkpoint
     from latens_training.data import datasets
 
@@ -115,8 +113,10 @@ def _draw(
 
     subject, folder = subject_of(loaded, dataset), loaded.path / FIGURES
     vectors = loaded.attribute_vectors
-    drawn = [pictures.draw_scales(subject, start, vectors, name, folder / "attributes.png", reach)]
+    drawn = [
+        pictures.draw_scales(subject, start, vectors, name, folder / pictures.SCALES_FILE, reach)
+    ]
     if all(part in vectors for part in pictures.WEIGHT_AND_SLANT):
-        path = folder / "weight-and-slant.png"
+        path = folder / pictures.WEIGHT_AND_SLANT_FILE
         drawn.append(pictures.draw_weight_and_slant(subject, start, vectors, name, path, reach))
     return drawn

@@ -1,4 +1,4 @@
-"""The verb `disentangle`: betas compared, by scores where the factors of the images are known."""
+"""The command `disentangle`: compares betas, by scores where the factors are known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from latens_training.cli.command import parse
 from latens_training.cli.settings import CommandSettings
 
 if TYPE_CHECKING:
@@ -81,13 +80,12 @@ class DisentangleSettings(CommandSettings):
         return RunConfig.model_validate(sectioned(values | {"epochs": epochs}))
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(settings: DisentangleSettings) -> int:
     """Carries out the study that the arguments describe; the exit code.
 
     Raises:
         TrainingError: of the data, the device, or a folder that holds another study.
     """
-    settings = parse(DisentangleSettings, arguments, "latens-train disentangle")
     from latens_training.devices import placed
     from latens_training.run_directory import make_directory, stop_on_signals, write_whole
     from latens_training.studies.study import Study, carry_out

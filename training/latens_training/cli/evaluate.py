@@ -1,4 +1,4 @@
-"""The verb `evaluate`: a run's figures on the whole test set."""
+"""The command `evaluate`: a run's figures on the whole test set."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
-from latens_training.cli.command import parse
 from latens_training.cli.settings import CommandSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 
 class EvaluateSettings(CommandSettings):
@@ -35,13 +34,12 @@ class EvaluateSettings(CommandSettings):
     json_lines: Annotated[bool, Field(description="one JSON document on standard output")] = False
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Evaluates as the arguments say; the exit code.
+def run(settings: EvaluateSettings) -> int:
+    """Evaluates as the settings say; returns the exit code.
 
     Raises:
         TrainingError: the run or its data set cannot be read.
     """
-    settings = parse(EvaluateSettings, arguments, "latens-train evaluate")
     result = measure(settings)
     print(json.dumps(result) if settings.json_lines else _table(result))
     return 0

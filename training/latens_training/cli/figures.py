@@ -1,4 +1,4 @@
-"""The verb `figures`: a run's pictures, drawn again."""
+"""The command `figures`: a run's pictures, drawn again."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
-from latens_training.cli.command import parse
 from latens_training.cli.settings import CommandSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 
 class FiguresSettings(CommandSettings):
@@ -25,13 +24,12 @@ class FiguresSettings(CommandSettings):
     data_dir: Annotated[Path | None, Field(description="where the run's data set lies now")] = None
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Draws as the arguments say; the exit code.
+def run(settings: FiguresSettings) -> int:
+    """Draws as the settings say; returns the exit code.
 
     Raises:
         TrainingError: the run or its data set cannot be read, or a picture not be written.
     """
-    settings = parse(FiguresSettings, arguments, "latens-train figures")
     from latens_training import checkpoint
     from latens_training.data import binarization, datasets
     from latens_training.figures import write_all

@@ -1,4 +1,4 @@
-"""The verb `data fonts`: an image set from the fonts of this machine."""
+"""The command `data fonts`: an image set from the fonts of this machine."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from latens_training.cli.command import parse
 from latens_training.cli.settings import CommandSettings
 from latens_training.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
 
     from latens_training.data.fonts.collection import Collection
 
@@ -40,13 +38,12 @@ class FontsSettings(CommandSettings):
     json_lines: Annotated[bool, Field(description="print the summary as JSON")] = False
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Collects and saves as the arguments say; the exit code.
+def run(settings: FontsSettings) -> int:
+    """Collects and saves as the settings say; returns the exit code.
 
     Raises:
         TrainingError: there are no such fonts, or the file cannot be written.
     """
-    settings = parse(FontsSettings, arguments, "latens-train data fonts")
     _check(settings)
     from tqdm import tqdm
 

@@ -1,4 +1,4 @@
-"""The verb `import-article`: a run made of the article's own weights."""
+"""The command `import-article`: a run made of the article's own weights."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
-from latens_training.cli.command import parse
 from latens_training.cli.settings import CommandSettings
 from latens_training.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 
 class ImportArticleSettings(CommandSettings):
@@ -39,13 +38,12 @@ class ImportArticleSettings(CommandSettings):
     json_lines: Annotated[bool, Field(description="print the result as JSON")] = False
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Imports as the arguments say; the exit code.
+def run(settings: ImportArticleSettings) -> int:
+    """Imports as the settings say; returns the exit code.
 
     Raises:
         TrainingError: the file cannot be used, or there is a run in the way.
     """
-    settings = parse(ImportArticleSettings, arguments, "latens-train import-article")
     from latens_training import article
     from latens_training.checkpoint import FIGURES, MODEL_FILE
     from latens_training.data import datasets

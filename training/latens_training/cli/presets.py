@@ -1,4 +1,4 @@
-"""The verb `presets`: the named sets of settings."""
+"""The command `presets`: the named sets of settings."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from latens_training.cli.command import parse
 from latens_training.cli.settings import CommandSettings
 from latens_training.presets import PRESETS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 
 class PresetsSettings(CommandSettings):
@@ -21,9 +20,8 @@ class PresetsSettings(CommandSettings):
     json_lines: Annotated[bool, Field(description="one JSON document on standard output")] = False
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(settings: PresetsSettings) -> int:
     """Lists the presets; the exit code."""
-    settings = parse(PresetsSettings, arguments, "latens-train presets")
     if settings.json_lines:
         print(json.dumps({name: preset._asdict() for name, preset in PRESETS.items()}))
         return 0

@@ -23,7 +23,7 @@ ENV_PREFIX = "LATENS_TRAIN_"
 
 
 class CommandSettings(BaseSettings):
-    """Settings of one verb: flags, environment variables and help come from its fields."""
+    """Settings of one command: flags, environment variables and help come from its fields."""
 
     model_config = SettingsConfigDict(
         extra="forbid",

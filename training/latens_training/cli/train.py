@@ -1,17 +1,14 @@
-"""The verb `train`, which `latens-train` runs where no other verb is named."""
+"""The command `train`, which `latens-train` runs where no other verb is named."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from latens_training.cli.command import parse, refuse_unknown_environment
 from latens_training.cli.settings import RESUMABLE_FIELDS, TrainSettings, flattened, sectioned
-from latens_training.cli.verbs import listing
-from latens_training.errors import UsageError
+from latens_training.errors import RunNotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from latens_training.checkpoint import Checkpoint
@@ -19,14 +16,12 @@ if TYPE_CHECKING:
     from latens_training.resume import SavedState
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Trains as the arguments say; the exit code.
+def run(settings: TrainSettings) -> int:
+    """Trains as the settings say; returns the exit code.
 
     Raises:
         TrainingError: with what went wrong.
     """
-    settings = parse(TrainSettings, arguments, "latens-train", listing())
-    refuse_unknown_environment(TrainSettings)
     config = settings.run_config()
     directory = settings.run_directory(config)
     if settings.print_config:
@@ -66,7 +61,7 @@ def _state_to_resume(settings: TrainSettings, directory: Path) -> SavedState | N
     Raises:
         UsageError: there is a run already, and the settings do not say what to do with it.
     """
-    from latens_training.checkpoint import CONFIG_FILE, MODEL_FILE, RunNotFoundError
+    from latens_training.checkpoint import CONFIG_FILE, MODEL_FILE
     from latens_training.resume import STATE_FILE, load_state
 
     if settings.resume and settings.overwrite:

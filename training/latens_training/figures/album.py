@@ -13,6 +13,7 @@ import torch
 from latens_training.checkpoint import HISTORY_FILE
 from latens_training.errors import TrainingError
 from latens_training.figures import (
+    attributes,
     curves,
     interpolations,
     manifold,
@@ -44,6 +45,10 @@ _PICTURES: dict[str, Callable[[Subject, Path], Path]] = {
     "units.png": units.draw,
     "walk.gif": walk.draw,
 }
+
+# The pictures of the attribute vectors are drawn by the command that finds the vectors.
+PICTURE_FILES = (*_PICTURES, attributes.SCALES_FILE, attributes.WEIGHT_AND_SLANT_FILE)
+"""The names of all pictures that a run's folder may hold."""
 
 
 def write_all(checkpoint: Checkpoint, dataset: Dataset, directory: Path) -> list[Path]:

@@ -67,7 +67,7 @@ class Subject:
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
-        """Coordinates by falling KL; by falling variance of the mean for a deterministic posterior."""
+        """Coordinates by falling KL, or by falling variance of the mean if there is no KL."""
         weight = self.unit_variance if self.unit_kl is None else self.unit_kl
         return np.argsort(-weight, kind="stable")
 
@@ -127,7 +127,7 @@ def observe(
 def encode(
     model: Autoencoder, images: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """The posterior of each image: means [n, L] and log-variances [n, L], None when deterministic."""
+    """The posterior of each image: means [n, L] and log-variances [n, L] or None."""
     means: list[torch.Tensor] = []
     log_vars: list[torch.Tensor] = []
     with torch.inference_mode():

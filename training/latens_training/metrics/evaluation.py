@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from latens_training.checkpoint import LatentUnit
 from latens_training.models.autoencoder import Autoencoder, reparameterize
 from latens_training.objectives.elbo import kl_by_unit, log_prior_to_posterior, reconstruction
+from latens_training.run_record import LatentUnit
 
 if TYPE_CHECKING:
     from latens_training.config import LossConfig

@@ -10,19 +10,18 @@ from typing import Any
 
 from latens_training import checkpoint
 from latens_training import run as runs
-from latens_training.checkpoint import Checkpoint, RunNotFoundError
+from latens_training.checkpoint import SCORES_FILE, Checkpoint
 from latens_training.config import RunConfig
 from latens_training.data.sprite_sets import GRIDS
 from latens_training.data.sprites import Sprites
 from latens_training.devices import Placement
-from latens_training.errors import UsageError
+from latens_training.errors import RunNotFoundError, UsageError
 from latens_training.metrics.disentanglement.protocol import encode_grid
 from latens_training.metrics.disentanglement.scores import all_scores
 from latens_training.progress import Reporter
 from latens_training.resume import STATE_FILE, load_state
 from latens_training.run_directory import StopSignal, write_whole
 
-SCORES_FILE = "scores.json"
 RESULTS_FILE = "results.json"
 
 
