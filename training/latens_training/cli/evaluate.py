@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from latens_training.cli.settings import CommandSettings
-
-if TYPE_CHECKING:
-    pass
-
 
 class EvaluateSettings(CommandSettings):
     """Measures a trained run on its whole test set, in nats an image; changes nothing."""

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from latens_training.cli.settings import CommandSettings
-
-if TYPE_CHECKING:
-    pass
-
 
 class FiguresSettings(CommandSettings):
     """Draws the pictures of a trained run and prints their paths."""

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from latens_training.cli.settings import CommandSettings
 from latens_training.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
-
 
 class ImportArticleSettings(CommandSettings):
     """Makes a run of a .ht file of the article's, so that it can be measured, drawn and exported.

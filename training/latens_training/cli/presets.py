@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
 from latens_training.cli.settings import CommandSettings
 from latens_training.presets import PRESETS
-
-if TYPE_CHECKING:
-    pass
-
 
 class PresetsSettings(CommandSettings):
     """Lists the presets; latens-train --preset NAME trains one."""
