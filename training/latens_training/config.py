@@ -14,6 +14,7 @@ from pydantic_settings import NoDecode
 
 Architecture = Literal["ae-mlp", "vae-mlp", "vae-conv"]
 Likelihood = Literal["bernoulli", "gaussian"]
+Fit = Literal["pad", "crop", "resize"]
 
 
 def _split(value: Any) -> Any:
@@ -21,10 +22,23 @@ def _split(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else value
 
 
+def _height_and_width(value: Any) -> Any:
+    """`64` or `48x64`, as on the command line, as height and width."""
+    if isinstance(value, int):
+        return value, value
+    if isinstance(value, str):
+        parts = value.lower().split("x")
+        return parts * 2 if len(parts) == 1 else parts
+    return value
+
+
 class Section(BaseModel):
     """A group of settings; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Side = Annotated[int, Field(ge=1, le=8192)]
 
 
 class DataConfig(Section):
@@ -38,6 +52,22 @@ class DataConfig(Section):
             "path of a folder of images, an .npz file or an IDX file",
         ),
     ] = "mnist"
+    image_size: Annotated[
+        tuple[Side, Side] | None,
+        NoDecode,
+        BeforeValidator(_height_and_width),
+        Field(
+            description="fit each picture of a folder to this size, as 64 or HEIGHTxWIDTH; "
+            "default: all pictures must be of one size"
+        ),
+    ] = None
+    fit: Annotated[
+        Fit,
+        Field(
+            description="with --image-size: pad to the aspect, crop to it, or resize without "
+            "keeping it"
+        ),
+    ] = "pad"
     data_dir: Annotated[
         Path | None,
         Field(description="folder with the files of the named data set, or to download them to"),

@@ -77,7 +77,7 @@ def prepare(
     Raises:
         TrainingError: of the data, the settings or the state.
     """
-    raw = datasets.load(config.data.dataset, config.data.data_dir)
+    raw = datasets.load_configured(config.data)
     digest = raw.digest()
     if state is not None and state.dataset_sha256 != digest:
         raise DataError(f"dataset: {raw.name} is not what {state.path.parent} was trained on")

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
-from pydantic_settings import CliPositionalArg
 
-from latens_training.cli.settings import CommandSettings
+from latens_training.cli.settings import RunCommandSettings
 from latens_training.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -22,14 +21,13 @@ if TYPE_CHECKING:
     from latens_training.data.types import Dataset
 
 
-class AttributesSettings(CommandSettings):
+class AttributesSettings(RunCommandSettings):
     """Computes attribute vectors, stores them in the run, and draws one image along each.
 
     The vector of an attribute is the mean code of the images that have it minus the mean code of
     those that do not. Exported bundles carry the vectors on.
     """
 
-    run: CliPositionalArg[Annotated[Path, Field(description="run directory")]]
     vector: Annotated[
         tuple[str, ...],
         Field(
@@ -44,7 +42,6 @@ class AttributesSettings(CommandSettings):
     reach: Annotated[
         float, Field(gt=0, le=100, description="largest multiple of a vector in the pictures")
     ] = 2.4
-    data_dir: Annotated[Path | None, Field(description="where the run's data set lies now")] = None
     json_lines: Annotated[bool, Field(description="print the vectors as JSON")] = False
 
 
@@ -55,18 +52,16 @@ def run(settings: AttributesSettings) -> int:
         TrainingError: of the run, its data set, or a vector that is asked for.
     """
     from latens_training import attributes, checkpoint
-    from latens_training.data import datasets
 
     contrasts = [attributes.Contrast.parse(text) for text in settings.vector]
     loaded = checkpoint.load(settings.run)
-    data = loaded.config.data
-    dataset = datasets.load(data.dataset, settings.data_dir or data.data_dir)
-    checkpoint.require_shape(loaded, dataset.image_shape)
-    index = _image_index(settings.image, Path(data.dataset), len(dataset.train))
+    dataset = settings.load_dataset(loaded)
+    source = settings.dataset or loaded.config.data.dataset
+    index = _image_index(settings.image, Path(source), len(dataset.train))
     values = attributes.attributes_of(dataset.train)
     means = attributes.posterior_means(loaded.model, dataset.train)
     found = attributes.directions(means, values, contrasts or attributes.suggested(values))
-    _require(found, [contrast.name for contrast in contrasts], data.dataset)
+    _require(found, [contrast.name for contrast in contrasts], source)
     amended = checkpoint.amend(settings.run, attribute_vectors=found)
     _report(found, settings.json_lines)
     name = f"image {index}" if settings.image.isdecimal() else settings.image

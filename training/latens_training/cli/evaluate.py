@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
-from pydantic_settings import CliPositionalArg
 
-from latens_training.cli.settings import CommandSettings
+from latens_training.cli.settings import RunCommandSettings
 
-class EvaluateSettings(CommandSettings):
+
+class EvaluateSettings(RunCommandSettings):
     """Measures a trained run on its whole test set, in nats an image; changes nothing."""
 
-    run: CliPositionalArg[Annotated[Path, Field(description="run directory")]]
     bound_samples: Annotated[
         int, Field(ge=0, description="draws an image for the importance-weighted bound; 0: none")
     ] = 5000
@@ -23,7 +21,6 @@ class EvaluateSettings(CommandSettings):
         Field(ge=2, description="images with that many draws; the others' ELBO is the control"),
     ] = 500
     draws: Annotated[int, Field(ge=1, description="draws an image for the ELBO")] = 5
-    data_dir: Annotated[Path | None, Field(description="where the run's data set lies now")] = None
     device: Annotated[
         str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda or mps")
     ] = "auto"
@@ -44,17 +41,14 @@ def run(settings: EvaluateSettings) -> int:
 def measure(settings: EvaluateSettings) -> dict[str, Any]:
     """The figures of a run by name, and the KL of each latent unit over the test set."""
     from latens_training import checkpoint
-    from latens_training.data import binarization, datasets
     from latens_training.devices import choose_device
     from latens_training.metrics.evaluation import evaluate, importance_bound
 
     loaded = checkpoint.load(settings.run)
-    data, loss = loaded.config.data, loaded.config.loss
-    dataset = datasets.load(data.dataset, settings.data_dir or data.data_dir)
-    checkpoint.require_shape(loaded, dataset.image_shape)
+    loss = loaded.config.loss
     device = choose_device(settings.device)
     model = loaded.model.to(device)
-    images = binarization.for_evaluation(dataset, data).test.images.to(device)
+    images = settings.load_dataset(loaded).test.images.to(device)
     terms = evaluate(model, images, loss, settings.draws)
     metrics = terms.metrics(model.posterior)
     if settings.bound_samples and model.posterior != "deterministic":

@@ -14,7 +14,6 @@ from latens_training.cli.settings import CommandSettings
 from latens_training.errors import UsageError
 
 if TYPE_CHECKING:
-
     from latens_training.data.fonts.collection import Collection
 
 

@@ -12,6 +12,7 @@ from pydantic_settings import CliPositionalArg
 from latens_training.cli.settings import CommandSettings
 from latens_training.errors import UsageError
 
+
 class ImportArticleSettings(CommandSettings):
     """Makes a run of a .ht file of the article's, so that it can be measured, drawn and exported.
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from latens_training.cli.settings import CommandSettings
 from latens_training.presets import PRESETS
 
+
 class PresetsSettings(CommandSettings):
     """Lists the presets; latens-train --preset NAME trains one."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 
 from latens_training.config import (
     DataConfig,
@@ -18,6 +19,10 @@ from latens_training.config import (
     TrainConfig,
 )
 from latens_training.presets import preset_values
+
+if TYPE_CHECKING:
+    from latens_training.checkpoint import Checkpoint
+    from latens_training.data.types import Dataset
 
 ENV_PREFIX = "LATENS_TRAIN_"
 
@@ -36,6 +41,35 @@ class CommandSettings(BaseSettings):
         cli_hide_none_type=True,
         cli_shortcuts={"architecture": "model", "json-lines": "json"},
     )
+
+
+class RunCommandSettings(CommandSettings):
+    """Settings of a command that works on a trained run and its images."""
+
+    model_config = SettingsConfigDict()
+
+    run: CliPositionalArg[Annotated[Path, Field(description="run directory")]]
+    dataset: Annotated[
+        str | None,
+        Field(description="where the run's data set lies now, or other images of its shape"),
+    ] = None
+    data_dir: Annotated[
+        Path | None, Field(description="folder where the run's named data set lies now")
+    ] = None
+
+    def load_dataset(self, run: Checkpoint) -> Dataset:
+        """The images to work on; a note on standard error says if they are not the run's.
+
+        Raises:
+            TrainingError: they cannot be read, or are not of the model's shape.
+        """
+        from latens_training.run_data import dataset_of
+
+        return dataset_of(run, _note, dataset=self.dataset, data_dir=self.data_dir)
+
+
+def _note(text: str) -> None:
+    print(f"latens-train: {text}", file=sys.stderr, flush=True)
 
 
 # The last of the bases comes first in the help.
@@ -99,7 +133,7 @@ _SECTIONS: dict[str, type[Section]] = {
 }
 SECTION_FIELDS = {name: tuple(section.model_fields) for name, section in _SECTIONS.items()}
 
-RESUMABLE_FIELDS = {"epochs", "data_dir", *SECTION_FIELDS["machine"]}
+RESUMABLE_FIELDS = {"epochs", "dataset", "data_dir", *SECTION_FIELDS["machine"]}
 """What may differ when a run is resumed."""
 
 

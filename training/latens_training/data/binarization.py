@@ -10,7 +10,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from latens_training.config import DataConfig
-    from latens_training.data.types import Dataset
+    from latens_training.data.types import Dataset, Images
 
 _BLOCK = 4096
 _TRAIN_SEED = 2015
@@ -23,12 +23,12 @@ def draw_binary(images: Tensor, generator: torch.Generator) -> Tensor:
     return (draws < images).to(images.dtype)
 
 
-def binarized_once(images: Tensor, seed: int) -> Tensor:
+def binarized_once(images: Images, seed: int) -> Tensor:
     """One draw of uint8 images, the same for the same seed; uint8, of values 0 and 255."""
     generator = torch.Generator().manual_seed(seed)
     blocks = [
-        draw_binary(block.float() / 255, generator).mul(255).to(torch.uint8)
-        for block in torch.split(images, _BLOCK)
+        draw_binary(images[index].float() / 255, generator).mul(255).to(torch.uint8)
+        for index in torch.arange(len(images)).split(_BLOCK)  # type: ignore[no-untyped-call]
     ]
     return torch.cat(blocks)
 
