@@ -87,16 +87,10 @@ def _export(settings: ExportSettings) -> tuple[Path, Bundle]:
 
 
 def _dataset(trained: Checkpoint, settings: ExportSettings) -> Dataset:
-    from latens_training.data import datasets
+    """The run's images as its model was evaluated on them: binary, if it learned from binary."""
+    from latens_training.run_data import dataset_of
 
-    source = trained.config.data
-    dataset = datasets.load(source.dataset, settings.data_dir or source.data_dir)
-    if dataset.image_shape != trained.model.image_shape:
-        raise UsageError(
-            f"the images of {dataset.name} are {dataset.image_shape}, "
-            f"the model's {trained.model.image_shape} (channels, height, width)"
-        )
-    return dataset
+    return dataset_of(trained, _step, data_dir=settings.data_dir)
 
 
 def _summary(path: Path, settings: ExportSettings, bundle: Bundle) -> dict[str, Any]:

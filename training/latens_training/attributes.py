@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -102,7 +102,9 @@ _OF_FONTS = {
 }
 
 
-def suggested(values: Mapping[str, NDArray[np.generic]]) -> list[Contrast]:
+def suggested(
+    values: Mapping[str, NDArray[np.generic]], class_names: Sequence[str] = ()
+) -> list[Contrast]:
     """The contrasts that the labels of a set suggest.
 
     For an attribute of two values the higher against the lower, and for one of more values those
@@ -113,7 +115,7 @@ def suggested(values: Mapping[str, NDArray[np.generic]]) -> list[Contrast]:
     for name, known in values.items():
         distinct = np.unique(known)
         if name == "label":
-            contrasts += _classes(distinct)
+            contrasts += _classes(distinct, class_names)
         elif name in _OF_FONTS:
             contrasts += [Contrast.parse(text) for text in _OF_FONTS[name]]
         elif len(distinct) > 1:
@@ -166,18 +168,26 @@ def posterior_means(model: Autoencoder, split: Split) -> NDArray[np.float32]:
     return np.asarray(torch.cat(parts).flatten(1).numpy())
 
 
-def _classes(distinct: NDArray[np.generic]) -> list[Contrast]:
+def _classes(distinct: NDArray[np.generic], class_names: Sequence[str]) -> list[Contrast]:
+    """Each class against the rest."""
+    classes = [int(value) for value in distinct.tolist() if value >= 0]
     if not 1 < len(distinct) <= _MOST_CLASSES:
         return []
     return [
         Contrast(
-            f"label-{value}",
-            Condition("label", "==", float(value)),
-            Condition("label", "!=", float(value)),
+            name, Condition("label", "==", float(value)), Condition("label", "!=", float(value))
         )
-        for value in distinct.tolist()
-        if value >= 0
+        for name, value in zip(_names_of(classes, class_names), classes, strict=True)
     ]
+
+
+def _names_of(classes: Sequence[int], class_names: Sequence[str]) -> list[str]:
+    """`label-` and the name of each class; their numbers where names are missing or alike."""
+    numbered = [f"label-{value}" for value in classes]
+    if max(classes) >= len(class_names):
+        return numbered
+    named = [_slug(f"label-{class_names[value]}") for value in classes]
+    return named if len(set(named)) == len(named) else numbered
 
 
 def _slug(name: str) -> str:

@@ -157,10 +157,20 @@ class DeviceConfig(Section):
     device: Annotated[
         str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda or mps")
     ] = "auto"
-    threads: Annotated[int, Field(ge=0, description="CPU threads; 0: as torch chooses")] = 0
+    threads: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="CPU threads; 0: one per core, as torch chooses. On a machine with other "
+            "work --threads 1 can be twice as fast",
+        ),
+    ] = 0
     precision: Annotated[
         Literal["float32", "bfloat16"],
-        Field(description="of the matrix products; bfloat16 is autocast"),
+        Field(
+            description="of the matrix products; bfloat16 is autocast, and slow on processors "
+            "without bfloat16 arithmetic"
+        ),
     ] = "float32"
     compile: Annotated[
         Literal["off", "default", "reduce-overhead", "max-autotune"],
@@ -183,3 +193,27 @@ class RunConfig(Section):
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
     machine: DeviceConfig = DeviceConfig()
+
+
+def without_effect(config: RunConfig) -> dict[str, str]:
+    """The settings that differ from their defaults and change nothing, each with the reason."""
+    model, loss, data = config.model, config.loss, config.data
+    found: dict[str, str] = {}
+    if model.architecture == "vae-conv":
+        reason = "vae-conv has fixed layers; use --model vae-mlp"
+        found |= dict.fromkeys(("hidden", "activation"), reason)
+    if model.architecture == "ae-mlp":
+        reason = "ae-mlp has no distribution over latents; use --model vae-mlp"
+        found |= dict.fromkeys(("beta", "objective", "samples"), reason)
+    if loss.likelihood == "bernoulli":
+        found["sigma"] = "it belongs to --likelihood gaussian"
+    if data.image_size is None:
+        found["fit"] = "it says how pictures are fitted to --image-size"
+    return {name: reason for name, reason in found.items() if _differs(config, name)}
+
+
+def _differs(config: RunConfig, name: str) -> bool:
+    for section in (config.model, config.loss, config.data):
+        if name in type(section).model_fields:
+            return bool(getattr(section, name) != type(section).model_fields[name].default)
+    raise KeyError(name)

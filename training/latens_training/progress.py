@@ -112,5 +112,7 @@ def _open_tensorboard(directory: Path) -> SummaryWriter:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise UsageError("tensorboard: not installed (pip install tensorboard)") from error
+        raise UsageError(
+            "tensorboard: not installed; pip install 'latens-training[tensorboard]'"
+        ) from error
     return SummaryWriter(str(directory))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from latens_training import checkpoint
+from latens_training import checkpoint, memory
 from latens_training.checkpoint import (
     FIGURES,
     HISTORY_FILE,
@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 
 _BOUND_SAMPLES = 200
 _BOUND_IMAGES = 500
+_COPIES_TO_TRAIN = 4
+"""Of the weights: themselves, their gradients, and Adam's two moments."""
+_COPIES_TO_SAVE = 6
+"""Weights and moments, once as bytes by tensor and once as one file."""
 
 
 @dataclass
@@ -81,18 +85,37 @@ def prepare(
     digest = raw.digest()
     if state is not None and state.dataset_sha256 != digest:
         raise DataError(f"dataset: {raw.name} is not what {state.path.parent} was trained on")
+    _require_memory(config, raw.image_shape, placement)
     evaluated = binarization.for_evaluation(raw, config.data)
     images = binarization.images_to_train_on(raw, evaluated, config.data)
     torch.manual_seed(config.train.seed)
     if placement.device.type == "cuda":
         torch.backends.cudnn.deterministic = True
     model = build(config.model, raw.image_shape)
-    record = _record(config, raw.image_shape, digest, placement, state)
+    record = _record(config, raw, digest, placement, state)
     trainer = Trainer(model, images, config, placement)
     if state is None:
         return Run(directory, trainer, evaluated, record)
     restore(trainer, state)
     return Run(directory, trainer, evaluated, record, list(state.history))
+
+
+def _require_memory(config: RunConfig, image_shape: ImageShape, placement: Placement) -> None:
+    """Refuses a network whose training and saving need more than the free memory.
+
+    Raises:
+        TrainingError: it would; the message has the numbers.
+    """
+    with torch.device("meta"):
+        weights = sum(weight.numel() for weight in build(config.model, image_shape).parameters())
+    on_host = _COPIES_TO_SAVE + (_COPIES_TO_TRAIN if placement.device.type == "cpu" else 0)
+    channels, height, width = image_shape
+    memory.require(
+        4 * weights * on_host,
+        f"{config.data.dataset}: training and saving {config.model.architecture} with "
+        f"{weights:,} weights, for images of {channels} x {height} x {width},",
+        "use smaller images (--image-size for a folder of pictures), or a smaller --hidden",
+    )
 
 
 def train(run: Run, reporter: Reporter, stop: StopSignal) -> Checkpoint:
@@ -113,6 +136,11 @@ def _train(run: Run, reporter: Reporter, stop: StopSignal) -> Checkpoint:
     while run.trainer.progress.epoch < run.config.train.epochs:
         record = _epoch(run, reporter, stop)
         run.history.append(record)
+        if run.record.attribute_vectors:
+            reporter.say(
+                "removed the attribute vectors of the earlier weights; "
+                f"latens-train attributes {run.directory} finds those of the new ones"
+            )
         run.record = run.record.after_epochs(
             record["epoch"], _metrics_of(record), describe_environment(run.placement)
         )
@@ -189,7 +217,8 @@ def _test_terms(run: Run) -> dict[str, float]:
     model, loss = run.trainer.model.eval(), run.config.loss
     images = run.dataset.test.images.to(run.placement.device)
     terms = evaluate(model, images, loss, draws=1).metrics(model.posterior)
-    terms["loss"] = terms["reconstruction"] + loss.beta * terms.get("kl", 0.0)
+    if loss.objective == "elbo":  # the loss of IWAE is another bound: not to be set beside it
+        terms["loss"] = terms["reconstruction"] + loss.beta * terms.get("kl", 0.0)
     return {f"test_{name}": value for name, value in terms.items()}
 
 
@@ -234,7 +263,7 @@ def _write_history(run: Run) -> None:
 
 def _record(
     config: RunConfig,
-    image_shape: ImageShape,
+    dataset: Dataset,
     dataset_sha256: str,
     placement: Placement,
     state: SavedState | None,
@@ -247,7 +276,8 @@ def _record(
                 return saved.model_copy(update={"config": config})
     return RunRecord(
         config=config,
-        image_shape=image_shape,
+        image_shape=dataset.image_shape,
+        class_names=dataset.class_names,
         epoch=0 if state is None else state.progress.epoch,
         dataset_sha256=dataset_sha256,
         environment=describe_environment(placement),

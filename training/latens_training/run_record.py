@@ -46,6 +46,8 @@ class RunRecord(BaseModel):
     """One a coordinate, in C order of the latent shape; empty when not known."""
     attribute_vectors: dict[str, tuple[float, ...]] = {}
     """Directions of the latent space by attribute, in C order of the latent shape."""
+    class_names: tuple[str, ...] = ()
+    """What the labels 0, 1, ... of the data set stand for; empty if not known."""
     dataset_sha256: str = ""
     environment: dict[str, Any] = {}
     """What decides whether a rerun is bit-equal: versions, device, thread count."""

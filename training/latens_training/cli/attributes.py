@@ -60,7 +60,9 @@ def run(settings: AttributesSettings) -> int:
     index = _image_index(settings.image, Path(source), len(dataset.train))
     values = attributes.attributes_of(dataset.train)
     means = attributes.posterior_means(loaded.model, dataset.train)
-    found = attributes.directions(means, values, contrasts or attributes.suggested(values))
+    found = attributes.directions(
+        means, values, contrasts or attributes.suggested(values, dataset.class_names)
+    )
     _require(found, [contrast.name for contrast in contrasts], source)
     amended = checkpoint.amend(settings.run, attribute_vectors=found)
     _report(found, settings.json_lines)

@@ -69,5 +69,5 @@ def _table(result: dict[str, Any]) -> str:
     if result["kl_by_unit"]:
         lines.append("  KL by latent unit, largest first")
         ranked = sorted(enumerate(result["kl_by_unit"]), key=lambda unit: -unit[1])
-        lines += [f"    z[{unit}]{'':<{24 - len(str(unit))}} {kl:10.3f}" for unit, kl in ranked]
+        lines += [f"    {f'z{unit + 1}':<28} {kl:10.3f}" for unit, kl in ranked]
     return "\n".join(lines)

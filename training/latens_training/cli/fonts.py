@@ -47,8 +47,15 @@ def run(settings: FontsSettings) -> int:
     from tqdm import tqdm
 
     from latens_training.data.fonts.catalogue import font_files
-    from latens_training.data.fonts.collection import collect, save
     from latens_training.run_directory import make_directory
+
+    try:
+        from latens_training.data.fonts.collection import collect, save
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("fontTools"):
+            raise
+        message = "fonts: fontTools is not installed; pip install 'latens-training[fonts]'"
+        raise UsageError(message) from error
 
     # fontTools speaks of every oddity of a font; what cannot be used is counted below.
     logging.getLogger("fontTools").setLevel(logging.CRITICAL)

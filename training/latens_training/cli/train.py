@@ -29,14 +29,23 @@ def run(settings: TrainSettings) -> int:
         print(json.dumps(document, indent=2))
         return 0
     state = _state_to_resume(settings, directory)
-    if state is not None:
+    if state is None:
+        _refuse_without_effect(config)
+    else:
         config = resumed_config(state, settings.explicit())
     _train(settings, config, directory, state)
     return 0
 
 
+def _refuse_without_effect(config: RunConfig) -> None:
+    from latens_training.config import without_effect
+
+    for name, reason in without_effect(config).items():
+        raise UsageError(f"{name.replace('_', '-')}: has no effect here: {reason}")
+
+
 def resumed_config(state: SavedState, explicit: dict[str, Any]) -> RunConfig:
-    """The saved run's settings, with the epochs and the machine as they are asked for now.
+    """The saved run's settings, with the epochs, the place of the data and the machine of now.
 
     Raises:
         UsageError: a setting was given that would make it another run.
@@ -52,7 +61,24 @@ def resumed_config(state: SavedState, explicit: dict[str, Any]) -> RunConfig:
                 "leave the flag out to resume, or choose another --out"
             )
     changed = {name: value for name, value in explicit.items() if name in RESUMABLE_FIELDS}
+    _refuse_epochs(state, changed.get("epochs", saved["epochs"]))
     return RunConfig.model_validate(sectioned(saved | changed))
+
+
+def _refuse_epochs(state: SavedState, epochs: int) -> None:
+    """Refuses a number of epochs that the run cannot be brought to.
+
+    Raises:
+        UsageError: it has more, or its learning rates depend on the number it was begun with.
+    """
+    run, begun = state.path.parent, state.config.train
+    if epochs < state.progress.epoch:
+        raise UsageError(f"epochs: {run} has {state.progress.epoch} epochs already, not {epochs}")
+    if epochs != begun.epochs and begun.schedule != "constant":
+        raise UsageError(
+            f"epochs: the {begun.schedule} schedule of {run} is spread over {begun.epochs} epochs; "
+            f"with {epochs} its first epochs would have had other learning rates"
+        )
 
 
 def _state_to_resume(settings: TrainSettings, directory: Path) -> SavedState | None:
@@ -88,7 +114,7 @@ def _train(
     settings: TrainSettings, config: RunConfig, directory: Path, state: SavedState | None
 ) -> None:
     from latens_training import run as runs
-    from latens_training.devices import placed
+    from latens_training.devices import placed, slow_precision
     from latens_training.progress import Reporter
     from latens_training.run_directory import Interrupted, stop_on_signals
 
@@ -100,6 +126,8 @@ def _train(
             silent=not placement.is_first,
             tensorboard=log,
         ) as reporter:
+            if slow := slow_precision(placement.device, config.machine):
+                reporter.say(f"latens-train: {slow}")
             run = runs.prepare(config, directory, placement, state)
             checkpoint = runs.train(run, reporter, stop)
             if not placement.is_first:

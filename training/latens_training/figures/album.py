@@ -74,7 +74,9 @@ def subject_of(checkpoint: Checkpoint, dataset: Dataset) -> Subject:
         test.images[chosen].numpy(),
         None if test.labels is None else test.labels[chosen].numpy(),
         caption_of(checkpoint),
-        read_history(checkpoint.path / HISTORY_FILE),
+        history=read_history(checkpoint.path / HISTORY_FILE),
+        objective=checkpoint.config.loss.objective,
+        class_names=dataset.class_names,
     )
 
 

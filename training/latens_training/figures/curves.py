@@ -28,6 +28,11 @@ Curve = tuple[list[float], list[float]]
 def draw(subject: Subject, path: Path) -> Path:
     """One panel a term, nats an image; the training set beside the test set."""
     terms = {name: found for name in _PANELS if (found := _curves(subject.history, name))}
+    titles = dict(_PANELS)
+    if subject.objective == "iwae":
+        # A test loss that older runs recorded beside it is minus the ELBO: another quantity.
+        titles["loss"] = "loss: minus the importance-weighted bound"
+        terms.get("loss", {}).pop("test", None)
     width = 2 * canvas.MARGIN + 70 + len(terms) * (_WIDTH + _SPACE) - _SPACE
     width = max(width, canvas.MIN_WIDTH)
     subtitle = f"{subject.caption} · nats an image; training values are averages over the epoch"
@@ -35,7 +40,7 @@ def draw(subject: Subject, path: Path) -> Path:
     for index, (name, found) in enumerate(terms.items()):
         left = canvas.MARGIN + 70 + index * (_WIDTH + _SPACE)
         axes = canvas.add_chart(figure, left, canvas.HEADER + 40, _WIDTH, _HEIGHT)
-        _fill(axes, _PANELS[name], found)
+        _fill(axes, titles[name], found)
     return canvas.save(figure, path)
 
 

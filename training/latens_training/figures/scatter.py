@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def draw(subject: Subject, path: Path) -> Path:
     height = canvas.HEADER + _SIDE + 110
     figure = canvas.new_figure(width, height, title, subtitle)
     axes = canvas.add_panel(figure, canvas.MARGIN + 70, canvas.HEADER, _SIDE, _SIDE)
-    _plot(figure, axes, points, subject.labels)
+    _plot(figure, axes, points, subject.labels, subject.class_names)
     axes.set_xlabel(names[0], labelpad=8)
     axes.set_ylabel(names[1], labelpad=8)
     _frame(axes, points, equal=subject.size > 1)
@@ -78,7 +79,11 @@ def _plane(subject: Subject) -> tuple[NDArray[np.float64], tuple[str, str]]:
 
 
 def _plot(
-    figure: Figure, axes: Axes, points: NDArray[np.float64], labels: NDArray[np.int64] | None
+    figure: Figure,
+    axes: Axes,
+    points: NDArray[np.float64],
+    labels: NDArray[np.int64] | None,
+    class_names: Sequence[str],
 ) -> None:
     classes = np.empty(0, np.int64) if labels is None else np.unique(labels)
     colours: str | list[str] | NDArray[np.int64]
@@ -101,24 +106,28 @@ def _plot(
     if labels is not None and colours is labels:
         _add_scale(figure, shown)
     elif labels is not None:
-        _name_classes(axes, points, labels, classes)
+        _name_classes(axes, points, labels, class_names)
 
 
 def _name_classes(
-    axes: Axes, points: NDArray[np.float64], labels: NDArray[np.int64], classes: NDArray[np.int64]
+    axes: Axes,
+    points: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    class_names: Sequence[str],
 ) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patheffects import withStroke
 
     marks = []
-    for index, value in enumerate(classes):
+    for index, value in enumerate(np.unique(labels)):
         colour = canvas.PALETTE[index]
+        name = class_names[value] if 0 <= value < len(class_names) else str(value)
         x, y = np.median(points[labels == value], axis=0)
         axes.text(
-            x, y, str(value), color=canvas.INK, fontsize=12, fontweight="bold",
+            x, y, name, color=canvas.INK, fontsize=12, fontweight="bold",
             ha="center", va="center", path_effects=[withStroke(linewidth=3.5, foreground="white")],
         )  # fmt: skip
-        marks.append(Line2D([], [], marker="o", ls="", color=colour, ms=7, label=str(value)))
+        marks.append(Line2D([], [], marker="o", ls="", color=colour, ms=7, label=name))
     axes.legend(
         handles=marks, title="label", loc="upper left", bbox_to_anchor=(1.02, 1.0),
         frameon=False, fontsize=9.5, title_fontsize=9.5, labelcolor=canvas.INK, borderaxespad=0,

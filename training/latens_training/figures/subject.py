@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,7 +32,9 @@ class Subject:
         means: float32 [n, L], the posterior's means of `images`.
         log_vars: float32 [n, L], the logs of its variances; None for a deterministic posterior.
         caption: the model and its data in a few words, for subtitles.
-        history: one record an epoch, as the run wrote them.
+        history: one record per epoch, as the run wrote them.
+        objective: what the training loss is, `elbo` or `iwae`.
+        class_names: what the labels 0, 1, ... stand for; empty if not known.
     """
 
     model: Autoencoder
@@ -42,6 +44,8 @@ class Subject:
     log_vars: NDArray[np.float32] | None
     caption: str
     history: Sequence[Mapping[str, object]] = field(default=())
+    objective: str = "elbo"
+    class_names: Sequence[str] = ()
 
     @property
     def size(self) -> int:
@@ -117,11 +121,11 @@ def observe(
     images: NDArray[np.uint8],
     labels: NDArray[np.int64] | None,
     caption: str,
-    history: Sequence[Mapping[str, object]] = (),
+    **known: Any,
 ) -> Subject:
-    """Encodes `images`, uint8 [n, c, h, w], and gathers what the figures need."""
+    """Encodes `images`, uint8 [n, c, h, w]; `known` are further fields of the subject."""
     means, log_vars = encode(model, images)
-    return Subject(model, images, labels, means, log_vars, caption, history)
+    return Subject(model, images, labels, means, log_vars, caption, **known)
 
 
 def encode(
