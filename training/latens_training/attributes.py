@@ -184,7 +184,7 @@ def _classes(distinct: NDArray[np.generic], class_names: Sequence[str]) -> list[
 def _names_of(classes: Sequence[int], class_names: Sequence[str]) -> list[str]:
     """`label-` and the name of each class; their numbers where names are missing or alike."""
     numbered = [f"label-{value}" for value in classes]
-    if max(classes) >= len(class_names):
+    if max(classes, default=0) >= len(class_names):
         return numbered
     named = [_slug(f"label-{class_names[value]}") for value in classes]
     return named if len(set(named)) == len(named) else numbered
