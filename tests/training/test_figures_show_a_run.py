@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from latens_training.checkpoint import Checkpoint
 from latens_training.config import DataConfig, LossConfig, ModelConfig, RunConfig
 from latens_training.data.mnist import load_mnist
 from latens_training.data.types import Dataset, Split
-from latens_training.figures import canvas, paths, tiles, write_all
+from latens_training.figures import canvas, curves, paths, scatter, tiles, write_all
 from latens_training.figures.scatter import principal_components
 from latens_training.figures.subject import Subject, encode, observe
 from latens_training.models.autoencoder import build
@@ -123,23 +124,31 @@ def test_the_log_holds_label_and_means_a_line_in_test_order(tmp_path: Path, mnis
 
 
 class _Brightness(torch.nn.Module):
-    """Logits that depend on the first coordinate alone, for all pixels alike."""
+    """Logits that depend on one coordinate alone, for all pixels alike."""
+
+    def __init__(self, coordinate: int) -> None:
+        super().__init__()
+        self.coordinate = coordinate
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        return latents[:, :1].reshape(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+        return latents[:, self.coordinate].reshape(-1, 1, 1, 1).expand(-1, 1, 8, 8)
 
 
-def test_on_the_plane_z1_runs_down_the_rows_from_minus_three_to_three(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("coordinate", "axis"), [(0, 1), (1, 0)])
+def test_on_the_plane_z1_grows_to_the_right_and_z2_upwards(
+    tmp_path: Path, coordinate: int, axis: int
+) -> None:
     checkpoint = checkpoint_of(tmp_path, "vae-mlp", 2, (1, 8, 8))
-    checkpoint.model.decoder = _Brightness()
+    checkpoint.model.decoder = _Brightness(coordinate)
     write_all(checkpoint, random_images(9, (1, 8, 8)), tmp_path)
     pixels = np.asarray(Image.open(tmp_path / "manifold.png").convert("L"))
     left, top = canvas.MARGIN + 80, canvas.HEADER
     places = np.arange(21) * 56 + 28
     grid = pixels[top + places][:, left + places]
-    expected = np.rint(255 / (1 + np.exp(-np.linspace(-3, 3, 21))))
-    assert (grid == grid[:, :1]).all()
-    np.testing.assert_allclose(grid[:, 0], expected, atol=1)
+    rising = np.rint(255 / (1 + np.exp(-np.linspace(-3, 3, 21))))
+    found = grid[0] if axis == 1 else grid[::-1, 0]
+    np.testing.assert_allclose(found, rising, atol=1)
+    assert (grid == (grid[:1] if axis == 1 else grid[:, :1])).all()
 
 
 def subject_with(means: np.ndarray, log_vars: np.ndarray | None) -> Subject:
@@ -230,3 +239,42 @@ def test_pictures_need_no_pyplot_and_import_matplotlib_late(tmp_path: Path) -> N
     picture = tmp_path / "picture.png"
     subprocess.run([sys.executable, "-c", code, str(picture)], check=True, timeout=120)
     assert picture.stat().st_size > 0
+
+
+def test_iwae_curves_draw_one_quantity_under_one_title(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Minus the importance-weighted bound of training is not set beside minus the ELBO."""
+    drawn: dict[str, set[str]] = {}
+    monkeypatch.setattr(
+        curves, "_fill", lambda _axes, title, found: drawn.update({title: {*found}})
+    )
+    history = [
+        {"epoch": e, "train_loss": 90.0, "test_loss": 95.0, "train_kl": 20.0, "test_kl": 21.0}
+        for e in (1, 2)
+    ]
+    means = np.zeros((3, 2), np.float32)
+    for objective in ("elbo", "iwae"):
+        subject = dataclasses.replace(
+            subject_with(means, means), history=history, objective=objective
+        )
+        curves.draw(subject, tmp_path / f"{objective}.png")
+    assert drawn == {
+        "loss: reconstruction + β KL": {"train", "test"},
+        "loss: minus the importance-weighted bound": {"train"},
+        "KL from the prior": {"train", "test"},
+    }
+
+
+def test_classes_are_named_in_the_scatter_plot(tmp_path: Path) -> None:
+    from matplotlib.axes import Axes
+
+    subject = subject_with(np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32), None)
+    subject = dataclasses.replace(
+        subject, labels=np.arange(9) % 3, class_names=("cat", "dog", "owl")
+    )
+    named: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Axes, "text", lambda _self, _x, _y, text, **_options: named.append(text))
+        scatter.draw(subject, tmp_path / "scatter.png")
+    assert named == ["cat", "dog", "owl"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from latens_training import checkpoint
 from latens_training.cli.commands import COMMANDS, find
@@ -151,6 +153,91 @@ def test_figures_draws_a_run_again(
     paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert tmp_path / "pictures" / "loss.png" in paths
     assert all(path.stat().st_size for path in paths)
+
+
+@pytest.fixture
+def moved_run(mnist_subset: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A run whose data set was moved since, and where it lies now."""
+    first, moved = tmp_path / "first-idx3-ubyte", tmp_path / "moved-idx3-ubyte"
+    shutil.copy(mnist_subset / "t10k-images-idx3-ubyte", first)
+    flags = ["--dataset", str(first), "--hidden", "16", "--epochs", "1", "--no-figures"]
+    assert main([*flags, "--out", str(tmp_path / "run")]) == 0
+    first.rename(moved)
+    return tmp_path / "run", moved
+
+
+@pytest.mark.parametrize("command", ["evaluate", "figures"])
+def test_a_command_follows_a_data_set_that_moved(
+    command: str, moved_run: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, moved = moved_run
+    capsys.readouterr()
+    assert main([command, str(run)]) == 3
+    assert "name the place where it lies now with --dataset" in capsys.readouterr().err
+    flags = ["--bound-samples", "0"] if command == "evaluate" else []
+    assert main([command, str(run), "--dataset", str(moved), *flags]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_other_images_than_the_runs_are_measured_with_a_note(
+    moved_run: tuple[Path, Path], mnist_subset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = moved_run
+    other = mnist_subset / "train-images-idx3-ubyte"
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--dataset", str(other), "--bound-samples", "0"]) == 0
+    assert f"note: the images of {other} are not those that {run}" in capsys.readouterr().err
+
+
+def test_bfloat16_is_warned_of_on_a_processor_without_it(
+    mnist_subset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flags = ["--data-dir", str(mnist_subset), "--hidden", "16", "--epochs", "1", "--no-figures"]
+    warning = "precision: this processor has no bfloat16 arithmetic"
+    for has_it in (False, True):
+        capabilities = {"architecture": "x86_64", "avx512_bf16": has_it, "amx_bf16": False}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=capabilities: known)
+        out = tmp_path / str(has_it)
+        assert main([*flags, "--precision", "bfloat16", "--device", "cpu", "--out", str(out)]) == 0
+        assert (warning in capsys.readouterr().err) is not has_it
+
+
+def test_the_help_says_that_fewer_threads_can_be_faster(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "On a machine with other work --threads 1 can be twice as fast" in text
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("tensorboard", ["--tensorboard"], "tensorboard"),
+        ("fontTools", ["data", "fonts"], "fonts"),
+    ],
+)
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(
+    module: str, arguments: list[str], extra: str, tmp_path: Path
+) -> None:
+    program = (
+        "import sys\n"
+        f"sys.modules[{module!r}] = None\n"
+        "from latens_training.cli.main import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    out = tmp_path / "out.npz"
+    finished = subprocess.run(
+        [sys.executable, "-c", program, *arguments, "--out", str(out)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 2, finished.stderr
+    assert finished.stderr.splitlines()[-1].endswith(f"pip install 'latens-training[{extra}]'")
+    assert "Traceback" not in finished.stderr
 
 
 def test_presets_are_listed_with_what_they_reproduce(capsys: pytest.CaptureFixture[str]) -> None:
