@@ -84,7 +84,7 @@ def train_terms(run: Path) -> dict[str, float]:
     return {name: record[name] for name in ("train_loss", "train_reconstruction", "train_kl")}
 
 
-@pytest.mark.parametrize(("stopped_on", "resumed_on"), [(1, 2), (2, 1), (2, 2)])
+@pytest.mark.parametrize(("stopped_on", "resumed_on"), [(1, 2), (2, 1)])
 def test_a_run_stopped_in_mid_epoch_reports_the_same_loss_on_any_number_of_processes(
     mnist_subset: Path, tmp_path: Path, stopped_on: int, resumed_on: int
 ) -> None:

@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from latens_training.errors import UsageError
 from latens_training.onednn_matmul import by_onednn
+from latens_training.run_directory import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +58,10 @@ def placed(config: DeviceConfig) -> Iterator[Placement]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Placement(device, dist.get_rank(), world_size)
+        dist.barrier()  # a process that closes its connections early can abort the others
+    except Interrupted:
+        dist.barrier()
+        raise
     finally:
         dist.destroy_process_group()
 

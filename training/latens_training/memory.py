@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
 
 from latens_training.errors import TrainingError
+from latens_training.models.autoencoder import build
 
+if TYPE_CHECKING:
+    from latens_training.config import RunConfig
+    from latens_training.models.autoencoder import ImageShape
+
+_BYTES_PER_WEIGHT = 4
+_COPIES_TO_TRAIN = 4
+"""Of the weights: themselves, their gradients, and Adam's two moments."""
+_COPIES_TO_SAVE = 6
+"""Weights and moments, once as bytes by tensor and once as one file."""
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP_FILES = (
@@ -32,6 +45,24 @@ def require(needed: int, what: str, advice: str) -> None:
             f"{what} need about {_gigabytes(needed)} of memory, but {_gigabytes(free)} are free; "
             f"{advice}"
         )
+
+
+def require_for_network(config: RunConfig, image_shape: ImageShape, device: torch.device) -> None:
+    """Refuses a network that needs more memory to train and save than is free.
+
+    Raises:
+        TrainingError: less is free; the message has both numbers.
+    """
+    with torch.device("meta"):
+        weights = sum(weight.numel() for weight in build(config.model, image_shape).parameters())
+    copies = _COPIES_TO_SAVE + (_COPIES_TO_TRAIN if device.type == "cpu" else 0)
+    channels, height, width = image_shape
+    require(
+        _BYTES_PER_WEIGHT * weights * copies,
+        f"{config.data.dataset}: training and saving {config.model.architecture} with "
+        f"{weights:,} weights, for images of {channels} x {height} x {width},",
+        "use smaller images (--image-size for a folder of pictures), or a smaller --hidden",
+    )
 
 
 def available() -> int | None:

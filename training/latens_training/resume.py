@@ -15,10 +15,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from latens_training import checkpoint
 from latens_training.config import RunConfig
 from latens_training.errors import CheckpointError, UsageError
 from latens_training.run_directory import write_whole
-from latens_training.run_record import SCHEMA_VERSION
+from latens_training.run_record import SCHEMA_VERSION, RunRecord
 from latens_training.trainer import Progress
 
 if TYPE_CHECKING:
@@ -131,6 +132,22 @@ def restore(trainer: Trainer, state: SavedState) -> None:
     if not trainer.placement.is_first:
         # The saved totals are those of all processes; only one may add them up again.
         trainer.progress.totals = torch.zeros_like(state.progress.totals)
+
+
+def resumed_record(state: SavedState, fresh: RunRecord) -> RunRecord:
+    """The record of the run to resume, with the settings of now.
+
+    Args:
+        state: of the run.
+        fresh: the record to use if the run has none, or one of older weights than the state.
+    """
+    try:
+        saved = checkpoint.load_record(state.path.parent)
+    except CheckpointError:
+        saved = None  # the state has all that is needed to go on
+    if saved is None or saved.epoch != state.progress.epoch:
+        return fresh.model_copy(update={"epoch": state.progress.epoch})
+    return saved.model_copy(update={"config": fresh.config})
 
 
 def _tensors(trainer: Trainer) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import time
@@ -22,11 +21,11 @@ from latens_training.checkpoint import (
 )
 from latens_training.data import binarization, datasets
 from latens_training.devices import Placement, describe_environment
-from latens_training.errors import CheckpointError, DataError, RunNotFoundError, TrainingError
+from latens_training.errors import DataError, TrainingError
 from latens_training.figures import PICTURE_FILES
 from latens_training.metrics.evaluation import evaluate, importance_bound, latent_units
 from latens_training.models.autoencoder import build
-from latens_training.resume import STATE_FILE, SavedState, restore, save_state
+from latens_training.resume import STATE_FILE, SavedState, restore, resumed_record, save_state
 from latens_training.run_directory import (
     Interrupted,
     StopSignal,
@@ -42,15 +41,10 @@ if TYPE_CHECKING:
 
     from latens_training.config import RunConfig
     from latens_training.data.types import Dataset
-    from latens_training.models.autoencoder import ImageShape
     from latens_training.progress import Reporter
 
 _BOUND_SAMPLES = 200
 _BOUND_IMAGES = 500
-_COPIES_TO_TRAIN = 4
-"""Of the weights: themselves, their gradients, and Adam's two moments."""
-_COPIES_TO_SAVE = 6
-"""Weights and moments, once as bytes by tensor and once as one file."""
 
 
 @dataclass
@@ -85,37 +79,26 @@ def prepare(
     digest = raw.digest()
     if state is not None and state.dataset_sha256 != digest:
         raise DataError(f"dataset: {raw.name} is not what {state.path.parent} was trained on")
-    _require_memory(config, raw.image_shape, placement)
+    memory.require_for_network(config, raw.image_shape, placement.device)
     evaluated = binarization.for_evaluation(raw, config.data)
     images = binarization.images_to_train_on(raw, evaluated, config.data)
     torch.manual_seed(config.train.seed)
     if placement.device.type == "cuda":
         torch.backends.cudnn.deterministic = True
     model = build(config.model, raw.image_shape)
-    record = _record(config, raw, digest, placement, state)
     trainer = Trainer(model, images, config, placement)
+    record = RunRecord(
+        config=config,
+        image_shape=raw.image_shape,
+        class_names=raw.class_names,
+        dataset_sha256=digest,
+        environment=describe_environment(placement),
+    )
     if state is None:
         return Run(directory, trainer, evaluated, record)
     restore(trainer, state)
+    record = resumed_record(state, record)
     return Run(directory, trainer, evaluated, record, list(state.history))
-
-
-def _require_memory(config: RunConfig, image_shape: ImageShape, placement: Placement) -> None:
-    """Refuses a network whose training and saving need more than the free memory.
-
-    Raises:
-        TrainingError: it would; the message has the numbers.
-    """
-    with torch.device("meta"):
-        weights = sum(weight.numel() for weight in build(config.model, image_shape).parameters())
-    on_host = _COPIES_TO_SAVE + (_COPIES_TO_TRAIN if placement.device.type == "cpu" else 0)
-    channels, height, width = image_shape
-    memory.require(
-        4 * weights * on_host,
-        f"{config.data.dataset}: training and saving {config.model.architecture} with "
-        f"{weights:,} weights, for images of {channels} x {height} x {width},",
-        "use smaller images (--image-size for a folder of pictures), or a smaller --hidden",
-    )
 
 
 def train(run: Run, reporter: Reporter, stop: StopSignal) -> Checkpoint:
@@ -259,26 +242,3 @@ def _save(run: Run) -> None:
 def _write_history(run: Run) -> None:
     lines = "".join(json.dumps(record) + "\n" for record in run.history)
     write_whole(run.directory / HISTORY_FILE, lines.encode())
-
-
-def _record(
-    config: RunConfig,
-    dataset: Dataset,
-    dataset_sha256: str,
-    placement: Placement,
-    state: SavedState | None,
-) -> RunRecord:
-    """The record of the run to resume, with the settings of now; a new one for a new run."""
-    if state is not None:
-        with contextlib.suppress(RunNotFoundError, CheckpointError):
-            saved = checkpoint.load_record(state.path.parent)
-            if saved.epoch == state.progress.epoch:  # else it is of older weights than the state
-                return saved.model_copy(update={"config": config})
-    return RunRecord(
-        config=config,
-        image_shape=dataset.image_shape,
-        class_names=dataset.class_names,
-        epoch=0 if state is None else state.progress.epoch,
-        dataset_sha256=dataset_sha256,
-        environment=describe_environment(placement),
-    )
