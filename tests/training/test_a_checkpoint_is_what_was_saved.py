@@ -32,7 +32,7 @@ def record() -> RunRecord:
         image_shape=SHAPE,
         epoch=4,
         metrics={"elbo": -12.5, "kl": 2.25},
-        latent_units=tuple(checkpoint.LatentUnit(kl=k, mean=0.0, std=1.0) for k in (1, 2, 3)),
+        latent_units=tuple(LatentUnit(kl=k, mean=0.0, std=1.0) for k in (1, 2, 3)),
         environment={"torch": "2", "threads": 2},
     )
 
@@ -101,6 +101,19 @@ def test_a_checkpoint_of_a_future_schema_is_refused(run: Path) -> None:
     rewritten(run, schema_version=2)
     with pytest.raises(CheckpointError, match="schema version 2, this program reads 1"):
         checkpoint.load(run)
+
+
+def test_a_checkpoint_from_before_the_newest_fields_still_loads(
+    run: Path, record: RunRecord
+) -> None:
+    document = record.model_dump(mode="json")
+    del document["class_names"], document["config"]["data"]["image_size"]
+    del document["config"]["data"]["fit"]
+    path = run / "model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    path.write_bytes(safetensors.torch.save(tensors, metadata={"latens": json.dumps(document)}))
+    (run / "config.json").write_text(json.dumps(document))
+    assert checkpoint.load(run).record == record
 
 
 def test_an_unknown_field_is_refused(run: Path) -> None:

@@ -141,7 +141,7 @@ def test_evaluate_speaks_to_people_too(
 ) -> None:
     assert main(["evaluate", str(trained_run), "--bound-samples", "0"]) == 0
     text = capsys.readouterr().out
-    assert "1,000 test images, nats an image" in text
+    assert "1,000 test images, nats per image" in text
     assert "KL by latent unit" in text
     assert "log_likelihood_bound" not in text
 

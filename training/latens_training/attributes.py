@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from latens_training.models.autoencoder import Autoencoder
 
 FEWEST = 5
-"""Images that each side of a contrast needs; below, its mean says too little."""
+"""Images that each side of a contrast needs for a meaningful mean."""
 _MOST_CLASSES = 64
 _BLOCK = 1000
 _NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
@@ -52,7 +52,7 @@ class Condition:
         """Reads `ATTRIBUTE OPERATOR NUMBER`.
 
         Raises:
-            UsageError: it is not one.
+            UsageError: the text has another form.
         """
         match = _CONDITION.fullmatch(text)
         if match is None:
@@ -60,7 +60,7 @@ class Condition:
         return cls(match[1], match[2], float(match[3]))
 
     def holds(self, values: Mapping[str, NDArray[np.generic]]) -> NDArray[np.bool_]:
-        """Of which images it is true, [n].
+        """Which images satisfy it, [n].
 
         Raises:
             UsageError: there is no such attribute.
@@ -73,7 +73,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A named direction: from the images of which `less` is true to those of which `more` is."""
+    """A named direction, from the images that satisfy `less` to those that satisfy `more`."""
 
     name: str
     more: Condition
@@ -84,7 +84,7 @@ class Contrast:
         """Reads `NAME=CONDITION:CONDITION`, as `bold=weight>=700:weight==400`.
 
         Raises:
-            UsageError: it is not one.
+            UsageError: the text has another form.
         """
         name, equals, conditions = text.partition("=")
         more, colon, less = conditions.partition(":")
@@ -127,7 +127,7 @@ def suggested(
 
 
 def attributes_of(split: Split) -> dict[str, NDArray[np.generic]]:
-    """What is known of each image by name, [n]: the attributes, and the class as `label`."""
+    """The attributes of each image by name, [n]; the class is named `label`."""
     values = {name: known.numpy() for name, known in split.attributes.items()}
     return values if split.labels is None else values | {"label": split.labels.numpy()}
 
@@ -191,6 +191,6 @@ def _names_of(classes: Sequence[int], class_names: Sequence[str]) -> list[str]:
 
 
 def _slug(name: str) -> str:
-    """A name that a bundle takes, whatever the array was called."""
+    """A name that bundles accept, from the name of an array or folder."""
     slug = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:63]
     return slug or "attribute"

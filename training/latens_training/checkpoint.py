@@ -1,9 +1,9 @@
-"""The run directory: a trained model, what it is, and how well it does.
+"""The run directory: a trained model and its record.
 
-`model.safetensors` holds the weights and, as one JSON document under one metadata key (more keys
-would be written in random order), everything else about the model: a single file, so that weights
-and figures always belong together. `config.json` and `metrics.json` repeat its parts for people
-and scripts. Nothing is ever unpickled.
+`model.safetensors` holds the weights and, as one JSON document under one metadata key (several keys
+would be written in random order), the record: one file, so weights and metrics always belong
+together. `config.json` and `metrics.json` repeat parts of it for people and scripts. Nothing is
+ever unpickled.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ class Checkpoint:
 
 
 def save(run: Path, model: Autoencoder, record: RunRecord) -> None:
-    """Writes the model and its record, each file whole or not at all.
+    """Writes the model and its record; each file is written completely or not at all.
 
     Raises:
-        TrainingError: it cannot be written; what was saved before stays.
+        TrainingError: it cannot be written; the earlier files stay.
     """
     save_config(run, record)
     write_whole(run / MODEL_FILE, model_bytes(model, record))
@@ -70,7 +70,7 @@ def save(run: Path, model: Autoencoder, record: RunRecord) -> None:
 
 
 def save_config(run: Path, record: RunRecord) -> None:
-    """Writes `config.json` alone: a run that has begun.
+    """Writes only `config.json`, which marks a run as begun.
 
     Raises:
         TrainingError: it cannot be written.
@@ -83,7 +83,7 @@ def load(run: Path | str) -> Checkpoint:
     """Reads a run directory.
 
     Raises:
-        CheckpointError: it is missing, damaged, of another schema, or its files disagree.
+        CheckpointError: it is missing, damaged, of another schema, or its files contradict.
     """
     run = Path(run)
     path = run / MODEL_FILE
@@ -108,10 +108,10 @@ def load_record(run: Path | str) -> RunRecord:
 
 
 def require_shape(checkpoint: Checkpoint, image_shape: ImageShape) -> None:
-    """Refuses images that are not of the model's shape.
+    """Refuses images whose shape is not the model's.
 
     Raises:
-        DataError: they are not.
+        DataError: the shapes differ.
     """
     expected = checkpoint.record.image_shape
     if image_shape != expected:
@@ -122,7 +122,7 @@ def require_shape(checkpoint: Checkpoint, image_shape: ImageShape) -> None:
 
 
 def amend(run: Path | str, **changes: Any) -> Checkpoint:
-    """Rewrites a run with some fields of its `RunRecord` changed.
+    """Rewrites a run with some fields of its record changed.
 
     Raises:
         CheckpointError: the run cannot be read.
@@ -174,7 +174,7 @@ def _parse_record(path: Path, metadata: dict[str, str]) -> RunRecord:
 
 
 def _check_config(path: Path, record: RunRecord) -> None:
-    """Refuses a run whose config.json tells of another model than its weights."""
+    """Refuses a run whose config.json describes another model than its weights."""
     try:
         document = path.read_text()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The settings of a run, in sections; each field is a flag, an environment variable and its help.
+"""The settings of a run in sections; each field gives a flag, an environment variable and a help.
 
 `RunConfig` is what a checkpoint stores. `latens_training.cli.settings.TrainSettings` flattens the
 same fields into the command line of `latens-train`, so a field's name is unique over all sections.
@@ -18,7 +18,7 @@ Fit = Literal["pad", "crop", "resize"]
 
 
 def _split(value: Any) -> Any:
-    """`200,200`, as flags and environment variables have it, in parts."""
+    """Splits `200,200`, as written in flags and environment variables."""
     return value.split(",") if isinstance(value, str) else value
 
 
@@ -75,8 +75,8 @@ class DataConfig(Section):
     binarize: Annotated[
         Literal["none", "static", "dynamic"],
         Field(
-            description="pixels as Bernoulli draws of their grey value: drawn once (static) or "
-            "anew each time an image is shown (dynamic)"
+            description="replace pixels by Bernoulli draws of their grey value: once (static) or "
+            "each time an image is used (dynamic)"
         ),
     ] = "none"
 
@@ -128,26 +128,26 @@ class LossConfig(Section):
         Literal["elbo", "iwae"],
         Field(description="bound to maximise: the ELBO or the importance-weighted bound"),
     ] = "elbo"
-    samples: Annotated[int, Field(ge=1, le=1000, description="latent draws an image and step")] = 1
+    samples: Annotated[int, Field(ge=1, le=1000, description="latent draws per image and step")] = 1
 
 
 class TrainConfig(Section):
     """The optimisation."""
 
     epochs: Annotated[int, Field(ge=1, description="passes over the training set")] = 20
-    batch_size: Annotated[int, Field(ge=1, description="images a step, over all devices")] = 128
+    batch_size: Annotated[int, Field(ge=1, description="images per step, over all devices")] = 128
     learning_rate: Annotated[
         float, Field(gt=0, allow_inf_nan=False, description="Adam's step size")
     ] = 1e-3
     schedule: Annotated[
         Literal["constant", "cosine", "burda"],
         Field(
-            description="course of the learning rate: constant, cosine to 0, or the eight stages "
+            description="learning rate over the epochs: constant, cosine to 0, or the eight stages "
             "of Burda et al. (3^i epochs at 10^(-i/7))"
         ),
     ] = "constant"
     seed: Annotated[
-        int, Field(ge=0, lt=2**63, description="of weights, order of images and latent noise")
+        int, Field(ge=0, lt=2**63, description="seed of weights, order of images and latent noise")
     ] = 0
 
 
@@ -168,8 +168,8 @@ class DeviceConfig(Section):
     precision: Annotated[
         Literal["float32", "bfloat16"],
         Field(
-            description="of the matrix products; bfloat16 is autocast, and slow on processors "
-            "without bfloat16 arithmetic"
+            description="precision of the matrix products; bfloat16 is autocast, and slow on "
+            "processors without bfloat16 arithmetic"
         ),
     ] = "float32"
     compile: Annotated[
@@ -182,7 +182,7 @@ class DeviceConfig(Section):
 
 
 class RunConfig(Section):
-    """Everything that made a run, as its `config.json` holds it.
+    """All settings of a run, as stored in its `config.json`.
 
     Its `Likelihood` is the distribution p(x|z), whose negative logarithm is the reconstruction
     term; its `Architecture` names a network of `latens_training.models.autoencoder`.

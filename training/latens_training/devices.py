@@ -1,4 +1,4 @@
-"""Which device, how many of them, and in what precision."""
+"""Devices, processes and precision."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where this process computes, and its place among the processes of the run."""
+    """The device of this process, and its rank among the processes of the run."""
 
     device: torch.device
     rank: int = 0
@@ -31,7 +31,7 @@ class Placement:
 
     @property
     def is_first(self) -> bool:
-        """The one process that writes and speaks."""
+        """Whether this is the process that writes files and reports."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
@@ -43,10 +43,10 @@ class Placement:
 
 @contextmanager
 def placed(config: DeviceConfig) -> Iterator[Placement]:
-    """Chooses the device; under torchrun, joins the processes of the run for the while.
+    """Chooses the device; under torchrun, joins the processes of the run.
 
     Raises:
-        UsageError: the device asked for is not there.
+        UsageError: the device does not exist.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -67,10 +67,10 @@ def placed(config: DeviceConfig) -> Iterator[Placement]:
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """The torch device of a setting; `auto` takes an accelerator where there is one.
+    """The torch device of a setting; `auto` prefers an accelerator.
 
     Raises:
-        UsageError: it is not there.
+        UsageError: the device does not exist.
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":

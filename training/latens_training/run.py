@@ -1,4 +1,4 @@
-"""A training run from its settings to its directory: build, train, evaluate, save."""
+"""A training run from its settings to its files: build, train, evaluate, save."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ _BOUND_IMAGES = 500
 
 @dataclass
 class Run:
-    """A run under way: the trainer, the sets it learns from and is judged by, and its record."""
+    """A run in progress: the trainer, the data set, and the record."""
 
     directory: Path
     trainer: Trainer
     dataset: Dataset
-    """As the model is evaluated on it."""
+    """With the pixels that the model is evaluated on."""
     record: RunRecord
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -70,10 +70,10 @@ class Run:
 def prepare(
     config: RunConfig, directory: Path, placement: Placement, state: SavedState | None
 ) -> Run:
-    """Loads the data and builds the network, new or where `state` left it.
+    """Loads the data and builds the network, new or as `state` has it.
 
     Raises:
-        TrainingError: of the data, the settings or the state.
+        TrainingError: the data, the settings or the state cannot be used.
     """
     raw = datasets.load_configured(config.data)
     digest = raw.digest()
@@ -105,8 +105,8 @@ def train(run: Run, reporter: Reporter, stop: StopSignal) -> Checkpoint:
     """Trains to the last epoch, saving after each, and evaluates the result.
 
     Raises:
-        Interrupted: a signal came; the run is saved and can be resumed.
-        TrainingError: the loss is no number, or the run cannot be saved.
+        Interrupted: a signal arrived; the run is saved and can be resumed.
+        TrainingError: the loss is not finite, or the run cannot be saved.
     """
     if not run.placement.is_first:
         return _train(run, reporter, stop)
@@ -157,7 +157,7 @@ def _remove_results_of_old_weights(directory: Path) -> None:
 
 
 def _epoch(run: Run, reporter: Reporter, stop: StopSignal) -> dict[str, Any]:
-    """Trains one epoch, or the rest of one; its record."""
+    """Trains one epoch, or the rest of one; returns its line of the history."""
     trainer, progress = run.trainer, run.trainer.progress
     number, rate = progress.epoch, trainer.learning_rate
     reporter.begin_epoch(number, progress.step, trainer.steps)
@@ -183,7 +183,7 @@ def _epoch(run: Run, reporter: Reporter, stop: StopSignal) -> dict[str, Any]:
 
 
 def _interrupted(run: Run, stop: StopSignal) -> Interrupted:
-    """Saves what there is of the epoch."""
+    """Saves the unfinished epoch; returns the error to raise."""
     progress = run.trainer.progress
     run.trainer.gather_totals()
     if run.placement.is_first:
@@ -196,7 +196,7 @@ def _interrupted(run: Run, stop: StopSignal) -> Interrupted:
 
 
 def _test_terms(run: Run) -> dict[str, float]:
-    """The ELBO's terms over the test set with one draw an image, as the record names them."""
+    """The ELBO's terms over the test set with one draw per image, as the history names them."""
     model, loss = run.trainer.model.eval(), run.config.loss
     images = run.dataset.test.images.to(run.placement.device)
     terms = evaluate(model, images, loss, draws=1).metrics(model.posterior)
@@ -214,7 +214,7 @@ def _metrics_of(record: dict[str, Any]) -> dict[str, float]:
 
 
 def _finish(run: Run) -> Checkpoint:
-    """Evaluates the trained model at length, and saves it with what was found."""
+    """Evaluates the trained model with many draws, and saves it with the results."""
     model, device = run.trainer.model.eval(), run.placement.device
     test, loss = run.dataset.test.images.to(device), run.config.loss
     terms = evaluate(model, test, loss)
@@ -232,7 +232,7 @@ def _finish(run: Run) -> Checkpoint:
 
 
 def _save(run: Run) -> None:
-    """Saves the run after an epoch: first what resuming needs, then the model, then the history."""
+    """Saves the run after an epoch: first the state, then the model, then the history."""
     save_state(run.directory, run.trainer, run.history, run.record.dataset_sha256)
     _remove_results_of_old_weights(run.directory)
     checkpoint.save(run.directory, run.trainer.model, run.record)

@@ -1,4 +1,4 @@
-"""What keeps a run directory whole: complete files, one writer, and a stop that saves first."""
+"""Keeps a run directory consistent: complete files, one writer, and a stop that saves first."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def make_directory(path: Path) -> None:
-    """Makes a directory and its parents.
+    """Creates a directory and its parents.
 
     Raises:
-        TrainingError: it cannot be made or written to.
+        TrainingError: it cannot be created or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -36,10 +36,10 @@ def make_directory(path: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replaces a file's content; whatever fails or kills us, the file is the old or the new one.
+    """Replaces a file's content. After any failure the file has the old content or the new one.
 
     Raises:
-        TrainingError: the disk is full, the directory is not writable, and the like.
+        TrainingError: it cannot be written, for example because the disk is full.
     """
     temporary: str | None = None
     try:
@@ -58,7 +58,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Removes the temporary files of writers that were killed."""
+    """Removes the temporary files that killed processes left behind."""
     for path in directory.glob(".*.*.????????"):
         with contextlib.suppress(OSError):
             path.unlink()
@@ -66,10 +66,10 @@ def remove_leftovers(directory: Path) -> None:
 
 @contextmanager
 def only_writer(run: Path) -> Iterator[None]:
-    """Holds the run directory, which is made if need be; the system lets go of it with the process.
+    """Locks the run directory, creating it if needed; the lock ends with the process.
 
     Raises:
-        TrainingError: another process holds it, or it cannot be written.
+        TrainingError: another process has locked it, or it cannot be written.
     """
     make_directory(run)
     if sys.platform == "win32":
@@ -88,7 +88,7 @@ def only_writer(run: Path) -> Iterator[None]:
 
 
 class Interrupted(TrainingError):  # noqa: N818  (it is no error)
-    """The run was asked to stop, and has saved what it had."""
+    """The run was asked to stop and has been saved."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -96,20 +96,20 @@ class Interrupted(TrainingError):  # noqa: N818  (it is no error)
 
 
 class StopSignal:
-    """Which signal has asked us to stop, if one has."""
+    """The signal that asked the run to stop, if one arrived."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
 
     def note(self, number: int, _frame: FrameType | None) -> None:
-        """Notes the signal; the same one again then ends the process at once."""
+        """Remembers the signal; the same signal again ends the process at once."""
         self.signal = number
         signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopSignal]:
-    """Notes SIGINT and SIGTERM instead of dying of them; of no effect outside the main thread."""
+    """Remembers SIGINT and SIGTERM instead of ending; has no effect outside the main thread."""
     wish = StopSignal()
     if threading.current_thread() is not threading.main_thread():
         yield wish

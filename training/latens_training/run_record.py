@@ -18,7 +18,7 @@ SCHEMA_VERSION = 1
 
 
 class LatentUnit(BaseModel):
-    """What is known of one latent coordinate over the training set."""
+    """Statistics of one latent coordinate over the training set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,9 +41,9 @@ class RunRecord(BaseModel):
     epoch: Annotated[int, Field(ge=0)] = 0
     """Whole epochs trained."""
     metrics: dict[str, float] = {}
-    """Test-set figures by name, nats an image."""
+    """Metrics of the test set by name, nats per image."""
     latent_units: tuple[LatentUnit, ...] = ()
-    """One a coordinate, in C order of the latent shape; empty when not known."""
+    """One per coordinate, in C order of the latent shape; empty when not known."""
     attribute_vectors: dict[str, tuple[float, ...]] = {}
     """Directions of the latent space by attribute, in C order of the latent shape."""
     class_names: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""One epoch after another: the network, its optimiser, and the two streams of random numbers."""
+"""Trains epoch by epoch: the network, its optimiser, and two streams of random numbers."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ _TERMS = 3
 
 @dataclass
 class Progress:
-    """How far a run is; with the weights, Adam and the generators, all that resuming needs."""
+    """How far a run is. Resuming needs this, the weights, Adam's moments and the generators."""
 
     epoch: int = 0
     """Whole epochs done."""
     step: int = 0
-    """Steps done of the epoch under way."""
+    """Steps done in the current epoch."""
     totals: Tensor = field(default_factory=lambda: torch.zeros(_TERMS, dtype=torch.float64))
-    """Sums over the images of the epoch under way: loss, reconstruction, KL; nats."""
+    """Sums over the images of the current epoch: loss, reconstruction, KL; nats."""
     seconds: float = 0.0
-    """Time that the epoch under way has taken."""
+    """Seconds that the current epoch has taken."""
 
 
 class Trainer:
     """Trains a network on images that stay on its device.
 
-    A step's batch is global: under torchrun each process takes its slice of the same order and of
-    the same noise, and gradients are summed over the global batch and divided by its size. So the
-    objective, beta included, does not depend on the number of processes.
+    Batches are global: under torchrun each process takes its slice of the same order and the same
+    noise, and gradients are summed over the global batch and divided by its size. So the objective,
+    beta included, does not depend on the number of processes.
     """
 
     def __init__(
@@ -68,16 +68,16 @@ class Trainer:
 
     @property
     def steps(self) -> int:
-        """Steps an epoch; the last one's batch may be smaller."""
+        """Steps per epoch; the last batch may be smaller."""
         return -(-len(self.images) // self.config.train.batch_size)
 
     @property
     def learning_rate(self) -> float:
-        """Of the epoch under way."""
+        """The learning rate of the current epoch."""
         return learning_rate(self.config.train, self.progress.epoch)
 
     def run_epoch(self, stop: Callable[[], bool], stepped: Callable[[], None]) -> bool:
-        """Trains on from `progress` to the end of the epoch, or until `stop`.
+        """Trains from `progress` to the end of the epoch, or until `stop` returns true.
 
         Args:
             stop: asked before each step.
@@ -103,7 +103,7 @@ class Trainer:
         return self.progress.step == self.steps
 
     def finish_epoch(self) -> dict[str, float]:
-        """Closes a complete epoch; its mean terms, nats an image."""
+        """Ends a complete epoch; returns its mean terms, nats per image."""
         self.gather_totals()
         loss, reconstruction, kl = (self.progress.totals / len(self.images)).tolist()
         self.progress = Progress(epoch=self.progress.epoch + 1)
@@ -155,7 +155,7 @@ class Trainer:
         return terms
 
     def _targets(self, index: Tensor) -> Tensor:
-        """The images of an index [n] in [0, 1], binarised anew if that is asked for."""
+        """The images of an index [n] in [0, 1]; with `dynamic`, binarised anew at each step."""
         targets = self._chosen(index).float().div_(255)
         if self.config.data.binarize == "dynamic":
             return draw_binary(targets, self.noise)
@@ -167,12 +167,12 @@ class Trainer:
         return images.index_select(0, index) if isinstance(images, Tensor) else images[index]
 
     def _order_of_epoch(self) -> Tensor:
-        """The epoch's permutation; drawn again, the same, where an epoch was broken off."""
+        """The epoch's permutation; an interrupted epoch gets the same one again."""
         self.order.set_state(self.order_at_epoch_start)
         return torch.randperm(len(self.images), generator=self.order, device=self.placement.device)
 
     def _agreed(self, stop: Callable[[], bool]) -> bool:
-        """Whether to stop; all processes must stop before the same step."""
+        """Whether to stop; all processes stop before the same step."""
         if self.placement.world_size == 1:
             return stop()
         if self.progress.step % _STEPS_BETWEEN_AGREEMENTS:

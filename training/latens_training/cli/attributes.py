@@ -49,7 +49,7 @@ def run(settings: AttributesSettings) -> int:
     """Computes, stores and draws as the settings say; returns the exit code.
 
     Raises:
-        TrainingError: of the run, its data set, or a vector that is asked for.
+        TrainingError: the run, its data set or a requested vector cannot be used.
     """
     from latens_training import attributes, checkpoint
 

@@ -1,4 +1,4 @@
-"""The command `evaluate`: a run's figures on the whole test set."""
+"""The command `evaluate`: measures a run on its whole test set."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from latens_training.cli.settings import RunCommandSettings
 
 
 class EvaluateSettings(RunCommandSettings):
-    """Measures a trained run on its whole test set, in nats an image; changes nothing."""
+    """Measures a trained run on its whole test set, in nats per image; changes nothing."""
 
     bound_samples: Annotated[
-        int, Field(ge=0, description="draws an image for the importance-weighted bound; 0: none")
+        int, Field(ge=0, description="draws per image for the importance-weighted bound; 0: none")
     ] = 5000
     bound_images: Annotated[
         int,
         Field(ge=2, description="images with that many draws; the others' ELBO is the control"),
     ] = 500
-    draws: Annotated[int, Field(ge=1, description="draws an image for the ELBO")] = 5
+    draws: Annotated[int, Field(ge=1, description="draws per image for the ELBO")] = 5
     device: Annotated[
         str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda or mps")
     ] = "auto"
@@ -39,7 +39,7 @@ def run(settings: EvaluateSettings) -> int:
 
 
 def measure(settings: EvaluateSettings) -> dict[str, Any]:
-    """The figures of a run by name, and the KL of each latent unit over the test set."""
+    """The metrics of a run by name, and the KL of each latent coordinate over the test set."""
     from latens_training import checkpoint
     from latens_training.devices import choose_device
     from latens_training.metrics.evaluation import evaluate, importance_bound
@@ -64,10 +64,10 @@ def measure(settings: EvaluateSettings) -> dict[str, Any]:
 
 
 def _table(result: dict[str, Any]) -> str:
-    lines = [f"{result['run']}: {result['images']:,} test images, nats an image"]
+    lines = [f"{result['run']}: {result['images']:,} test images, nats per image"]
     lines += [f"  {name:<30} {value:10.3f}" for name, value in result["metrics"].items()]
     if result["kl_by_unit"]:
-        lines.append("  KL by latent unit, largest first")
+        lines.append("  KL by latent coordinate, largest first")
         ranked = sorted(enumerate(result["kl_by_unit"]), key=lambda unit: -unit[1])
         lines += [f"    {f'z{unit + 1}':<28} {kl:10.3f}" for unit, kl in ranked]
     return "\n".join(lines)

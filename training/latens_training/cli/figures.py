@@ -1,4 +1,4 @@
-"""The command `figures`: a run's pictures, drawn again."""
+"""The command `figures`: draws a run's pictures again."""
 
 from __future__ import annotations
 

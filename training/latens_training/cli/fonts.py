@@ -1,4 +1,4 @@
-"""The command `data fonts`: an image set from the fonts of this machine."""
+"""The command `data fonts`: makes an image set from the fonts of this machine."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class FontsSettings(CommandSettings):
     """Draws characters with every font found, as an image set for --dataset.
 
-    Fonts that lack a character and faces that draw what another draws are left out. The labels
-    are weight (100 thin to 900 black), italic (0 or 1) and width (1 narrow to 9 wide); the
+    Fonts that lack a character, and faces that draw the same as another face, are left out. The
+    labels are weight (100 thin to 900 black), italic (0 or 1) and width (1 narrow to 9 wide). The
     families of the test set are not trained on.
     """
 
@@ -57,7 +57,7 @@ def run(settings: FontsSettings) -> int:
         message = "fonts: fontTools is not installed; pip install 'latens-training[fonts]'"
         raise UsageError(message) from error
 
-    # fontTools speaks of every oddity of a font; what cannot be used is counted below.
+    # fontTools logs every oddity of a font; unusable fonts are counted below.
     logging.getLogger("fontTools").setLevel(logging.CRITICAL)
     files = font_files(settings.folder)
     with tqdm(total=len(files), desc="fonts", unit="file", disable=None) as bar:

@@ -1,4 +1,4 @@
-"""The command `import-article`: a run made of the article's own weights."""
+"""The command `import-article`: makes a run from the article's published weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from latens_training.errors import UsageError
 
 
 class ImportArticleSettings(CommandSettings):
-    """Makes a run of a .ht file of the article's, so that it can be measured, drawn and exported.
+    """Makes a run from a .ht file of the article, so that it can be measured, drawn and exported.
 
     The files are TorchScript archives: import only those that you trust.
     """
@@ -27,7 +27,7 @@ class ImportArticleSettings(CommandSettings):
         Field(
             ge=0,
             allow_inf_nan=False,
-            description="the KL weight that it was trained with; default: as the file's name says",
+            description="the KL weight of its training; default: the one in the file's name",
         ),
     ] = None
     out: Annotated[Path | None, Field(description="run directory; default runs/FILE")] = None

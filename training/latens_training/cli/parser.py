@@ -67,7 +67,7 @@ def _refuse_unknown_environment(settings: type[CommandSettings]) -> None:
 
 
 def _add_argument(parser: argparse.ArgumentParser, *names: str, **options: Any) -> Any:
-    """Shows a flag as `--name NAME`, not by its Python type; and no default that says nothing."""
+    """Shows a flag as `--name NAME` without its Python type, and hides trivial defaults."""
     if isinstance(options.get("metavar"), str) and not options["metavar"].startswith("{"):
         longest = max(names, key=len)
         options["metavar"] = longest.lstrip("-").replace("_", "-").rpartition("-")[2].upper()

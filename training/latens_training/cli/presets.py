@@ -1,4 +1,4 @@
-"""The command `presets`: the named sets of settings."""
+"""The command `presets`: lists the named sets of settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(settings: PresetsSettings) -> int:
 
 
 def _flags(values: dict[str, object]) -> str:
-    """The values as the flags that would say the same."""
+    """The values written as flags."""
     words = []
     for name, value in values.items():
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

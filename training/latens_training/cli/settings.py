@@ -1,4 +1,4 @@
-"""The command line of `latens-train`: the fields of a run's sections, flat, and what to do."""
+"""The settings of the commands; those of `train` are the fields of a run's sections, flat."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENV_PREFIX = "LATENS_TRAIN_"
 
 
 class CommandSettings(BaseSettings):
-    """Settings of one command: flags, environment variables and help come from its fields."""
+    """The settings of one command; its fields give flags, environment variables and help."""
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -105,7 +105,7 @@ class TrainSettings(
     )
 
     def run_config(self) -> RunConfig:
-        """The sections with what was set here, over the preset, over the defaults.
+        """The sections: values set here override the preset, which overrides the defaults.
 
         Raises:
             NotFoundError: there is no preset of this name.
@@ -114,7 +114,7 @@ class TrainSettings(
         return RunConfig.model_validate(sectioned(preset | self.explicit()))
 
     def explicit(self) -> dict[str, Any]:
-        """The run's fields that the command line or the environment set, by their flat names."""
+        """The fields that the command line or the environment set, by their flat names."""
         fields = {name for names in SECTION_FIELDS.values() for name in names}
         return {name: getattr(self, name) for name in self.model_fields_set & fields}
 
@@ -134,11 +134,11 @@ _SECTIONS: dict[str, type[Section]] = {
 SECTION_FIELDS = {name: tuple(section.model_fields) for name, section in _SECTIONS.items()}
 
 RESUMABLE_FIELDS = {"epochs", "dataset", "data_dir", *SECTION_FIELDS["machine"]}
-"""What may differ when a run is resumed."""
+"""The settings that may differ when a run is resumed."""
 
 
 def sectioned(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Flat field values, put under their sections."""
+    """Puts flat field values under their sections."""
     return {
         section: {name: values[name] for name in names if name in values}
         for section, names in SECTION_FIELDS.items()

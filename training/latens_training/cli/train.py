@@ -1,4 +1,4 @@
-"""The command `train`, which `latens-train` runs where no other verb is named."""
+"""The command `train`, which `latens-train` runs if no other command is named."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(settings: TrainSettings) -> int:
     """Trains as the settings say; returns the exit code.
 
     Raises:
-        TrainingError: with what went wrong.
+        TrainingError: the run failed; the message says why.
     """
     config = settings.run_config()
     directory = settings.run_directory(config)
@@ -82,10 +82,10 @@ def _refuse_epochs(state: SavedState, epochs: int) -> None:
 
 
 def _state_to_resume(settings: TrainSettings, directory: Path) -> SavedState | None:
-    """The state to go on from, or None to begin.
+    """The state to resume from; None to start a new run.
 
     Raises:
-        UsageError: there is a run already, and the settings do not say what to do with it.
+        UsageError: a run exists, and the settings do not say what to do with it.
     """
     from latens_training.checkpoint import CONFIG_FILE, MODEL_FILE
     from latens_training.resume import STATE_FILE, load_state
@@ -102,7 +102,7 @@ def _state_to_resume(settings: TrainSettings, directory: Path) -> SavedState | N
             raise UsageError(f"resume: {directory} has a model, but no {STATE_FILE} to go on from")
         if not begun:
             raise RunNotFoundError(f"resume: {directory} holds no run")
-        return None  # broken off before there was anything to save
+        return None  # stopped before anything was saved
     if (saved or trained) and not settings.overwrite:
         raise UsageError(
             f"out: {directory} holds a run; add --resume to go on, or --overwrite to replace it"

@@ -1,4 +1,4 @@
-"""Sets of images, whatever their source, as one uint8 tensor a split."""
+"""Loads image sets from any source as one uint8 tensor per split."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from latens_training.config import DataConfig, Fit
 
-# Name to "module:function" of (data_dir) -> Dataset, so that a source is imported when it is asked.
+# Name to "module:function" of (data_dir) -> Dataset; the module is imported when it is used.
 SOURCES = {
     "mnist": "latens_training.data.mnist:load_mnist",
     "fashion-mnist": "latens_training.data.mnist:load_fashion_mnist",
@@ -53,7 +53,7 @@ def load(
         fit: how they are fitted.
 
     Raises:
-        NotFoundError: neither a name nor a path.
+        NotFoundError: the source is neither a known name nor a path.
         DataError: its content cannot be used.
         UsageError: `image_size` is given for something else than a folder.
     """
@@ -85,7 +85,7 @@ def _from_path(path: Path, image_size: tuple[int, int] | None, fit: Fit) -> Data
 
 
 def _checked(dataset: Dataset) -> Dataset:
-    """Refuses what training could not use, in words that name the set."""
+    """Refuses a data set that training could not use."""
     for name, split in (("training", dataset.train), ("test", dataset.test)):
         if split.images.dtype != torch.uint8 or split.images.dim() != 4:
             raise DataError(f"{dataset.name}: {name} images are not uint8 [n, c, h, w]")

@@ -21,12 +21,12 @@ _UNSIGNED_BYTE = 0x08
 
 
 def load_idx(path: Path) -> Dataset:
-    """Reads an IDX file of images [n, h, w] or [n, c, h, w]; one in ten is the test set.
+    """Reads an IDX file of images [n, h, w] or [n, c, h, w]; every tenth image is in the test set.
 
-    Labels are taken from the file of the same name with `labels-idx1` for `images-idx3`, if there.
+    Labels come from the file named with `labels-idx1` in place of `images-idx3`, if it exists.
 
     Raises:
-        DataError: damaged, not of images, or labels of another length.
+        DataError: it is damaged or has no images, or the labels have another length.
     """
     images = read_idx(path)
     if images.dim() not in (3, 4):

@@ -28,7 +28,7 @@ def load_npz(path: Path) -> Dataset:
     `test_images` (`x_train`, `y_train`, `x_test`, `y_test` are read too).
 
     Raises:
-        DataError: damaged, without images, or with values that are no pixels.
+        DataError: it is damaged, has no images, or has values that are not pixels.
     """
     arrays = _read_npz(path)
     renamed = {"x_train": "train_images", "y_train": "train_labels"}

@@ -1,4 +1,4 @@
-"""A data set in memory: two splits of images of one shape, with labels and attributes."""
+"""A data set: two splits of images of one shape, with labels and attributes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TEST_SHARE = 10
 
 
 class Images(Protocol):
-    """What training needs of a split's images; a uint8 tensor [n, c, h, w] is the usual one."""
+    """What training needs of a split's images; usually a uint8 tensor [n, c, h, w]."""
 
     @property
     def shape(self) -> torch.Size: ...
@@ -36,7 +36,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a data set: images uint8 [n, c, h, w], and what is known of each."""
+    """A part of a data set: images uint8 [n, c, h, w], with their labels and attributes."""
 
     images: Tensor
     labels: Tensor | None = None

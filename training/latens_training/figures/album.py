@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from latens_training.data.types import Dataset
 
 MOST_IMAGES = 10_000
-"""Test images that the pictures look at; of a larger test set, evenly spaced ones."""
+"""Test images that are drawn at most; of a larger test set, evenly spaced ones."""
 
 _PICTURES: dict[str, Callable[[Subject, Path], Path]] = {
     "scatter.png": scatter.draw,
@@ -54,7 +54,7 @@ PICTURE_FILES = (*_PICTURES, attributes.SCALES_FILE, attributes.WEIGHT_AND_SLANT
 def write_all(checkpoint: Checkpoint, dataset: Dataset, directory: Path) -> list[Path]:
     """Draws every picture that suits the model, and returns the files written.
 
-    Left out are the plane where L is not 2 and the curves where no epoch is on record.
+    The plane needs L = 2, and the curves need a history.
 
     Raises:
         TrainingError: a file cannot be written.
@@ -65,7 +65,7 @@ def write_all(checkpoint: Checkpoint, dataset: Dataset, directory: Path) -> list
 
 
 def subject_of(checkpoint: Checkpoint, dataset: Dataset) -> Subject:
-    """The model's view of the test images."""
+    """The model with its codes of the test images."""
     test = dataset.test
     count = len(test.images)
     chosen = torch.from_numpy(np.linspace(0, count - 1, min(count, MOST_IMAGES)).astype(np.int64))

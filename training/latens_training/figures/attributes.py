@@ -1,4 +1,4 @@
-"""One image carried along attribute vectors: a little bolder, a little more slanted."""
+"""One image moved along attribute vectors: a little bolder, a little more slanted."""
 
 from __future__ import annotations
 

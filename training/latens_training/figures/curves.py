@@ -1,4 +1,4 @@
-"""How the run went: the loss and its two terms, epoch by epoch."""
+"""The loss and its two terms by epoch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Curve = tuple[list[float], list[float]]
 
 
 def draw(subject: Subject, path: Path) -> Path:
-    """One panel a term, nats an image; the training set beside the test set."""
+    """One panel per term, nats per image, with the training set and the test set."""
     terms = {name: found for name in _PANELS if (found := _curves(subject.history, name))}
     titles = dict(_PANELS)
     if subject.objective == "iwae":
@@ -35,7 +35,7 @@ def draw(subject: Subject, path: Path) -> Path:
         terms.get("loss", {}).pop("test", None)
     width = 2 * canvas.MARGIN + 70 + len(terms) * (_WIDTH + _SPACE) - _SPACE
     width = max(width, canvas.MIN_WIDTH)
-    subtitle = f"{subject.caption} · nats an image; training values are averages over the epoch"
+    subtitle = f"{subject.caption} · nats per image; training values are averages over the epoch"
     figure = canvas.new_figure(width, canvas.HEADER + _HEIGHT + 140, "How the run went", subtitle)
     for index, (name, found) in enumerate(terms.items()):
         left = canvas.MARGIN + 70 + index * (_WIDTH + _SPACE)
@@ -45,7 +45,7 @@ def draw(subject: Subject, path: Path) -> Path:
 
 
 def has_curves(history: Sequence[Mapping[str, object]]) -> bool:
-    """Whether there is an epoch to draw."""
+    """Whether the history has an epoch to draw."""
     return any(_curves(history, name) for name in _PANELS)
 
 
@@ -65,7 +65,7 @@ def _fill(axes: Axes, title: str, found: dict[str, Curve]) -> None:
 
 
 def _curves(history: Sequence[Mapping[str, object]], name: str) -> dict[str, Curve]:
-    """Epochs and values of a term by part, where the run recorded it."""
+    """Epochs and values of a term by part, if the run recorded it."""
     found: dict[str, Curve] = {}
     for part in _PARTS:
         points = [(record.get("epoch"), record.get(f"{part}_{name}")) for record in history]

@@ -1,4 +1,4 @@
-"""Where the test images lie: their means in the latent plane, coloured by label."""
+"""The test images in the latent plane, by their posterior means, coloured by label."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_CLASSES = len(canvas.PALETTE)
 
 
 def draw(subject: Subject, path: Path) -> Path:
-    """The plane itself for L = 2; first two principal components for more; one line for L = 1."""
+    """The plane itself for L = 2, two principal components for larger L, a line for L = 1."""
     points, names = _plane(subject)
     title = "Where the model puts the test images"
     subtitle = f"{subject.caption} · {len(points):,} test images, posterior means"
@@ -93,7 +93,7 @@ def _plot(
         colours = [canvas.PALETTE[i] for i in np.searchsorted(classes, labels)]
     else:
         colours = labels
-    # In the order of the data, so that no class lies on top of the others by its number.
+    # In the order of the data, so that no class covers the others because of its number.
     shown = axes.scatter(
         points[:, 0],
         points[:, 1],

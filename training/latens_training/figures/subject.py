@@ -1,4 +1,4 @@
-"""What the figures are drawn of: a model, the test images, and where it puts them."""
+"""What the figures show: a model, the test images, and their codes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHUNK = 512
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained model and its view of some images; every latent here is flat, [n, L].
+    """A trained model and its codes of some images; latents are flat here, [n, L].
 
     Attributes:
         images: uint8 [n, c, h, w].
@@ -77,25 +77,25 @@ class Subject:
 
     @cached_property
     def centre(self) -> NDArray[np.float32]:
-        """Where the codes lie: the prior's mean, or that of the codes where there is no prior."""
+        """The prior's mean; without a prior, the mean of the codes."""
         if self.log_vars is None:
             return np.asarray(self.means.mean(axis=0), dtype=np.float32)
         return np.zeros(self.size, dtype=np.float32)
 
     @cached_property
     def scale(self) -> NDArray[np.float32]:
-        """How far they spread: the prior's deviation, or that of the codes without a prior."""
+        """The prior's standard deviation; without a prior, that of the codes."""
         if self.log_vars is None:
             return np.asarray(self.means.std(axis=0), dtype=np.float32)
         return np.ones(self.size, dtype=np.float32)
 
     def place(self, units: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Latents [n, L] of places given in deviations from the centre, [n, L]."""
+        """Latents [n, L] from offsets in standard deviations from the centre, [n, L]."""
         return np.asarray(self.centre + self.scale * units, dtype=np.float64)
 
     @property
     def reach(self) -> str:
-        """What a scan covers, in words."""
+        """Describes what a scan covers."""
         if self.log_vars is None:
             return f"{STEPS} steps over 3 deviations of the codes to each side"
         return f"{STEPS} steps from -3 to 3"
