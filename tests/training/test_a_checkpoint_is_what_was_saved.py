@@ -12,9 +12,10 @@ import safetensors.torch
 import torch
 
 from latens_training import checkpoint
-from latens_training.checkpoint import CheckpointError, RunNotFoundError, RunRecord
 from latens_training.config import ModelConfig, RunConfig
+from latens_training.errors import CheckpointError, RunNotFoundError
 from latens_training.models.autoencoder import Autoencoder, build
+from latens_training.run_record import LatentUnit, RunRecord
 
 SHAPE = (1, 6, 6)
 
