@@ -79,10 +79,18 @@ def test_noise_scores_far_below_digits(stub: Any) -> None:
     assert to_array(of_noise.bound).max() < digits.min() - 100
 
 
+def test_the_effective_samples_are_between_one_and_all(stub: Any) -> None:
+    effective = to_array(scored(stub, slice(None), samples=50).effective_samples)
+
+    assert effective.shape == (len(IMAGES),)
+    assert ((effective > 1) & (effective < 50)).all()
+
+
 def test_one_sample_has_no_standard_error(stub: Any) -> None:
     response = scored(stub, slice(0, 2), samples=1)
 
     assert not response.HasField("standard_error")
+    assert to_array(response.effective_samples).tolist() == [1, 1]
     assert np.isfinite(to_array(response.bound)).all()
 
 
