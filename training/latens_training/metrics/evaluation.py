@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from latens_training.models.autoencoder import Autoencoder, reparameterize
-from latens_training.objectives.elbo import kl_by_unit, log_prior_to_posterior, reconstruction
+from latens_training.objectives.terms import kl_by_unit, log_prior_to_posterior, reconstruction
 from latens_training.run_record import LatentUnit
 
 if TYPE_CHECKING:
