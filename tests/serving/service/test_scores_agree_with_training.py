@@ -20,8 +20,9 @@ from latens_serving.bundle.schema import LatentContract, Likelihood, Posterior
 from latens_training import checkpoint
 from latens_training.config import LossConfig
 from latens_training.data import datasets
-from latens_training.metrics.evaluation import evaluate, importance_bound
-from latens_training.objectives import elbo as losses
+from latens_training.metrics.evaluation import evaluate
+from latens_training.metrics.iwae_bound import iwae_bound
+from latens_training.objectives import terms as losses
 from server_process import Server
 
 IMAGES = datasets.load("mnist").test.images[:24]
@@ -44,9 +45,7 @@ def test_the_bound_is_the_training_modules_within_its_standard_error(
 ) -> None:
     run = checkpoint.load(trained_run)
     terms = evaluate(run.model, IMAGES, run.config.loss)
-    theirs = importance_bound(
-        run.model, IMAGES, run.config.loss, terms, samples=2000, subset=len(IMAGES)
-    )
+    theirs = iwae_bound(run.model, IMAGES, run.config.loss, terms, samples=2000, subset=len(IMAGES))
 
     ours = scored(stub, slice(None), samples=2000)
 

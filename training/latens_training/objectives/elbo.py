@@ -1,4 +1,4 @@
-"""The evidence lower bound (Kingma and Welling 2013), its KL term weighted (Higgins et al. 2017)."""
+"""The ELBO (Kingma and Welling 2013), with a weight on its KL term (Higgins et al. 2017)."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ class Protocol:
     bins: int = 20
     """Bins per code for its mutual information with a factor."""
     dci_classifier: Classifier = "boosted-trees"
-    """Boosted trees are disentanglement_lib's choice; a random forest takes a fiftieth of the time
-    and gives other, lower figures."""
+    """Boosted trees are disentanglement_lib's choice; a random forest is faster and gives other
+    figures."""
     dci_trees: int | None = None
     """Trees per class (boosted) or per factor (forest); None for the classifier's default."""
     seed: int = 0
