@@ -139,6 +139,13 @@ class TrainConfig(Section):
     learning_rate: Annotated[
         float, Field(gt=0, allow_inf_nan=False, description="Adam's step size")
     ] = 1e-3
+    adam_beta1: Annotated[
+        float, Field(ge=0, lt=1, description="decay of Adam's mean of the gradients")
+    ] = 0.9
+    adam_epsilon: Annotated[
+        float,
+        Field(gt=0, allow_inf_nan=False, description="what Adam adds to the root of its variance"),
+    ] = 1e-8
     schedule: Annotated[
         Literal["constant", "cosine", "burda"],
         Field(

@@ -23,7 +23,8 @@ from latens_training.data import binarization, datasets
 from latens_training.devices import Placement, describe_environment
 from latens_training.errors import DataError, TrainingError
 from latens_training.figures import PICTURE_FILES
-from latens_training.metrics.evaluation import evaluate, importance_bound, latent_units
+from latens_training.metrics.evaluation import evaluate, latent_units
+from latens_training.metrics.iwae_bound import iwae_bound
 from latens_training.models.autoencoder import build
 from latens_training.resume import STATE_FILE, SavedState, restore, resumed_record, save_state
 from latens_training.run_directory import (
@@ -220,9 +221,7 @@ def _finish(run: Run) -> Checkpoint:
     terms = evaluate(model, test, loss)
     metrics = terms.metrics(model.posterior)
     if model.posterior != "deterministic":
-        bound = importance_bound(
-            model, test, loss, terms, samples=_BOUND_SAMPLES, subset=_BOUND_IMAGES
-        )
+        bound = iwae_bound(model, test, loss, terms, samples=_BOUND_SAMPLES, subset=_BOUND_IMAGES)
         metrics |= bound.metrics()
     units = latent_units(model, run.dataset.train.images.to(device))
     run.record = run.record.model_copy(update={"metrics": metrics, "latent_units": units})

@@ -10,12 +10,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from latens_training.adam import Adam
 from latens_training.data.binarization import draw_binary
 from latens_training.devices import Placement, autocast
 from latens_training.models.autoencoder import ForwardOutput
-from latens_training.objectives.elbo import objective
-from latens_training.onednn_matmul import widest_products
+from latens_training.objectives.registry import OBJECTIVES
+from latens_training.onednn_matmul import onednn_matmul
 from latens_training.schedules import learning_rate
 
 if TYPE_CHECKING:
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
     from latens_training.models.autoencoder import Autoencoder
 
 _STEPS_BETWEEN_AGREEMENTS = 16
-_TERMS = 3
+_TERMS = ("loss", "reconstruction", "kl")
+"""The terms that a run records, as every objective names them."""
+_ADAM_BETA2 = 0.999
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Progress:
     """Whole epochs done."""
     step: int = 0
     """Steps done in the current epoch."""
-    totals: Tensor = field(default_factory=lambda: torch.zeros(_TERMS, dtype=torch.float64))
+    totals: Tensor = field(default_factory=lambda: torch.zeros(len(_TERMS), dtype=torch.float64))
     """Sums over the images of the current epoch: loss, reconstruction, KL; nats."""
     seconds: float = 0.0
     """Seconds that the current epoch has taken."""
@@ -59,7 +60,7 @@ class Trainer:
         self.images = images.to(device)
         self.config = config
         self.placement = placement
-        self.optimizer = Adam(self.model.parameters(), config.train.learning_rate)
+        self.optimizer = self._adam()
         self.order = torch.Generator(device).manual_seed(config.train.seed)
         self.noise = torch.Generator(device).manual_seed(config.train.seed + 1)
         self.order_at_epoch_start = self.order.get_state()
@@ -92,7 +93,7 @@ class Trainer:
         order = self._order_of_epoch()
         totals = self.progress.totals.to(self.placement.device, self._total_dtype())
         batches = torch.split(order, self.config.train.batch_size)
-        with widest_products(self.placement.device):
+        with onednn_matmul(self.placement.device):
             for batch in batches[self.progress.step :]:
                 if self._agreed(stop):
                     break
@@ -105,10 +106,10 @@ class Trainer:
     def finish_epoch(self) -> dict[str, float]:
         """Ends a complete epoch; returns its mean terms, nats per image."""
         self.gather_totals()
-        loss, reconstruction, kl = (self.progress.totals / len(self.images)).tolist()
+        means = (self.progress.totals / len(self.images)).tolist()
         self.progress = Progress(epoch=self.progress.epoch + 1)
         self.order_at_epoch_start = self.order.get_state()
-        return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
+        return dict(zip(_TERMS, means, strict=True))
 
     def gather_totals(self) -> None:
         """Sums the totals over all processes; each process then holds the sum.
@@ -119,6 +120,16 @@ class Trainer:
             shared = self.progress.totals.to(self.placement.device, self._total_dtype())
             dist.all_reduce(shared)
             self.progress.totals = shared.cpu().double()
+
+    def _adam(self) -> torch.optim.Adam:
+        train = self.config.train
+        return torch.optim.Adam(
+            self.model.parameters(),
+            train.learning_rate,
+            betas=(train.adam_beta1, _ADAM_BETA2),
+            eps=train.adam_epsilon,
+            fused=self.placement.device.type != "mps",
+        )
 
     def _network(self) -> nn.Module:
         network: nn.Module = self.model
@@ -147,12 +158,12 @@ class Trainer:
             output.mean.float(),
             None if output.log_var is None else output.log_var.float(),
         )
-        loss, terms = objective(in_float32, targets, self.config.loss)
+        terms = OBJECTIVES[self.config.loss.objective](in_float32, targets, self.config.loss)
         self.optimizer.zero_grad(set_to_none=True)
         # DistributedDataParallel averages over the processes; the objective is the sum.
-        torch.autograd.backward(loss * (self.placement.world_size / count))
-        self.optimizer.update()
-        return terms
+        torch.autograd.backward(terms["loss"] * (self.placement.world_size / count))
+        self.optimizer.step()
+        return torch.stack([terms[name].detach() for name in _TERMS])
 
     def _targets(self, index: Tensor) -> Tensor:
         """The images of an index [n] in [0, 1]; with `dynamic`, binarised anew at each step."""

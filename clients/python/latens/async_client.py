@@ -18,6 +18,7 @@ from latens.models import Model
 from latens.operations import Axis, Chain, Kind, Mode, Operation, Scan, Shifts, Walk
 from latens.plans import Plans
 from latens.results import (
+    SCORE_SAMPLES,
     Decoding,
     Encoding,
     Inpainting,
@@ -180,7 +181,7 @@ class AsyncClient:
         self,
         images: ArrayLike,
         *,
-        samples: int = 64,
+        samples: int = SCORE_SAMPLES,
         seed: int | None = None,
         model: str = "",
         version: str = "",

@@ -19,6 +19,7 @@ from latens.models import Model
 from latens.operations import Axis, Chain, Kind, Mode, Operation, Scan, Shifts, Walk
 from latens.plans import Plans
 from latens.results import (
+    SCORE_SAMPLES,
     Decoding,
     Encoding,
     Inpainting,
@@ -251,7 +252,7 @@ class Client:
         self,
         images: ArrayLike,
         *,
-        samples: int = 64,
+        samples: int = SCORE_SAMPLES,
         seed: int | None = None,
         model: str = "",
         version: str = "",
@@ -261,7 +262,11 @@ class Client:
 
         Args:
             images: as for `encode`.
-            samples: importance samples an image; more make the bound tighter.
+            samples: importance samples per image; more make the bound tighter.
+
+        Returns:
+            The bounds with their errors. Two errors contain log p(x) less often than a normal error
+            would; what was measured is in `docs/scores.md`.
         """
         return self._run(operations.Score(images, samples, seed), model, version, progress)
 

@@ -42,7 +42,8 @@ def measure(settings: EvaluateSettings) -> dict[str, Any]:
     """The metrics of a run by name, and the KL of each latent coordinate over the test set."""
     from latens_training import checkpoint
     from latens_training.devices import choose_device
-    from latens_training.metrics.evaluation import evaluate, importance_bound
+    from latens_training.metrics.evaluation import evaluate
+    from latens_training.metrics.iwae_bound import iwae_bound
 
     loaded = checkpoint.load(settings.run)
     loss = loaded.config.loss
@@ -52,7 +53,7 @@ def measure(settings: EvaluateSettings) -> dict[str, Any]:
     terms = evaluate(model, images, loss, settings.draws)
     metrics = terms.metrics(model.posterior)
     if settings.bound_samples and model.posterior != "deterministic":
-        metrics |= importance_bound(
+        metrics |= iwae_bound(
             model, images, loss, terms, samples=settings.bound_samples, subset=settings.bound_images
         ).metrics()
     return {

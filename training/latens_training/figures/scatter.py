@@ -53,14 +53,12 @@ def principal_components(
     means: NDArray[np.float32], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Coordinates [n, count] along the directions of most variance, and their shares of it."""
-    centred = means.astype(np.float64) - means.mean(axis=0, dtype=np.float64)
-    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
-    directions = directions[:count]
-    # A direction's sign is arbitrary: fix it, so that the same model gives the same picture.
-    largest = np.abs(directions).argmax(axis=1)
-    directions *= np.sign(directions[np.arange(len(directions)), largest])[:, None]
-    total = float((singular**2).sum()) or 1.0
-    return centred @ directions.T, singular[:count] ** 2 / total
+    from sklearn.decomposition import PCA
+
+    pca = PCA(count, svd_solver="full")
+    with np.errstate(invalid="ignore"):  # of codes that do not vary, the shares are 0 / 0
+        points = pca.fit_transform(means.astype(np.float64))
+    return points, np.nan_to_num(pca.explained_variance_ratio_)
 
 
 def _plane(subject: Subject) -> tuple[NDArray[np.float64], tuple[str, str]]:

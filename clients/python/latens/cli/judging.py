@@ -24,7 +24,7 @@ from latens.cli.options import (
 )
 from latens.cli.session import calling
 from latens.models import Model
-from latens.results import Scores
+from latens.results import SCORE_SAMPLES, Scores
 
 _MISSING_GREY = 96
 
@@ -47,10 +47,14 @@ class Part(StrEnum):
 
 ScoresOutput = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help=".npz (bound, standard_error) or .npy (the bounds)."),
+    typer.Option(
+        "--output",
+        "-o",
+        help=".npz (bound, standard_error, effective_samples) or .npy (the bounds).",
+    ),
 ]
 SamplesOption = Annotated[
-    int, typer.Option("--samples", "-n", min=1, help="Importance samples an image.")
+    int, typer.Option("--samples", "-n", min=1, help="Importance samples per image.")
 ]
 BelowOption = Annotated[float | None, typer.Option(help="Show only images that score below this.")]
 CompletedOutput = Annotated[
@@ -73,7 +77,7 @@ def score(
     context: typer.Context,
     images: ImagesArgument,
     output: ScoresOutput = None,
-    samples: SamplesOption = 64,
+    samples: SamplesOption = SCORE_SAMPLES,
     below: BelowOption = None,
     seed: SeedOption = None,
     invert: InvertOption = False,
@@ -81,10 +85,12 @@ def score(
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tells how probable the model finds images: a bound of log p(x), in nats.
+    """Estimates how probable the model finds images: a lower bound of log p(x), in nats.
 
-    What is unlike the training set scores far lower than it: an anomaly score to threshold. The
-    bound is the importance-weighted one (Burda et al. 2016), with its standard error.
+    An image unlike the training set scores far lower than the training set: an anomaly score to
+    threshold. The bound is the importance-weighted one (Burda et al. 2016), with its standard error
+    and the number of effective samples. Where that number is below 4, one sample outweighs the rest
+    and the bound depends on the seed; a warning says so.
 
     Examples:
       latens score scans/ --below -200
@@ -98,14 +104,24 @@ def score(
     facts = {"count": len(pixels), "samples": samples, "version": done.version, "seed": done.seed}
     rows = _scored(done, [str(path) for path in files], below)
     if target is not None:
-        arrays = {"bound": done.bound, "standard_error": done.standard_error}
+        arrays = {
+            "bound": done.bound,
+            "standard_error": done.standard_error,
+            "effective_samples": done.effective_samples,
+        }
         outputs.write_arrays(target, {name: a for name, a in arrays.items() if a is not None})
         console.report(target.path, facts, as_json=as_json)
     elif as_json:
         console.print_json(facts | {"images": rows})
     else:
         table = [tuple(_cell(value) for value in row.values()) for row in rows]
-        console.print_table("", ("image", "bound (nats)", "standard error"), table)
+        columns = ("image", "bound (nats)", "standard error", "effective samples")
+        console.print_table("", columns, table)
+    if dominated := int(done.dominated.sum()):
+        console.note(
+            f"one sample outweighs the rest for {dominated} of {len(pixels)} images, "
+            "whose bounds depend on the seed; more --samples help"
+        )
 
 
 def _scored(done: Scores, names: list[str], below: float | None) -> list[dict[str, Any]]:
@@ -116,6 +132,7 @@ def _scored(done: Scores, names: list[str], below: float | None) -> list[dict[st
             "image": names[number] if len(names) == len(done.bound) else str(number),
             "bound": float(bound),
             "standard_error": None if errors is None else float(errors[number]),
+            "effective_samples": float(done.effective_samples[number]),
         }
         for number, bound in enumerate(done.bound)
         if below is None or bound < below

@@ -95,6 +95,7 @@ class Score(Operation[Scores]):
         return Scores(
             bound=done.array("bound"),
             standard_error=done.find("standard_error"),
+            effective_samples=done.array("effective_samples"),
             seed=self._seed,
             version=done.message.version,
         )
