@@ -142,7 +142,7 @@ def test_evaluate_speaks_to_people_too(
     assert main(["evaluate", str(trained_run), "--bound-samples", "0"]) == 0
     text = capsys.readouterr().out
     assert "1,000 test images, nats per image" in text
-    assert "KL by latent unit" in text
+    assert "KL by latent coordinate" in text
     assert "iwae_bound" not in text
 
 
