@@ -13,9 +13,6 @@ from PIL import Image
 
 from latens_training import checkpoint
 from latens_training.cli.main import main
-from latens_training.cli.parser import parse
-from latens_training.cli.settings import TrainSettings
-from latens_training.config import without_effect
 
 RANDOM = np.random.default_rng(3)
 
@@ -195,31 +192,6 @@ def test_a_data_set_that_does_not_exist(refuse: Refused) -> None:
 )
 def test_a_setting_that_cannot_be(refuse: Refused, flags: list[str], message: str) -> None:
     assert message in refuse(2, *flags)
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--model", "vae-conv", "--activation", "tanh"], "activation: has no effect here: vae-"),
-        (["--model", "vae-conv", "--hidden", "5"], "hidden: has no effect here: vae-conv has"),
-        (["--model", "ae-mlp", "--objective", "iwae"], "objective: has no effect here: ae-mlp"),
-        (["--model", "ae-mlp", "--samples", "5"], "samples: has no effect here"),
-        (["--model", "ae-mlp", "--beta", "4"], "beta: has no effect here"),
-        (["--sigma", "0.1"], "sigma: has no effect here: it belongs to --likelihood gaussian"),
-        (["--fit", "crop"], "fit: has no effect here"),
-        (["--preset", "burda-vae", "--model", "vae-conv"], "hidden: has no effect here"),
-        (["--image-size", "12"], "image-size: only for folders of pictures, mnist is none"),
-    ],
-)
-def test_a_setting_without_effect(refuse: Refused, flags: list[str], message: str) -> None:
-    assert message in refuse(2, *flags)
-
-
-@pytest.mark.parametrize(
-    "flags", [["--model", "ae-mlp", "--beta", "1"], ["--likelihood", "gaussian", "--sigma", "0.1"]]
-)
-def test_a_default_said_aloud_and_a_setting_with_effect_are_accepted(flags: list[str]) -> None:
-    assert without_effect(parse(TrainSettings, flags, "latens-train").run_config()) == {}
 
 
 def test_a_preset_that_does_not_exist(refuse: Refused) -> None:

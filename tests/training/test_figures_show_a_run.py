@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from latens_training.checkpoint import Checkpoint
 from latens_training.config import DataConfig, LossConfig, ModelConfig, RunConfig
 from latens_training.data.mnist import load_mnist
 from latens_training.data.types import Dataset, Split
-from latens_training.figures import canvas, curves, paths, scatter, tiles, write_all
+from latens_training.figures import canvas, paths, tiles, write_all
 from latens_training.figures.scatter import principal_components
 from latens_training.figures.subject import Subject, encode, observe
 from latens_training.models.autoencoder import build
@@ -239,42 +238,3 @@ def test_pictures_need_no_pyplot_and_import_matplotlib_late(tmp_path: Path) -> N
     picture = tmp_path / "picture.png"
     subprocess.run([sys.executable, "-c", code, str(picture)], check=True, timeout=120)
     assert picture.stat().st_size > 0
-
-
-def test_iwae_curves_draw_one_quantity_under_one_title(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Minus the importance-weighted bound of training is not set beside minus the ELBO."""
-    drawn: dict[str, set[str]] = {}
-    monkeypatch.setattr(
-        curves, "_fill", lambda _axes, title, found: drawn.update({title: {*found}})
-    )
-    history = [
-        {"epoch": e, "train_loss": 90.0, "test_loss": 95.0, "train_kl": 20.0, "test_kl": 21.0}
-        for e in (1, 2)
-    ]
-    means = np.zeros((3, 2), np.float32)
-    for objective in ("elbo", "iwae"):
-        subject = dataclasses.replace(
-            subject_with(means, means), history=history, objective=objective
-        )
-        curves.draw(subject, tmp_path / f"{objective}.png")
-    assert drawn == {
-        "loss: reconstruction + β KL": {"train", "test"},
-        "loss: minus the importance-weighted bound": {"train"},
-        "KL from the prior": {"train", "test"},
-    }
-
-
-def test_classes_are_named_in_the_scatter_plot(tmp_path: Path) -> None:
-    from matplotlib.axes import Axes
-
-    subject = subject_with(np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32), None)
-    subject = dataclasses.replace(
-        subject, labels=np.arange(9) % 3, class_names=("cat", "dog", "owl")
-    )
-    named: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Axes, "text", lambda _self, _x, _y, text, **_options: named.append(text))
-        scatter.draw(subject, tmp_path / "scatter.png")
-    assert named == ["cat", "dog", "owl"]
