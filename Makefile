@@ -94,6 +94,7 @@ test: $(TEST_READY) ## Run every test
 
 chaos: $(RUN_READY) $(TEST_READY) ## Ten thousand wrong calls against a real server: CHAOS_CALLS= FRONTEND=
 	$(BIN)/python tests/chaos.py --repository $(REPOSITORY) --calls $(CHAOS_CALLS) --frontend $(FRONTEND)
+	$(BIN)/python tests/http_cases.py --repository $(REPOSITORY)
 
 soak: $(RUN_READY) $(TEST_READY) ## Steady load; memory, files, threads must stay flat: SOAK_MINUTES= FRONTEND=
 	$(BIN)/python tests/soak.py --repository $(REPOSITORY) --minutes $(SOAK_MINUTES) --frontend $(FRONTEND)

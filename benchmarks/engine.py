@@ -1,6 +1,6 @@
 """What ONNX Runtime takes in process: by the form of the graph, and by its own options.
 
-The choices that Latens makes rest on these tables: which rewrites are made at export, which
+The choices that Latens makes rest on these tables: how graphs are written at export, which
 precisions are offered, and how sessions are set up. CPU microseconds an image, one thread unless a
 row says otherwise; the rows of a table take turns, figures are medians.
 

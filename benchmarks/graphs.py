@@ -43,7 +43,7 @@ def encoders(architecture: str) -> dict[str, bytes]:
     """The encoder's forms by name."""
     model = network(architecture)
     plain = encoder_graph(model)
-    integers, _ = with_int8_products(plain, pixels(1000))
+    integers = with_int8_products(plain, pixels(1000))
     return {
         "float32": plain,
         "float32, bytes in": with_byte_input(plain),
@@ -54,10 +54,10 @@ def encoders(architecture: str) -> dict[str, bytes]:
 
 
 def decoders(architecture: str) -> dict[str, bytes]:
-    """The decoder's forms by name; `as trained` is the one without the exact rewrites."""
+    """The decoder's forms by name; `as trained` has plain transposed convolutions."""
     model = network(architecture)
     plain = decoder_graph(model)
-    integers, _ = with_int8_products(plain, prior_draws(model, 1000))
+    integers = with_int8_products(plain, prior_draws(model, 1000))
     example = torch.zeros(2, *model.latent_shape)
     as_trained = to_onnx(ImageGraph(_unfused(model)).eval(), example, "latents", ["images"])
     return {

@@ -67,7 +67,7 @@ class Explorer:
             self.complaints.append(message.text)
 
     def open(self, fragment: str = "") -> Explorer:
-        """Opens the page and waits for the image at the point and the atlas' legend."""
+        """Opens the page; waits for the image at the point and the legend of the labels."""
         self.page.goto(self.url + fragment)
         self.until("document.getElementById('latency').textContent.includes('ms')")
         self.page.wait_for_selector("#legend .chip")

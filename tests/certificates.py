@@ -27,19 +27,25 @@ class Authority:
             *("-keyout", self._key, "-out", self.certificate, "-days", 2, "-subj", f"/CN={name}"),
         )
 
-    def sign(self, name: str) -> Signed:
-        """A new certificate for localhost and 127.0.0.1, under the same file names each time."""
+    def sign(self, name: str, names: str = "DNS:localhost,IP:127.0.0.1", days: int = 1) -> Signed:
+        """A new certificate, under the same file names each time.
+
+        Args:
+            name: of the files and of the subject.
+            names: that it is for.
+            days: how long it is valid; negative for one that has expired.
+        """
         key, request = self._directory / f"{name}.key", self._directory / f"{name}.csr"
         certificate = self._directory / f"{name}.pem"
         extensions = self._directory / "extensions"
-        extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        extensions.write_text(f"subjectAltName={names}\n")
         _openssl(
             *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
             *("-keyout", key, "-out", request, "-subj", f"/CN={name}"),
         )
         _openssl(
             *("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self._key),
-            *("-CAcreateserial", "-days", 1, "-extfile", extensions, "-out", certificate),
+            *("-CAcreateserial", "-days", days, "-extfile", extensions, "-out", certificate),
         )
         return Signed(certificate, key)
 

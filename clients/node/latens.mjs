@@ -1,13 +1,24 @@
 // A small client of Latens for Node: typed arrays in, typed arrays out.
+//
+// It needs this file and latens.proto beside it: `npm pack` makes a package of both.
 
+import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import protobuf from "protobufjs";
 
-const PROTO = fileURLToPath(new URL("../../proto/latens/v1/latens.proto", import.meta.url));
+// Beside this file in a package or a copy, or where the repository has it.
+const PLACES = ["./latens.proto", "../../proto/latens/v1/latens.proto"]
+  .map((path) => fileURLToPath(new URL(path, import.meta.url)));
 
-// google.rpc.Status and the two of its details that we read.
+function contract() {
+  const found = PLACES.find(existsSync);
+  if (!found) throw new Error(`no contract: expected ${PLACES.join(" or ")}`);
+  return found;
+}
+
+// google.rpc.Status and the two of its details that are read here.
 const rpc = protobuf.parse(`
   syntax = "proto3";
   package rpc;
@@ -20,7 +31,7 @@ const rpc = protobuf.parse(`
   }
 `, { keepCase: true }).root;
 
-// Every call is pure, so each may be sent again when no server could take it.
+// Every call is pure, so each may be sent again when no server has taken it.
 const SERVICE_CONFIG = {
   loadBalancingConfig: [{ round_robin: {} }],
   methodConfig: [{
@@ -35,7 +46,7 @@ const SERVICE_CONFIG = {
   }],
 };
 
-/** A call that failed, with what the server said of it. */
+/** A call that failed: `code`, `reason` and `fieldViolations` are the server's. */
 export class LatensError extends Error {
   constructor(error) {
     super(error.details);
@@ -58,17 +69,19 @@ export function tensor(values, shape) {
   return { dtype, shape, data: Buffer.from(values.buffer, values.byteOffset, values.byteLength) };
 }
 
-/** `{ shape, values }` of a Tensor; the values are copied where their bytes lie unaligned. */
+/** `{ shape, values }` of a Tensor; floats are copied, since their bytes may be unaligned. */
 export function array({ dtype, shape, data }) {
   if (dtype === "DATA_TYPE_UINT8") return { shape, values: new Uint8Array(data) };
-  if (dtype !== "DATA_TYPE_FLOAT32") throw new TypeError(`no arrays of ${dtype} here`);
+  if (dtype !== "DATA_TYPE_FLOAT32") throw new TypeError(`expected DATA_TYPE_FLOAT32 or DATA_TYPE_UINT8, got ${dtype}`);
   return { shape, values: new Float32Array(Uint8Array.from(data).buffer) };
 }
 
 /** A connection: `await client.call("Decode", { latents: tensor(...) })`. */
 export class Client {
-  constructor(address, { credentials = grpc.credentials.createInsecure(), timeout = 60_000 } = {}) {
-    const definition = loadSync(PROTO, { keepCase: true, longs: Number, enums: String });
+  constructor(address, {
+    credentials = grpc.credentials.createInsecure(), timeout = 60_000, proto = contract(),
+  } = {}) {
+    const definition = loadSync(proto, { keepCase: true, longs: Number, enums: String });
     const { LatentService } = grpc.loadPackageDefinition(definition).latens.v1;
     this.timeout = timeout;
     this.stub = new LatentService(address, credentials, {

@@ -1,4 +1,4 @@
-"""From a checkpoint to a bundle: graphs, their check against the network, probe and manifest."""
+"""Writes a bundle: graphs, their check against the network, probe and manifest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import os
 import platform
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,15 +15,14 @@ from latens_export.checks import parity
 from latens_export.checks.reference import measure_reference
 from latens_export.checks.test_embeddings import make_atlas
 from latens_export.graphs.pixels import with_byte_input, with_byte_output
-from latens_export.graphs.precision import DEFAULT_TOLERANCE, Precision
-from latens_export.graphs.splitting import measure, split
+from latens_export.graphs.precision import Precision
+from latens_export.graphs.splitting import split_within
+from latens_export.network import ModulePair
+from latens_export.publish import publish, staging
 from latens_serving.bundle.schema import (
     PROBE_FILE,
     BundleManifest,
     LatentContract,
-    LatentUnit,
-    Likelihood,
-    Posterior,
     Probe,
     Provenance,
     Reference,
@@ -34,23 +33,18 @@ from latens_serving.bundle.test_embeddings import ATLAS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from latens_export.checks.parity import Parity
-    from latens_training.checkpoint import Checkpoint
-    from latens_training.data.types import Dataset
-    from latens_training.models.autoencoder import Autoencoder
+    from latens_export.network import Network
 
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
 ENCODER_UINT8_FILE = "encoder-uint8.onnx"
 DECODER_UINT8_FILE = "decoder-uint8.onnx"
 PROBE_ROWS = 8
-_POSTERIORS = {
-    "diagonal-gaussian": Posterior.DIAGONAL_GAUSSIAN,
-    "deterministic": Posterior.POINT,
-}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,56 +78,111 @@ class Bundle:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BundleOptions:
-    """What a bundle's maker chooses."""
+    """What goes into a bundle beside its two graphs."""
 
-    precision: Precision = Precision.FLOAT32
-    tolerance: float = DEFAULT_TOLERANCE[Precision.FLOAT32]
-    """The largest difference from torch that is accepted, and then promised."""
     atlas_images: int = 0
-    """How many test images the atlas holds; 0 leaves it out."""
+    """How many test images go into the bundle with their latents; 0 for none."""
     byte_graphs: bool = True
-    """Whether both graphs come a second time, with pixels 0..255."""
+    """Whether both graphs are written a second time, for pixels 0..255."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WrittenBundle:
+    """A bundle in its repository."""
+
+    path: Path
+    bundle: Bundle
+
+
+def _say_nothing(_: str) -> None:
+    """The `step` of callers that do not follow the work."""
+
+
+def write_bundle(
+    encoder: nn.Module,
+    decoder: nn.Module,
+    spec: LatentContract,
+    probe_inputs: Tensor,
+    repository: Path,
+    name: str,
+    *,
+    labels: Tensor | None = None,
+    calibration: Tensor | None = None,
+    provenance: tuple[dict[str, float], dict[str, Any]] = ({}, {}),
+    options: BundleOptions = BundleOptions(),
+    step: Callable[[str], None] = _say_nothing,
+) -> WrittenBundle:
+    """Exports an encoder and a decoder as the next version of a model in a repository.
+
+    The bundle is written whole, once its graphs are proved to equal the modules, or not at all.
+
+    Args:
+        encoder: images [n, c, h, w] in [0, 1] to `(mean, log_var)`; log_var is None if the
+            posterior is deterministic.
+        decoder: latents [n, *latent_shape] to logits [n, c, h, w], whose sigmoid is the image.
+        spec: what callers must know, the precision of the graphs and their tolerance among it.
+        probe_inputs: real images that were not trained on, uint8 [n, c, h, w]. They prove the
+            graphs, a few of them prove the bundle in each server, and drift is measured from them.
+        repository: the model repository to add to; created if it does not exist.
+        name: the model's name.
+        labels: of the probe inputs, int64 [n].
+        calibration: real training images, uint8 [n, c, h, w], for the ranges of integers;
+            the probe inputs if None.
+        provenance: figures of the test set by name, and the configuration of the training.
+        options: what goes into the bundle beside the graphs.
+        step: receives a line of text when a part of the work begins.
+
+    Raises:
+        GraphError: a module cannot be written as a graph.
+        ParityError: the graphs differ from the modules by more than the tolerance.
+        UsageError: the precision does nothing for this network.
+        ExportError: the repository cannot be written.
+    """
+    network = ModulePair(encoder, decoder, spec.image_shape, spec.latent_shape)
+    images = ProbeImages(probe_inputs, labels, probe_inputs if calibration is None else calibration)
+    with staging(repository) as staged:
+        bundle = make_bundle(network, spec, images, provenance, options, step)
+        path = publish(staged, name, bundle.files, lambda version: bundle.manifest(name, version))
+    return WrittenBundle(path, bundle)
+
+
+class ProbeImages(NamedTuple):
+    """Real images: those that prove the graphs, their labels, and those that calibrate."""
+
+    images: Tensor
+    labels: Tensor | None
+    calibration: Tensor
 
 
 def make_bundle(
-    checkpoint: Checkpoint, dataset: Dataset, options: BundleOptions, step: Callable[[str], None]
+    network: Network,
+    spec: LatentContract,
+    probe: ProbeImages,
+    provenance: tuple[dict[str, float], dict[str, Any]],
+    options: BundleOptions,
+    step: Callable[[str], None],
 ) -> Bundle:
-    """Makes a checkpoint's bundle, and proves that its graphs are its network.
-
-    Args:
-        checkpoint: the trained model.
-        dataset: the images it was trained for. The test split proves, the other one calibrates.
-        options: what there is to choose.
-        step: told what begins, in a few words.
-
-    Raises:
-        GraphError: the network cannot be written as graphs.
-        ParityError: the graphs differ from the network by more than the tolerance.
-        UsageError: the precision does nothing for this network.
-    """
-    model, test = checkpoint.model, dataset.test
-    graphs = split(model, options.precision, dataset.train.images, step)
-    step("comparing the graphs with the network")
-    measured = measure(model, graphs, options.precision, test.images)
-    parity.require(measured, options.tolerance)
+    """Makes a bundle in memory; see `write_bundle`."""
+    graphs, measured = split_within(
+        network, Precision(spec.precision), spec.tolerance, probe.calibration, probe.images, step
+    )
     files = {
         ENCODER_FILE: graphs.encoder,
         DECODER_FILE: graphs.decoder,
-        PROBE_FILE: probe_bytes(_probe(model, test.images)),
+        PROBE_FILE: probe_bytes(_probe(network, probe.images)),
     }
     if options.byte_graphs:
         files[ENCODER_UINT8_FILE] = with_byte_input(graphs.encoder)
         files[DECODER_UINT8_FILE] = with_byte_output(graphs.decoder)
     if options.atlas_images:
-        step("placing test images on the atlas")
-        files[ATLAS_FILE] = make_atlas(model, test.images, test.labels, options.atlas_images)
-    step("measuring the test set, for servers to tell drift by")
-    contract = _contract(checkpoint, options)
-    reference = measure_reference(graphs, contract, test.images)
-    return Bundle(contract, _provenance(checkpoint), reference, files, measured)
+        step("adding test images and their latents")
+        files[ATLAS_FILE] = make_atlas(network, probe.images, probe.labels, options.atlas_images)
+    step("measuring the test set as the reference for drift")
+    reference = measure_reference(graphs, spec, probe.images)
+    return Bundle(spec, _provenance(*provenance), reference, files, measured)
 
 
-def _probe(model: Autoencoder, images: Tensor) -> Probe:
+def _probe(model: Network, images: Tensor) -> Probe:
     """A few real images, their means and as many draws from the prior, with torch's answers."""
     pixels = parity.pixels_of(images[:PROBE_ROWS])
     posterior = parity.reference_posterior(model, pixels)
@@ -147,33 +196,12 @@ def _probe(model: Autoencoder, images: Tensor) -> Probe:
     )
 
 
-def _contract(checkpoint: Checkpoint, options: BundleOptions) -> LatentContract:
-    config, model = checkpoint.config, checkpoint.model
-    return LatentContract(
-        image_shape=model.image_shape,
-        latent_shape=model.latent_shape,
-        architecture=config.model.architecture,
-        beta=config.loss.beta,
-        dataset=config.data.dataset,
-        likelihood=Likelihood(config.loss.likelihood),
-        sigma=config.loss.sigma,
-        posterior=_POSTERIORS[model.posterior],
-        precision=options.precision,
-        tolerance=options.tolerance,
-        parameter_count=sum(parameter.numel() for parameter in model.parameters()),
-        latent_units=tuple(
-            LatentUnit(kl=unit.kl, mean=unit.mean, std=unit.std) for unit in checkpoint.latent_units
-        ),
-        attributes=checkpoint.attribute_vectors,
-    )
-
-
-def _provenance(checkpoint: Checkpoint) -> Provenance:
+def _provenance(metrics: dict[str, float], training: dict[str, Any]) -> Provenance:
     return Provenance(
         created=_now(),
         framework=f"torch {torch.__version__}, Python {platform.python_version()}",
-        metrics=checkpoint.metrics,
-        training=checkpoint.config.model_dump(mode="json"),
+        metrics=metrics,
+        training=training,
     )
 
 

@@ -12,15 +12,12 @@ from pydantic_settings import CliApp, SettingsError
 
 from latens_export.errors import ExportError, UsageError
 from latens_export.settings import ExportSettings, unknown_variables
-from latens_training.errors import TrainingError
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from latens_export.bundling import Bundle
-    from latens_training.checkpoint import Checkpoint
-    from latens_training.data.types import Dataset
+    from latens_export.bundling import Bundle, WrittenBundle
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -31,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         return _run(_settings(arguments))
-    except (ExportError, TrainingError) as error:
+    except ExportError as error:
         print(f"latens-export: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
@@ -59,38 +56,26 @@ def _run(settings: ExportSettings) -> int:
     if settings.print_config:
         print(settings.model_dump_json(indent=2, by_alias=True, exclude={"print_config"}))
         return 0
-    path, bundle = _export(settings)
-    summary = _summary(path, settings, bundle)
+    written = _export(settings)
+    summary = _summary(written.path, settings, written.bundle)
     print(json.dumps(summary, indent=2) if settings.json_output else _text(summary))
     return 0
 
 
-def _export(settings: ExportSettings) -> tuple[Path, Bundle]:
-    from latens_export.bundling import BundleOptions, make_bundle
-    from latens_export.publish import publish, staging
-    from latens_training import checkpoint
+def _export(settings: ExportSettings) -> WrittenBundle:
+    from latens_export.bundling import BundleOptions
+    from latens_export.sources.run import export_run
 
-    _step(f"reading {settings.run}")
-    trained = checkpoint.load(settings.run)
-    dataset = _dataset(trained, settings)
-    options = BundleOptions(
-        settings.precision,
-        settings.accepted_tolerance,
-        settings.atlas_images,
-        settings.byte_graphs,
+    return export_run(
+        settings.run,
+        settings.repository,
+        settings.model_name,
+        precision=settings.precision,
+        tolerance=settings.accepted_tolerance,
+        data_dir=settings.data_dir,
+        options=BundleOptions(settings.atlas_images, settings.byte_graphs),
+        step=_step,
     )
-    with staging(settings.repository) as staged:
-        bundle = make_bundle(trained, dataset, options, _step)
-        name = settings.model_name
-        path = publish(staged, name, bundle.files, lambda version: bundle.manifest(name, version))
-    return path, bundle
-
-
-def _dataset(trained: Checkpoint, settings: ExportSettings) -> Dataset:
-    """The run's images as its model was evaluated on them: binary, if it learned from binary."""
-    from latens_training.run_data import dataset_of
-
-    return dataset_of(trained, _step, data_dir=settings.data_dir)
 
 
 def _summary(path: Path, settings: ExportSettings, bundle: Bundle) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What can go wrong in an export, as a person is told of it: one clear line and an exit code."""
+"""The errors of an export: each is shown as one line and sets the exit code."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ class UsageError(ExportError):
     """A setting that is wrong, or that contradicts another."""
 
     exit_code = 2
+
+
+class SourceError(ExportError):
+    """What was to be exported cannot be read; the exit code says why."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class GraphError(ExportError):

@@ -27,7 +27,7 @@ from latens_serving.workers.task import READY, WorkerTask, leave_with_supervisor
 
 _OK, _FAILURE, _USAGE, _NOT_FOUND, _BAD_DATA = 0, 1, 2, 3, 5
 
-# What a person can put right, and is told in one line.
+# Failures that a user can put right: reported in one line, without a traceback.
 _REFUSALS = (
     DeviceUnavailableError,
     FrontEndMissingError,
@@ -40,7 +40,7 @@ _REFUSALS = (
 
 
 class CommandLine(Settings):
-    """Serves the models of a repository by gRPC; metrics and probes on the HTTP port.
+    """Serves the models of a repository over gRPC; metrics and probes on the HTTP port.
 
     Each flag is also an environment variable: --http-port is LATENS_SERVE_HTTP_PORT. Flags win.
 
@@ -48,7 +48,7 @@ class CommandLine(Settings):
     """
 
     print_config: bool = False
-    """Print the settings as JSON, wherever they came from, and exit."""
+    """Print the effective settings as JSON and exit."""
 
 
 def main() -> None:
@@ -99,7 +99,7 @@ def _run(life: Coroutine[Any, Any, int]) -> int:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop, which saves a tenth of each call; where there is none, the standard loop."""
+    """uvloop, which saves a tenth of each call; the standard loop where it is not installed."""
     try:
         import uvloop
     except ImportError:

@@ -33,7 +33,7 @@ from latens_serving.transports.http.listener import WebServer
 from latens_serving.transports.oip.service import OpenInferenceService
 from latens_serving.transports.services import make_admin_server, make_server
 from latens_serving.transports.tls import ssl_context
-from latens_serving.workers.summed_metrics import WorkerMetrics
+from latens_serving.workers.metrics import WorkerMetrics
 from latens_serving.workers.task import WorkerTask
 
 log = logging.getLogger(__name__)

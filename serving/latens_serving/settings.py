@@ -65,9 +65,14 @@ class Settings(BaseSettings):
     http_port: Port = 8080
     """The HTTP port (explorer, RPCs as JSON, /metrics, /healthz, /readyz); 0 for any free one."""
     http_max_message_bytes: Bytes = 8 << 20
-    """The most bytes of one message by HTTP, either way: as JSON it holds up the event loop."""
+    """The largest message over HTTP, in bytes, in either direction."""
+    http_body_bytes: Bytes = 64 << 20
+    """The most bytes of HTTP requests and answers under way; larger calls are refused beyond it."""
+    http_hosts: tuple[str, ...] = ()
+    """Host names under which the HTTP port answers, beside localhost and IP addresses; "*" for any,
+    "*.example.org" for subdomains. By default, none at a loopback address and any at another."""
     cors_origins: tuple[str, ...] = ()
-    """Other sites whose pages may call by HTTP (https://example.org); by default none."""
+    """Other sites whose pages may call over HTTP (https://example.org); by default none."""
     explorer: bool = True
     """Whether the HTTP port serves the explorer page."""
 

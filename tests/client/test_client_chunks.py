@@ -10,8 +10,8 @@ import pytest
 
 import latens
 from latens import errors, operations, wire
-from latens.chunks import Address
-from latens.exchange import Call, Plan
+from latens.calls import Call, Plan
+from latens.chunks import ModelRef
 from latens.plans import Plans
 from latens.v1 import latens_pb2 as pb
 from server_process import Server
@@ -35,15 +35,15 @@ def description(max_rows: int, max_message_bytes: int = 2**20) -> pb.GetModelRes
 def drive(plan: Plan[Any], answer: Callable[[Call], Any]) -> Any:
     """Performs a plan with a function for a server, each call alone."""
     try:
-        exchange = next(plan)
+        group = next(plan)
         while True:
             try:
-                for call in exchange.calls:
-                    exchange.take(call.answer(answer(call)))
+                for call in group.calls:
+                    group.take(call.answer(answer(call)))
             except latens.LatensError as error:
-                exchange = plan.throw(error)
+                group = plan.throw(error)
             else:
-                exchange = next(plan)
+                group = next(plan)
     except StopIteration as end:
         return end.value
 
@@ -71,7 +71,7 @@ class Decoder:
 
 def decode(plans: Plans, server: Decoder, latents: np.ndarray) -> latens.Decoding:
     operation = operations.Decode(latents, None, np.float32)
-    found: latens.Decoding = drive(plans.run(operation, Address(), None), server)
+    found: latens.Decoding = drive(plans.run(operation, ModelRef(), None), server)
     return found
 
 
@@ -128,7 +128,9 @@ def test_no_call_sends_more_rows_through_the_graphs_than_it_may() -> None:
     images = np.zeros((9, 1, 2, 1), np.float32)
     for samples, expected in ((250, [4, 4, 1]), (3000, [1] * 9), (100, [9])):
         rows.clear()
-        drive(Plans(2**20, None).run(operations.Score(images, samples, 0), Address(), None), answer)
+        drive(
+            Plans(2**20, None).run(operations.Score(images, samples, 0), ModelRef(), None), answer
+        )
         assert rows == expected
 
 
@@ -154,7 +156,7 @@ def test_an_answer_that_has_fewer_rows_than_were_sent_is_an_error() -> None:
 
     operation = operations.Decode(np.zeros((4, 2), np.float32), None, np.float32)
     with pytest.raises(errors.ResponseError, match="3 rows of 4"):
-        drive(Plans(2**20, None).run(operation, Address(), None), answer)
+        drive(Plans(2**20, None).run(operation, ModelRef(), None), answer)
 
 
 def test_one_call_is_returned_as_views_and_several_are_copied_once() -> None:

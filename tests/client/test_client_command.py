@@ -62,7 +62,7 @@ def test_models_are_listed_and_described(run: Run) -> None:
     described = ok(run("models", "mnist-2d/1")).out
     assert "1 x 28 x 28" in described
     assert "philox" in described
-    assert re.search(r"test elbo +-\d+\.\d\d nats an image", described)
+    assert re.search(r"test elbo +-\d+\.\d\d nats per image", described)
     assert re.search(r"test active_units +[0-2] *$", described, re.MULTILINE)  # a count
     facts = json.loads(ok(run("models", "--json")).out)
     assert facts["default"] == "mnist-2d"
@@ -198,11 +198,11 @@ def test_what_is_missing_is_filled_in(run: Run, missing: list[str]) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "I;16"])
-def test_a_picture_of_any_size_and_kind_is_made_to_fit_and_it_says_so(run: Run, mode: str) -> None:
+def test_a_picture_of_any_size_and_kind_is_fitted_and_it_says_so(run: Run, mode: str) -> None:
     picture = GREY.resize((90, 60)) if mode != "I;16" else Image.new("I;16", (90, 60), 30_000)
     (picture.convert(mode) if mode != "I;16" else picture).save("large.png")
     outcome = ok(run("encode", "large.png", "--json"))
-    assert "large.png made to fit the model: 28 x 28, grey" in outcome.err
+    assert "large.png fitted to the model: 28 x 28, grey" in outcome.err
     assert len(json.loads(outcome.out)["mean"]) == 1
 
 

@@ -28,7 +28,7 @@ def run(
 
 REFUSED = {
     "another kind of file": (2, ["sample", "-o", "x.jpeg"], "expected .png"),
-    "no such folder": (2, ["sample", "-o", "none/x.png"], "no folder"),
+    "no such folder": (2, ["sample", "-o", "none/x.png"], "no such folder"),
     "a folder for a file": (2, ["grid", "-o", "folder.png"], "is a folder"),
     "no output": (2, ["sample"], "--output"),
     "an unknown verb": (2, ["dream"], "dream"),
@@ -41,9 +41,9 @@ REFUSED = {
     "an unknown model": (3, ["sample", "-m", "nobody", "-o", "x.png"], "mnist-2d"),
     "an unknown service": (3, ["health", "--service", "nobody"], "nobody"),
     "no server": (4, ["sample", "-a", "127.0.0.1:1", "-o", "x.png"], "no server answers"),
-    "a picture that is none": (5, ["encode", "bad.png"], "no readable picture"),
-    "an array that is none": (5, ["encode", "bad.npy"], "no readable array"),
-    "a pickled array": (5, ["decode", "pickled.npy", "-o", "x.png"], "no readable array"),
+    "a picture that is none": (5, ["encode", "bad.png"], "not a readable picture"),
+    "an array that is none": (5, ["encode", "bad.npy"], "not a readable array"),
+    "a pickled array": (5, ["decode", "pickled.npy", "-o", "x.png"], "not a readable array"),
     "images of another shape": (5, ["encode", "wide.npy"], "expected images [n, 1, 28, 28]"),
     "latents of another shape": (5, ["decode", "wide.npy", "-o", "x.png"], "latents"),
     "pixels out of range": (5, ["encode", "bright.npy"], "[0, 1]"),
@@ -57,7 +57,11 @@ REFUSED = {
     ),
     "an unknown attribute": (5, ["traverse", "--attribute", "b", "-o", "x.png"], "attribute"),
     "a point's probability": (5, ["score", "-m", "point", "grey.png"], "point"),
-    "a coordinate too far": (5, ["traverse", "--coordinates", "9", "-o", "x.png"], "0 to 1"),
+    "a coordinate too far": (
+        5,
+        ["traverse", "--coordinates", "9", "-o", "x.png"],
+        "expected 0 to 1",
+    ),
 }
 
 

@@ -14,8 +14,8 @@ import pytest
 
 import latens
 from latens import operations, wire
-from latens.chunks import Address
-from latens.exchange import Call, Plan
+from latens.calls import Call, Plan
+from latens.chunks import ModelRef
 from latens.plans import Plans
 from latens.v1 import latens_pb2 as pb
 
@@ -47,7 +47,7 @@ def images() -> np.ndarray:
 def answer_to(call: Call) -> bytes:
     if call.method.name == "GetModel":
         limits = pb.ModelLimits(max_rows=4096, max_message_bytes=2**26)
-        model = pb.Model(image_shape=[1, 28, 28], latent_shape=[20], limits=limits)
+        model = pb.Model(version="1", image_shape=[1, 28, 28], latent_shape=[20], limits=limits)
         return pb.GetModelResponse(model=model).SerializeToString()
     call.payload(2**26)
     rows = np.zeros((len(call.arrays["images"]), 20), np.float32)
@@ -57,9 +57,9 @@ def answer_to(call: Call) -> bytes:
 def drive(plan: Plan[Any], answer: Callable[[Call], bytes] = answer_to) -> Any:
     try:
         while True:
-            exchange = next(plan)
-            for call in exchange.calls:
-                exchange.take(call.answer(answer(call)))
+            group = next(plan)
+            for call in group.calls:
+                group.take(call.answer(answer(call)))
     except StopIteration as end:
         return end.value
 
@@ -80,7 +80,7 @@ def test_a_whole_encode_holds_one_request_at_a_time(images: np.ndarray) -> None:
     answer = 2 * ROWS * 20 * 4
 
     def encode() -> Any:
-        return drive(plans.run(operations.Encode(images, False, None), Address(), None))
+        return drive(plans.run(operations.Encode(images, False, None), ModelRef(), None))
 
     assert peak(encode) < images.nbytes + 3 * answer + SLACK
 
@@ -99,7 +99,7 @@ def test_parts_are_joined_into_one_array_and_no_second(images: np.ndarray) -> No
 
     def sample() -> Any:
         sample = operations.Sample(ROWS, 0, None, np.float32)
-        return drive(plans.run(sample, Address(), None), answer)
+        return drive(plans.run(sample, ModelRef(), None), answer)
 
     part = images[:64].nbytes
     assert peak(sample) < images.nbytes + ROWS * 80 + 4 * part + SLACK
@@ -110,7 +110,7 @@ def test_the_python_functions_that_a_call_enters_stay_few(images: np.ndarray) ->
     entered: list[str] = []
 
     def encode() -> Any:
-        return drive(plans.run(operations.Encode(images, False, None), Address(), None))
+        return drive(plans.run(operations.Encode(images, False, None), ModelRef(), None))
 
     def count(frame: FrameType, event: str, argument: Any) -> None:
         if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):

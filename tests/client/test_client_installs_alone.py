@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from environments import REPOSITORY, environment
+from environments import REPOSITORY, build, environment, kept, renew
 from server_process import Server
 
 CLIENT = REPOSITORY / "clients" / "python"
@@ -26,11 +25,12 @@ with latens.Client(sys.argv[1], rows_per_call=3) as client:
         client.decode([[1.0]])
     except latens.LatensError as error:
         said = [type(error).__name__, error.reason, error.field_violations[0].field]
+    health = client.health().name
 print(json.dumps({
     "latents": samples.latents.tolist(),
     "mean": means.shape,
     "error": said,
-    "health": client.health().name,
+    "health": health,
     "protobuf": metadata.version("protobuf"),
     "grpcio": metadata.version("grpcio"),
     "heavy": [name for name in ("torch", "onnx", "onnxruntime", "latens_serving", "typer")
@@ -55,32 +55,7 @@ RANGE = {
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of the client as it stands, in a folder named by what it depends on.
-
-    So an environment made of it lasts until the dependencies change; `install` renews its code.
-    """
-    python = environment("builder", ["hatchling"])
-    made = tmp_path_factory.mktemp("wheel")
-    build = [str(python), "-m", "hatchling", "build", "-t", "wheel", "-d", str(made)]
-    subprocess.run(build, cwd=CLIENT, check=True, capture_output=True, timeout=280)
-    (found,) = made.glob("latens-*.whl")
-    with zipfile.ZipFile(found) as archive:
-        metadata = archive.read("latens-0.1.0.dist-info/METADATA").decode()
-    needs = [line for line in metadata.splitlines() if line.startswith("Requires")]
-    digest = hashlib.sha256("\n".join(needs).encode()).hexdigest()[:12]
-    kept = REPOSITORY / ".stamps" / "wheels" / digest / found.name
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    found.replace(kept)
-    return kept
-
-
-def install(wheel: Path, python: Path) -> None:
-    """Puts the wheel into an environment that has what it needs, and has pip check that it has."""
-    pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    renew = ["install", "--no-index", "--no-deps", "--force-reinstall", str(wheel)]
-    for command in ([*pip, *renew], [*pip, "check"]):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=280)
-        assert done.returncode == 0, done.stdout + done.stderr
+    return kept(build(CLIENT, tmp_path_factory.mktemp("wheel"), "wheel"))
 
 
 def calls(python: Path, server: Server, folder: Path) -> dict[str, Any]:
@@ -100,7 +75,7 @@ def test_installed_alone_in_an_empty_environment_it_makes_a_real_call(
     wheel: Path, server: Server, tmp_path: Path
 ) -> None:
     python = environment("client-alone", [str(wheel)])
-    install(wheel, python)
+    renew(python, wheel)
     facts = calls(python, server, tmp_path)
     assert facts["mean"] == [4, 2]
     assert facts["error"] == ["InvalidInputError", "INVALID_INPUT", "latents.shape"]
@@ -114,7 +89,7 @@ def test_it_works_on_every_protobuf_of_its_range(
 ) -> None:
     version, packages = RANGE[protobuf]
     python = environment("protobuf", packages)
-    install(wheel, python)
+    renew(python, wheel)
     facts = calls(python, server, tmp_path)
     assert facts["protobuf"].startswith(version)
     assert facts["mean"] == [4, 2]

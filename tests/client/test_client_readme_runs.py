@@ -71,13 +71,9 @@ def test_commands_run_one_after_the_other(server: Server, tmp_path: Path) -> Non
 
 def test_every_verb_and_error_is_in_the_readme() -> None:
     from latens import errors
-    from latens.cli import exploring, inspecting, judging, mapping, scanning, walking
+    from latens.cli.app import COMMANDS as VERBS
 
-    verbs = {
-        command.__name__
-        for module in (exploring, inspecting, judging, mapping, scanning, walking)
-        for command in module.COMMANDS
-    }
+    verbs = {command.__name__ for command in VERBS}
     assert verbs == {command.split()[1] for command in COMMANDS} | {"explore"}
     assert "\nlatens explore " in TEXT
     classes = {

@@ -13,9 +13,10 @@ import pytest
 
 from latens import AsyncClient, Client, errors
 from latens.channel import Connection
-from latens.chunks import Address, Pace
+from latens.chunks import CallBudget, ModelRef
 from latens.operations import Axis, Scan, Traverse
-from latens.transport import Manners, Transport
+from latens.options import CallOptions
+from latens.transport import Transport
 from server_process import running_server
 
 MOST = 6
@@ -130,9 +131,9 @@ def test_an_attribute_is_that_of_the_version_that_answers(narrow: str) -> None:
     outdated = replace(known, version="0", attributes={"bold": (9.0, 9.0)})
     scan = Scan(axes=("bold",), start=-3, stop=3, steps=9, bases_are=None)
     plan = Traverse(None, scan, np.float32).plan(
-        outdated, Address("mnist-2d"), Pace(outdated.limits, 2**20)
+        outdated, ModelRef("mnist-2d"), CallBudget(outdated.limits, 2**20)
     )
-    transport = Transport(Connection(narrow, None, None, 2**20), Manners(60, 4))
+    transport = Transport(Connection(narrow, None, None, 2**20), CallOptions(60, 4))
     try:
         assert np.array_equal(transport.run(plan).latents, right.latents)
     finally:

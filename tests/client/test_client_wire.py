@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from latens import tensors, wire
-from latens.forms import Reader
+from latens.message_reader import MessageReader
 from latens.v1 import latens_pb2 as pb
 
 arrays: st.SearchStrategy[np.ndarray] = st.one_of(
@@ -118,7 +118,7 @@ def test_a_broken_message_is_never_read_differently_from_protobuf(data: st.DataO
     payload = bytes(changed)[: data.draw(st.integers(position, len(whole)))]
     check_against_protobuf(payload)
 
-    reader = Reader(pb.DecodeResponse)
+    reader = MessageReader(pb.DecodeResponse)
     reader.read(whole)
     check_against_protobuf(payload, reader.read)
 
@@ -133,7 +133,7 @@ def changed(array: np.ndarray, by: int) -> np.ndarray:
 def test_an_answer_like_one_before_is_read_as_if_it_were_the_first(
     images: np.ndarray, latents: np.ndarray, seeds: tuple[int, int]
 ) -> None:
-    reader = Reader(pb.SampleResponse)
+    reader = MessageReader(pb.SampleResponse)
     for number, seed in enumerate(seeds):
         mine = [changed(array, number) for array in (images, latents)]
         fields = {"images": tensors.to_message(mine[0]), "latents": tensors.to_message(mine[1])}
@@ -147,15 +147,25 @@ def test_an_answer_like_one_before_is_read_as_if_it_were_the_first(
 
 
 def test_what_is_remembered_of_answers_is_bounded() -> None:
-    reader = Reader(pb.DecodeResponse)
+    reader = MessageReader(pb.DecodeResponse)
     for length in range(1, 300):
         message = pb.DecodeResponse(images=tensors.to_message(np.ones((1, length), np.uint8)))
         reader.read(message.SerializeToString())
     image = tensors.to_message(np.ones((1, 1), np.uint8))
     long = pb.DecodeResponse(images=image, version="9" * 600).SerializeToString()
     assert reader.read(long).message.version == "9" * 600
-    assert len(reader._forms) <= 64
-    assert len(long) not in reader._forms
+    assert len(reader._layouts) <= 64
+    assert len(long) not in reader._layouts
+
+
+def test_a_number_that_runs_past_its_field_is_read_as_protobuf_reads_it() -> None:
+    """The last number of the shape goes on where its field has ended: into the elements' tag."""
+    tensor = bytes([0x08, pb.DATA_TYPE_UINT8, 0x12, 0x01, 0x9A, 0x00, 0x1A, 0x1A, *range(26)])
+    assert len(tensor) == 34
+    payload = bytes([0x0A, len(tensor)]) + tensor
+    check_against_protobuf(payload)
+    with pytest.raises(DecodeError):
+        parse(payload)
 
 
 def test_fields_in_another_order_or_sent_twice_are_merged_as_protobuf_merges_them() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from latens.cli.exploring import page_url
+from latens.cli.explore import page_url
 from server_process import Server, running_server
 
 
@@ -32,7 +32,7 @@ def test_a_server_without_the_page_is_said_so(model_repository: Path) -> None:
     with running_server(model_repository, "--no-explorer") as server:
         done = explore("--http", server.http_address, "--no-browser")
     assert done.returncode == 3
-    assert "serves no explorer" in done.stderr
+    assert "has no explorer" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,8 @@ def test_a_server_without_the_page_is_said_so(model_repository: Path) -> None:
     [
         ("127.0.0.1:50051", None, False, "http://127.0.0.1:8080/"),
         ("dns:///gpu:50051,other:50051", None, False, "http://gpu:8080/"),
+        ("grpcs://gpu:50051/", None, True, "https://gpu:8080/"),
+        ("[::1]:50051", None, False, "http://[::1]:8080/"),
         ("gpu:50051", "gpu:9000", True, "https://gpu:9000/"),
         ("gpu:50051", "https://latens.example.org", False, "https://latens.example.org/"),
     ],

@@ -210,6 +210,13 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path, sid
             read(tmp_path / "huge.png")
 
 
+def test_the_docs_have_the_table_of_the_reader() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pictures.md").read_text()
+    rows = [line for line in (pictures.__doc__ or "").splitlines() if line.startswith("|")]
+    assert len(rows) == 14
+    assert "\n".join(rows) in page
+
+
 def test_the_reader_brings_neither_grpc_nor_protobuf() -> None:
     program = (
         "import sys, latens.pictures;"

@@ -30,7 +30,7 @@ def page(browser: Browser, server: Server) -> Iterator[Explorer]:
 
 
 @pytest.fixture
-def studio(page: Explorer) -> Explorer:
+def panel(page: Explorer) -> Explorer:
     page.page.click("#tab-image")
     return page
 
@@ -46,39 +46,39 @@ def verdict(page: Explorer, name: str) -> str:
     return row.locator("xpath=following-sibling::dd[1]").inner_text()
 
 
-def test_a_drawing_has_its_posterior_reconstruction_error_and_score(studio: Explorer) -> None:
-    sight = studio.picture("#map")
-    draw_a_one(studio)
-    studio.until_changed("#map", sight)  # the posterior with its ellipse
-    studio.until_ink('canvas[aria-label="Image"]', lambda ink: ink > 20)
-    studio.until_ink('canvas[aria-label="Reconstruction"]', lambda ink: ink > 20)
-    studio.until_ink('canvas[aria-label="Error"]', lambda ink: ink > 5)
-    assert verdict(studio, "spread").startswith("σ 0.")  # noqa: RUF001
-    words = verdict(studio, "log p(x)").replace("\N{MINUS SIGN}", "-")
+def test_a_drawing_has_its_posterior_reconstruction_error_and_score(panel: Explorer) -> None:
+    sight = panel.picture("#map")
+    draw_a_one(panel)
+    panel.until_changed("#map", sight)  # the posterior with its ellipse
+    panel.until_ink('canvas[aria-label="Image"]', lambda ink: ink > 20)
+    panel.until_ink('canvas[aria-label="Reconstruction"]', lambda ink: ink > 20)
+    panel.until_ink('canvas[aria-label="Error"]', lambda ink: ink > 5)
+    assert verdict(panel, "spread").startswith("σ 0.")  # noqa: RUF001
+    words = verdict(panel, "log p(x)").replace("\N{MINUS SIGN}", "-")
     bound, error = words.removesuffix(" nats").split(" ± ")
-    elbo = -float(verdict(studio, "reconstruction").split()[0]) - float(
-        verdict(studio, "KL").split()[0]
+    elbo = -float(verdict(panel, "reconstruction").split()[0]) - float(
+        verdict(panel, "KL").split()[0]
     )
     assert abs(float(bound) - elbo) < 60
     assert 0 < float(error) < 20
-    before = studio.point()
-    studio.page.click("#go-there")
-    studio.until_moved(before)
+    before = panel.point()
+    panel.page.click("#go-there")
+    panel.until_moved(before)
 
 
-def test_strokes_are_erased_undone_and_cleared(studio: Explorer) -> None:
+def test_strokes_are_erased_undone_and_cleared(panel: Explorer) -> None:
     paper = ".paper canvas"
-    draw_a_one(studio)
-    drawn = studio.until_ink(paper, lambda ink: ink > 20)
-    studio.page.click("#brush-erase")
-    studio.drag(studio.spot(0.4, 0.8, ".paper"), studio.spot(0.6, 0.8, ".paper"))
-    studio.until_ink(paper, lambda ink: ink < drawn)
-    studio.page.keyboard.press("Control+z")
-    studio.until_ink(paper, lambda ink: ink == drawn)
-    studio.page.click("#clear")
-    studio.until_ink(paper, lambda ink: ink == 0)
-    studio.page.keyboard.press("Control+z")
-    studio.until_ink(paper, lambda ink: ink == drawn)
+    draw_a_one(panel)
+    drawn = panel.until_ink(paper, lambda ink: ink > 20)
+    panel.page.click("#brush-erase")
+    panel.drag(panel.spot(0.4, 0.8, ".paper"), panel.spot(0.6, 0.8, ".paper"))
+    panel.until_ink(paper, lambda ink: ink < drawn)
+    panel.page.keyboard.press("Control+z")
+    panel.until_ink(paper, lambda ink: ink == drawn)
+    panel.page.click("#clear")
+    panel.until_ink(paper, lambda ink: ink == 0)
+    panel.page.keyboard.press("Control+z")
+    panel.until_ink(paper, lambda ink: ink == drawn)
 
 
 def picture_of_a_seven() -> bytes:
@@ -91,14 +91,14 @@ def picture_of_a_seven() -> bytes:
     return buffer.getvalue()
 
 
-def test_a_picture_is_opened_and_becomes_light_on_dark(studio: Explorer) -> None:
+def test_a_picture_is_opened_and_becomes_light_on_dark(panel: Explorer) -> None:
     picture = FilePayload(name="7.png", mimeType="image/png", buffer=picture_of_a_seven())
-    studio.page.set_input_files("#file", files=[picture])
-    verdict(studio, "error")
-    studio.until_ink(".paper canvas", lambda ink: 20 < ink < 28 * 28 / 3)
+    panel.page.set_input_files("#file", files=[picture])
+    verdict(panel, "error")
+    panel.until_ink(".paper canvas", lambda ink: 20 < ink < 28 * 28 / 3)
 
 
-def test_a_picture_is_dropped(studio: Explorer) -> None:
+def test_a_picture_is_dropped(panel: Explorer) -> None:
     drop = """encoded => {
       const bytes = Uint8Array.from(atob(encoded), letter => letter.charCodeAt(0));
       const transfer = new DataTransfer();
@@ -106,9 +106,9 @@ def test_a_picture_is_dropped(studio: Explorer) -> None:
       document.querySelector(".paper").dispatchEvent(
         new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
     }"""
-    studio.page.evaluate(drop, base64.b64encode(picture_of_a_seven()).decode())
-    verdict(studio, "error")
-    studio.until_ink(".paper canvas", lambda ink: ink > 20)
+    panel.page.evaluate(drop, base64.b64encode(picture_of_a_seven()).decode())
+    verdict(panel, "error")
+    panel.until_ink(".paper canvas", lambda ink: ink > 20)
 
 
 def test_what_is_no_picture_is_refused_in_words(browser: Browser, server: Server) -> None:
@@ -120,36 +120,36 @@ def test_what_is_no_picture_is_refused_in_words(browser: Browser, server: Server
         page.until_text("#notice", "not a picture")
 
 
-def put_a_test_image(studio: Explorer) -> None:
+def put_a_test_image(panel: Explorer) -> None:
     """On the paper, as soon as the test images are there."""
 
     def put() -> bool:
-        studio.page.click("#test-image")
-        return studio.ink(".paper canvas") > 0
+        panel.page.click("#test-image")
+        return panel.ink(".paper canvas") > 0
 
-    studio.until_holds(put, "a test image")
+    panel.until_holds(put, "a test image")
 
 
-def test_a_masked_part_is_filled_in_and_the_rest_stays(studio: Explorer) -> None:
-    studio.page.wait_for_selector("#test-image:visible")
-    put_a_test_image(studio)
-    studio.page.wait_for_selector("#fill:disabled")
-    studio.page.click("#brush-mask")
-    studio.drag(studio.spot(0.1, 0.75, ".paper"), studio.spot(0.9, 0.75, ".paper"))
-    studio.until_ink(".paper canvas.over", lambda ink: ink > 50)
-    studio.page.fill("#rounds", "10")
-    studio.page.click("#fill")
-    studio.page.wait_for_selector(".fills button:nth-child(4)")
+def test_a_masked_part_is_filled_in_and_the_rest_stays(panel: Explorer) -> None:
+    panel.page.wait_for_selector("#test-image:visible")
+    put_a_test_image(panel)
+    panel.page.wait_for_selector("#fill:disabled")
+    panel.page.click("#brush-mask")
+    panel.drag(panel.spot(0.1, 0.75, ".paper"), panel.spot(0.9, 0.75, ".paper"))
+    panel.until_ink(".paper canvas.over", lambda ink: ink > 50)
+    panel.page.fill("#rounds", "10")
+    panel.page.click("#fill")
+    panel.page.wait_for_selector(".fills button:nth-child(4)")
     known = """() => {
       const rows = canvas => [...canvas.getContext("2d").getImageData(0, 0, 28, 14).data];
       const paper = rows(document.querySelector(".paper canvas"));
       return [...document.querySelectorAll(".fills canvas")].every(
         canvas => rows(canvas).every((value, i) => value === paper[i]));
     }"""
-    assert studio.page.evaluate(known)
-    studio.page.click(".fills button")
-    studio.until_count(".fills button", 0)
-    studio.until_ink(".paper canvas.over", lambda ink: ink == 0)
+    assert panel.page.evaluate(known)
+    panel.page.click(".fills button")
+    panel.until_count(".fills button", 0)
+    panel.until_ink(".paper canvas.over", lambda ink: ink == 0)
 
 
 def mix(page: Explorer, pins: int) -> None:

@@ -1,4 +1,4 @@
-"""The explorer's files: small, whole, of one origin, in the wheel; the atlas as exported."""
+"""The explorer's files: small, whole, of one origin, in the wheel; test embeddings as exported."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ def test_the_wheel_carries_the_page(tmp_path: Path) -> None:
             assert packed.read(inside) == path.read_bytes()
 
 
-def test_the_atlas_is_sent_as_arrays_that_numpy_reads(
+def test_test_embeddings_are_sent_as_arrays_that_numpy_reads(
     server: Server, model_repository: Path
 ) -> None:
     with np.load(model_repository / "mnist-2d" / "1" / ATLAS_FILE) as exported:
         for name in ("images", "means", "labels"):
-            path = f"/atlas/mnist-2d/1/{name}.npy"
+            path = f"/test-embeddings/mnist-2d/1/{name}.npy"
             answer = request(server.http_address, path, headers={"Accept-Encoding": "gzip"})
             array = np.load(io.BytesIO(gzip.decompress(answer.body)))
             np.testing.assert_array_equal(array, exported[name])
@@ -103,4 +103,4 @@ def test_the_atlas_is_sent_as_arrays_that_numpy_reads(
 
 @pytest.mark.parametrize("path", ["nobody/1/means", "mnist-2d/9/means", "mnist-2d/1/log_var"])
 def test_an_array_that_is_not_there_is_not_found(server: Server, path: str) -> None:
-    assert request(server.http_address, f"/atlas/{path}.npy").status == 404
+    assert request(server.http_address, f"/test-embeddings/{path}.npy").status == 404

@@ -136,9 +136,11 @@ def test_a_model_whose_posterior_is_a_point_offers_what_makes_sense(
         page.until_text("#panel-image", "is a point")
 
 
-def test_a_bundle_without_an_atlas_shows_the_grid_alone(browser: Browser, server: Server) -> None:
+def test_a_bundle_without_test_embeddings_shows_the_grid_alone(
+    browser: Browser, server: Server
+) -> None:
     with explorer(browser, server.http_address, tolerated=[NETWORK]) as page:
-        page.page.route("**/atlas/**", lambda route: route.fulfill(status=404))
+        page.page.route("**/test-embeddings/**", lambda route: route.fulfill(status=404))
         page.page.goto(page.url)
         page.until_text("#latency", " ms")
         page.until_gone("#dots")

@@ -1,20 +1,22 @@
-"""From what callers pass to what the contract takes; the first place that can say no.
+"""Converts what callers pass to what the contract takes, or raises InvalidInputError.
 
-Only what must be known to build a request is checked here. Shapes and values are the server's to
-judge, so that there is one judge.
+Only what must be known to build a request is checked here. Shapes and values are checked by the
+server alone, so that there is one set of rules.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 import secrets
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from latens.errors import ErrorDetails, FieldViolation, InvalidInputError
+from latens.errors import invalid
 from latens.models import Model
+from latens.picture_rows import PictureRows, PictureSources, sources_in
 from latens.v1 import latens_pb2 as pb
 
 MAX_SEED = 2**64 - 1
@@ -26,43 +28,75 @@ _IMAGE_DTYPES: dict[np.dtype[Any], pb.DataType] = {
 }
 
 
-def invalid(field: str, description: str) -> InvalidInputError:
-    """The error of a field, as the server would have said it."""
-    details = ErrorDetails("INVALID_INPUT", {}, (FieldViolation(field, description),))
-    return InvalidInputError(f"{field}: {description}", details=details)
+Images: TypeAlias = "NDArray[Any] | PictureSources"
+"""Images as callers pass them."""
+ImageRows: TypeAlias = "NDArray[Any] | PictureRows"
+"""Images as calls take them: a slice is an array."""
 
 
-def images(field: str, value: ArrayLike) -> NDArray[Any]:
-    """A batch of images: uint8 and float16 as they are, any other floating type as float32.
+def batch(field: str, value: ArrayLike) -> NDArray[Any]:
+    """An array of real numbers with the item as its first axis.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise invalid(field, f"expected an array: {error}") from error
+    if array.dtype.kind not in "fiu":
+        raise invalid(field, f"expected real numbers, got {array.dtype}")
+    if not array.ndim:
+        raise invalid(field, "expected a batch with the item as its first axis, got one number")
+    return array
+
+
+def images(field: str, value: Any) -> Images:
+    """A batch of images: pictures, or an array with floating types other than float16 as float32.
+
+    Raises:
+        InvalidInputError: it is neither, or a file does not exist.
+    """
+    return sources_in(field, value) or pixels(field, value)
+
+
+def points(field: str, value: Any) -> Images:
+    """A batch of latents or images.
+
+    Raises:
+        InvalidInputError: it is no array of real numbers, and names no pictures.
+    """
+    return sources_in(field, value) or batch(field, value)
+
+
+def pixels(field: str, value: ArrayLike) -> NDArray[Any]:
+    """An array of images: uint8 and float16 as they are, other floating types as float32.
 
     Raises:
         InvalidInputError: it is no array of either.
     """
-    array = np.asarray(value)
+    array = batch(field, value)
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind != "f":
         raise invalid(field, f"expected uint8 or floating-point pixels, got {array.dtype}")
-    return _batch(field, _floats(array))
+    return _floats(array)
 
 
 def latents(field: str, value: ArrayLike) -> NDArray[Any]:
-    """A batch of latents: float16 as it is, any other real type as float32.
+    """A batch of latents: float16 as it is, other real types as float32.
 
     Raises:
-        InvalidInputError: it is no array of one.
+        InvalidInputError: it is no array of real numbers.
     """
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu":
-        raise invalid(field, f"expected real numbers, got {array.dtype}")
-    return _batch(field, _floats(array))
+    return _floats(batch(field, value))
 
 
 def masks(field: str, value: ArrayLike) -> NDArray[np.uint8]:
-    """Masks, true or not 0 where a pixel is missing: `[n, channels, height, width]` and the like.
+    """Masks, nonzero where a pixel is missing: `[n, channels, height, width]` or fewer axes.
 
     Raises:
-        InvalidInputError: it is no array of truth values or whole numbers.
+        InvalidInputError: it is no array of booleans or whole numbers.
     """
     array = np.asarray(value)
     if array.dtype.kind not in "bui" or array.ndim < 2:
@@ -75,53 +109,103 @@ def _floats(array: NDArray[Any]) -> NDArray[Any]:
     return array if array.dtype == np.float16 else array.astype(np.float32, copy=False)
 
 
-def _batch(field: str, array: NDArray[Any]) -> NDArray[Any]:
-    if not array.ndim:
-        raise invalid(field, "expected a batch with the item as its first axis, got one number")
-    return array
+def image_rows(images: Images, model: Model) -> ImageRows:
+    """Images for a model: pictures fitted to it, arrays with their channel axis."""
+    if isinstance(images, PictureSources):
+        return PictureRows(images, model)
+    return with_channel(images, model)
 
 
 def with_channel(array: NDArray[Any], model: Model) -> NDArray[Any]:
-    """Images of a model with one channel may come without that axis: `[n, height, width]`."""
+    """Adds the channel axis that images of a model with one channel may lack."""
     if array.ndim == 3 and model.image_shape[0] == 1 and array.shape[1:] == model.image_shape[1:]:
         return array[:, np.newaxis]
     return array
 
 
 def seed(value: int | None) -> int:
-    """A seed; one is chosen where none is given, so that a retry or a split changes nothing."""
+    """A seed; one is chosen where none is given, so that a retry or a split changes nothing.
+
+    Raises:
+        InvalidInputError: it is no whole number in 0..2^64 - 1.
+    """
     if value is None:
         return secrets.randbits(32)
-    if not 0 <= value <= MAX_SEED:
+    chosen = _whole("seed", value)
+    if not 0 <= chosen <= MAX_SEED:
         raise invalid("seed", f"expected 0 to 2^64 - 1, got {value}")
-    return value
+    return chosen
 
 
 def positive(field: str, value: int) -> int:
-    """A count that the wire can carry."""
-    if not 0 < value < 2**63:
+    """A count that fits into 64 bits.
+
+    Raises:
+        InvalidInputError: it is no whole number above 0.
+    """
+    count = _whole(field, value)
+    if not 0 < count < 2**63:
         raise invalid(field, f"expected a whole number above 0, got {value}")
+    return count
+
+
+def _whole(field: str, value: int) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise invalid(field, f"expected a whole number, got {value!r}") from None
+
+
+def number(field: str, value: Any) -> float:
+    """A real number.
+
+    Raises:
+        InvalidInputError: it is none, or text.
+    """
+    if isinstance(value, (str, bytes)):
+        raise invalid(field, f"expected a number, got {value!r}")
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise invalid(field, f"expected a number, got {value!r}") from None
+
+
+def text(field: str, value: Any) -> str:
+    """A name.
+
+    Raises:
+        InvalidInputError: it is no text.
+    """
+    if not isinstance(value, str):
+        raise invalid(field, f"expected text, got {value!r}")
     return value
 
 
 def image_dtype(value: DTypeLike) -> tuple[np.dtype[Any], pb.DataType]:
-    """An element type for the images returned, and its name in the contract."""
-    dtype = np.dtype(value)
+    """An element type for the images returned, and its name in the contract.
+
+    Raises:
+        InvalidInputError: another element type.
+    """
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        dtype = None
     if dtype not in _IMAGE_DTYPES:
-        raise invalid("image_dtype", f"expected float32, float16 or uint8, got {dtype}")
+        raise invalid("image_dtype", f"expected float32, float16 or uint8, got {value}")
     return dtype, _IMAGE_DTYPES[dtype]
 
 
-def row_bytes(array: NDArray[Any]) -> int:
-    """What one item of a batch takes on the wire."""
+def row_bytes(array: ImageRows) -> int:
+    """The bytes of one item of a batch in a message."""
     return math.prod(array.shape[1:]) * array.itemsize
 
 
 def image_bytes(model: Model, dtype: np.dtype[Any]) -> int:
-    """What one image of a model takes on the wire."""
+    """The bytes of one image of a model in a message."""
     return math.prod(model.image_shape) * dtype.itemsize
 
 
 def latent_bytes(model: Model) -> int:
-    """What one latent of a model takes on the wire."""
+    """The bytes of one latent of a model in a message."""
     return 4 * model.latent_size

@@ -1,21 +1,24 @@
-"""The client for asyncio: as `latens.Client`, method by method, with `await`."""
+"""The client for asyncio: the methods of `latens.Client` with `await`."""
+# The clients share their signatures, and a timeout is per call where a batch makes several:
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from latens import operations
 from latens.async_transport import AsyncTransport
-from latens.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, MAX_MESSAGE_BYTES, Connection, Tls
-from latens.chunks import Address, Progress
+from latens.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, MAX_MESSAGE_BYTES, Tls
+from latens.chunks import Progress, model_ref
 from latens.health import Health
 from latens.models import Model
 from latens.operations import Axis, Chain, Kind, Mode, Operation, Scan, Shifts, Walk
+from latens.options import ClientSettings
+from latens.picture_rows import PictureArgument
 from latens.plans import Plans
 from latens.results import (
     SCORE_SAMPLES,
@@ -25,20 +28,19 @@ from latens.results import (
     Models,
     Paths,
     Reconstruction,
+    Result,
     Samples,
     Scores,
     Traversal,
 )
-from latens.transport import Manners
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Result)
 
 
 class AsyncClient:
-    """A connection to a server for asyncio; see `Client`, whose arguments and methods it shares.
+    """A connection to a server for asyncio, with the arguments and methods of `Client`.
 
-    Made anywhere, it belongs to the event loop of its first call. A task that is cancelled cancels
-    its calls.
+    It belongs to the event loop of its first call. A task that is cancelled cancels its calls.
     """
 
     def __init__(
@@ -52,30 +54,45 @@ class AsyncClient:
         rows_per_call: int | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
-        connection = Connection(address, tls, token, max_message_bytes)
+        self._settings = ClientSettings(
+            address, tls, token, timeout, max_in_flight, rows_per_call, max_message_bytes
+        )
         self._plans = Plans(max_message_bytes, rows_per_call)
-        self._transport = AsyncTransport(connection, Manners(timeout, max_in_flight))
+        self._transport = AsyncTransport(self._settings.connection(), self._settings.call_options())
 
-    async def models(self) -> Models:
+    def __repr__(self) -> str:
+        return self._settings.describe(type(self).__name__)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._settings.arguments()
+
+    def __setstate__(self, arguments: dict[str, Any]) -> None:
+        self.__init__(**arguments)  # type: ignore[misc]
+
+    async def models(self, *, timeout: float | None = None) -> Models:
         """See `Client.models`."""
-        return await self._transport.run(self._plans.list_models())
+        return await self._transport.run(self._plans.list_models(), timeout)
 
-    async def model(self, model: str = "", version: str = "") -> Model:
+    async def model(
+        self, model: str = "", version: str = "", *, timeout: float | None = None
+    ) -> Model:
         """See `Client.model`."""
-        return await self._transport.run(self._plans.model(Address(model, version)))
+        return await self._transport.run(self._plans.model(model_ref(model, version)), timeout)
 
     async def encode(
         self,
-        images: ArrayLike,
+        images: ArrayLike | PictureArgument,
         *,
         draw: bool = False,
         seed: int | None = None,
         model: str = "",
         version: str = "",
         progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> Encoding:
         """See `Client.encode`."""
-        return await self._run(operations.Encode(images, draw, seed), model, version, progress)
+        encode = operations.Encode(images, draw, seed)
+        return await self._run(encode, model, version, progress, timeout)
 
     async def decode(
         self,
@@ -86,10 +103,11 @@ class AsyncClient:
         version: str = "",
         image_dtype: DTypeLike = np.float32,
         progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> Decoding:
         """See `Client.decode`."""
         decode = operations.Decode(latents, attributes, image_dtype)
-        return await self._run(decode, model, version, progress)
+        return await self._run(decode, model, version, progress, timeout)
 
     async def sample(
         self,
@@ -101,15 +119,16 @@ class AsyncClient:
         version: str = "",
         image_dtype: DTypeLike = np.float32,
         progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> Samples:
         """See `Client.sample`."""
         sample = operations.Sample(count, seed, temperature, image_dtype)
-        return await self._run(sample, model, version, progress)
+        return await self._run(sample, model, version, progress, timeout)
 
     async def interpolate(
         self,
-        starts: ArrayLike,
-        ends: ArrayLike,
+        starts: ArrayLike | PictureArgument,
+        ends: ArrayLike | PictureArgument,
         steps: int,
         *,
         mode: Mode = "linear",
@@ -118,14 +137,15 @@ class AsyncClient:
         version: str = "",
         image_dtype: DTypeLike = np.float32,
         progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> Paths:
         """See `Client.interpolate`."""
         walk = operations.Interpolate(starts, ends, Walk(steps, mode, ends_are), image_dtype)
-        return await self._run(walk, model, version, progress)
+        return await self._run(walk, model, version, progress, timeout)
 
     async def reconstruct(
         self,
-        images: ArrayLike,
+        images: ArrayLike | PictureArgument,
         *,
         draw: bool = False,
         seed: int | None = None,
@@ -134,14 +154,15 @@ class AsyncClient:
         version: str = "",
         image_dtype: DTypeLike = np.float32,
         progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> Reconstruction:
         """See `Client.reconstruct`."""
         reconstruct = operations.Reconstruct(images, draw, seed, attributes, image_dtype)
-        return await self._run(reconstruct, model, version, progress)
+        return await self._run(reconstruct, model, version, progress, timeout)
 
     async def traverse(
         self,
-        bases: ArrayLike | None = None,
+        bases: ArrayLike | PictureArgument | None = None,
         *,
         axes: Sequence[Axis] = (),
         start: float = -3.0,
@@ -152,16 +173,16 @@ class AsyncClient:
         version: str = "",
         image_dtype: DTypeLike = np.float32,
         progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> Traversal:
         """See `Client.traverse`."""
         scan = Scan(axes, start, stop, steps, bases_are)
-        return await self._run(
-            operations.Traverse(bases, scan, image_dtype), model, version, progress
-        )
+        traverse = operations.Traverse(bases, scan, image_dtype)
+        return await self._run(traverse, model, version, progress, timeout)
 
     async def inpaint(
         self,
-        images: ArrayLike,
+        images: ArrayLike | PictureArgument,
         masks: ArrayLike,
         *,
         iterations: int = 100,
@@ -171,28 +192,31 @@ class AsyncClient:
         version: str = "",
         image_dtype: DTypeLike = np.float32,
         progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> Inpainting:
         """See `Client.inpaint`."""
         chain = Chain(iterations, average, seed)
         inpaint = operations.Inpaint(images, masks, chain, image_dtype)
-        return await self._run(inpaint, model, version, progress)
+        return await self._run(inpaint, model, version, progress, timeout)
 
     async def score(
         self,
-        images: ArrayLike,
+        images: ArrayLike | PictureArgument,
         *,
         samples: int = SCORE_SAMPLES,
         seed: int | None = None,
         model: str = "",
         version: str = "",
         progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> Scores:
         """See `Client.score`."""
-        return await self._run(operations.Score(images, samples, seed), model, version, progress)
+        score = operations.Score(images, samples, seed)
+        return await self._run(score, model, version, progress, timeout)
 
-    async def health(self, service: str = "") -> Health:
+    async def health(self, service: str = "", *, timeout: float | None = None) -> Health:
         """See `Client.health`."""
-        return await self._transport.check(service)
+        return await self._transport.check(service, timeout)
 
     async def close(self) -> None:
         """See `Client.close`."""
@@ -210,8 +234,12 @@ class AsyncClient:
         await self.close()
 
     async def _run(
-        self, operation: Operation[T], model: str, version: str, progress: Progress | None
+        self,
+        operation: Operation[T],
+        model: str,
+        version: str,
+        progress: Progress | None,
+        timeout: float | None,
     ) -> T:
-        return await self._transport.run(
-            self._plans.run(operation, Address(model, version), progress)
-        )
+        plan = self._plans.run(operation, model_ref(model, version), progress)
+        return await self._transport.run(plan, timeout)

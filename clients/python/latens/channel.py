@@ -1,4 +1,4 @@
-"""Where the server is and how to talk to it: addresses, credentials, channel options."""
+"""The connection to a server: addresses, credentials, channel options."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Options = list[tuple[str, Any]]
 
 @dataclass(frozen=True)
 class Tls:
-    """How to know the server, and how to be known to it (mutual TLS). Files are PEM."""
+    """How to verify the server, and this client's certificate (mutual TLS). Files are PEM."""
 
     ca_file: Path | str | None = None
-    """The authorities that may vouch for the server; those of the system if None."""
+    """The authorities to trust; gRPC's own set if None."""
     certificate_file: Path | str | None = None
     """This client's certificate chain, for mutual TLS."""
     key_file: Path | str | None = None
@@ -40,7 +40,7 @@ class Tls:
 
         Raises:
             OSError: one cannot be read.
-            ValueError: a certificate without its key, or the other way round.
+            ValueError: a certificate without its key, or a key without its certificate.
         """
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("mutual TLS needs both a certificate file and a key file")
@@ -60,31 +60,44 @@ class Connection:
     """Everything that a channel is made from."""
 
     address: str = DEFAULT_ADDRESS
-    """`host:port`, or several joined by commas, or a gRPC target such as `dns:///host:port`."""
+    """`host:port`, several joined by commas, a URL (`grpcs://host:port`), or a gRPC target."""
     tls: Tls | None = None
     token: str | Callable[[], str] | None = field(default=None, repr=False)
-    """A bearer token, or what gives the present one; asked for each call."""
+    """A bearer token, or a function that returns it, called for each call."""
     max_message_bytes: int = MAX_MESSAGE_BYTES
-    """The largest message that this client sends or takes."""
+    """The largest message that this client sends or receives."""
 
-    def target(self) -> str:
-        """The gRPC target of the address. See `target`."""
-        return target(self.address)
+    def location(self) -> Location:
+        """The address taken apart.
+
+        Raises:
+            ValueError: it is no address, or its scheme contradicts `tls`.
+        """
+        location = locate(self.address)
+        if self.tls is not None and location.encrypted is False:
+            raise ValueError(f"{self.address}: the scheme means a connection without TLS")
+        return location
+
+    def encryption(self) -> Tls | None:
+        """How to encrypt: as given, or with the system's authorities where the URL asks for it."""
+        if self.tls is not None:
+            return self.tls
+        return Tls() if self.location().encrypted else None
 
     def options(self, *, health_checked: bool = True) -> Options:
         """Channel options: retries, balancing, health, limits.
 
-        With `health_checked`, a server that says it is NOT_SERVING gets no call, as long as there
-        is another; that is how a call survives a server's drain.
+        With `health_checked`, a server that reports NOT_SERVING gets no call as long as there is
+        another; so calls survive a server's drain.
         """
         options: Options = [
             ("grpc.service_config", json.dumps(service_config(health_checked=health_checked))),
             ("grpc.enable_retries", 1),
-            # A request that is not kept whole cannot be sent again; the default keeps 256 KiB.
+            # Only requests that are kept can be sent again; the default keeps 256 KiB.
             ("grpc.per_rpc_retry_buffer_size", self.max_message_bytes + 2**20),
             ("grpc.max_send_message_length", self.max_message_bytes),
             ("grpc.max_receive_message_length", self.max_message_bytes),
-            # A server that was started anew is found again soon; the default waits up to 2 minutes.
+            # Finds a restarted server soon; the default waits up to 2 minutes.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1_000),
             ("grpc.keepalive_time_ms", 60_000),
@@ -93,25 +106,30 @@ class Connection:
         ]
         if self.tls is not None and self.tls.server_name is not None:
             options.append(("grpc.ssl_target_name_override", self.tls.server_name))
-        elif "," in self.address:
-            host, _ = _host_and_port(self.address.split(",")[0].strip())
-            options.append(("grpc.default_authority", host))
+        elif len(hosts := self.location().hosts) > 1:
+            options.append(("grpc.default_authority", hosts[0][0]))
         return options
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes with each call."""
+        """The headers of a call.
+
+        Raises:
+            ValueError: the token cannot be part of a header.
+        """
         if self.token is None:
             return ()
         token = self.token() if callable(self.token) else self.token
+        if not token.isascii() or not token.isprintable():
+            raise ValueError("the token is no line of printable ASCII characters")
         return (("authorization", f"Bearer {token}"),)
 
 
 def service_config(*, health_checked: bool) -> dict[str, Any]:
-    """Retries and balancing, as gRPC's service config says them.
+    """Retries and balancing in the form of gRPC's service config.
 
     Every call of the contract is pure, so each may be sent again: when no server took it
     (UNAVAILABLE), when one was too busy (RESOURCE_EXHAUSTED, after the pause that it asks for), and
-    when the transport dropped it (CANCELLED; what this program cancels itself never gets here).
+    when the transport dropped it (CANCELLED; calls cancelled by this program are not retried).
     """
     config: dict[str, Any] = {
         "loadBalancingConfig": [{"round_robin": {}}],
@@ -133,23 +151,50 @@ def service_config(*, health_checked: bool) -> dict[str, Any]:
     return config
 
 
-def target(address: str) -> str:
-    """The gRPC target of an address.
+_SCHEMES: dict[str, tuple[bool, int]] = {
+    "grpc": (False, DEFAULT_PORT),
+    "grpcs": (True, DEFAULT_PORT),
+    "http": (False, 80),
+    "https": (True, 443),
+}
+"""Schemes of a URL: whether they mean TLS, and the port where the URL names none."""
 
-    One host is resolved by gRPC, again and again; several are resolved here, once.
+
+@dataclass(frozen=True)
+class Location:
+    """An address taken apart."""
+
+    target: str
+    """The gRPC target."""
+    encrypted: bool | None
+    """Whether the scheme of a URL means TLS; None without a scheme."""
+    hosts: tuple[tuple[str, int], ...]
+    """Host and port of each server; empty for a gRPC target, which gRPC resolves."""
+
+
+def locate(address: str) -> Location:
+    """Parses an address. One host is resolved by gRPC, again and again; several here, once.
 
     Raises:
-        ValueError: it is no address, or a host of several is not known.
+        ValueError: it is no address, or a host of several cannot be resolved.
     """
     if address.startswith(_PASSED_THROUGH):
-        return address
+        return Location(address, None, ())
     parts = [part.strip() for part in address.split(",") if part.strip()]
     if not parts:
         raise ValueError("the address is empty; expected host:port")
-    pairs = [_host_and_port(part) for part in parts]
-    if len(pairs) == 1:
-        return f"dns:///{_joined(*pairs[0])}"
-    found = [_resolved(host, port) for host, port in pairs]
+    found = [_scheme_host_port(part) for part in parts]
+    encrypted = {scheme for scheme, _, _ in found}
+    if len(encrypted) > 1:
+        raise ValueError(f"{address}: expected the same scheme for all addresses")
+    hosts = tuple((host, port) for _, host, port in found)
+    return Location(_target(address, hosts), encrypted.pop(), hosts)
+
+
+def _target(address: str, hosts: tuple[tuple[str, int], ...]) -> str:
+    if len(hosts) == 1:
+        return f"dns:///{_joined(*hosts[0])}"
+    found = [_resolved(host, port) for host, port in hosts]
     families = {family for family, _ in found}
     if len(families) > 1:
         raise ValueError(f"{address}: IPv4 and IPv6 addresses cannot be mixed")
@@ -157,10 +202,23 @@ def target(address: str) -> str:
     return f"{scheme}:{','.join(joined for _, joined in found)}"
 
 
-def _host_and_port(part: str) -> tuple[str, int]:
+def _scheme_host_port(part: str) -> tuple[bool | None, str, int]:
+    scheme, separator, rest = part.partition("://")
+    if not separator:
+        return None, *_host_and_port(part, DEFAULT_PORT)
+    if scheme.lower() not in _SCHEMES:
+        known = ", ".join(f"{name}://" for name in _SCHEMES)
+        raise ValueError(f"{part}: expected host:port or a URL with {known}")
+    encrypted, port = _SCHEMES[scheme.lower()]
+    if "/" in rest.removesuffix("/") or "@" in rest or "?" in rest:
+        raise ValueError(f"{part}: expected {scheme}://host:port without a user, path or query")
+    return encrypted, *_host_and_port(rest.removesuffix("/"), port)
+
+
+def _host_and_port(part: str, default_port: int) -> tuple[str, int]:
     host, colon, port = part.rpartition(":")
     if not colon or (":" in host and not host.startswith("[")):
-        host, port = part, str(DEFAULT_PORT)
+        host, port = part, str(default_port)
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(f"{part!r} is no address; expected host:port")
     return host.removeprefix("[").removesuffix("]"), int(port)

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from latens import wire
+from latens import arguments, wire
+from latens.calls import Call, CallGroup, Plan
 from latens.errors import ResponseError, TooLargeError
-from latens.exchange import Call, Exchange, Plan
 from latens.models import Limits
 
 
-class Address(NamedTuple):
-    """Which model a request means."""
+class ModelRef(NamedTuple):
+    """The model that a request means."""
 
     model: str = ""
     """Empty for the server's default."""
@@ -25,30 +25,39 @@ class Address(NamedTuple):
     """Empty for the newest that is ready."""
 
 
+def model_ref(model: str, version: str) -> ModelRef:
+    """Checks the arguments that name a model.
+
+    Raises:
+        InvalidInputError: one of them is no text.
+    """
+    return ModelRef(arguments.text("model", model), arguments.text("version", version))
+
+
 Progress = Callable[[int, int], None]
-"""Called with the items done and those in all, after each call."""
+"""Called after each call with the items done and the items in all."""
 
 ENVELOPE_BYTES = 4096
-"""Room left in a message for all but the tensors' elements."""
+"""Room left in a message for everything but the tensors' elements."""
 
 
-class Work(NamedTuple):
-    """A batch of items to be sent through one method."""
+class BatchSpec(NamedTuple):
+    """The size of a batch for a model, and its calls."""
 
     items: int
     """The length of axis 0."""
     item_bytes: int
-    """The larger of what an item takes in the request and in the response."""
-    call: Callable[[Address, int, int], Call]
-    """The call to a model for the items from one number up to another."""
+    """The bytes of one item in the request or in the response, whichever is larger."""
+    call: Callable[[ModelRef, int, int], Call]
+    """Makes the call for the items from one number up to another."""
     rows: int = 1
     """The rows that an item counts for."""
     passes: int = 0
-    """How often an item goes through the graphs; 0 where that is not counted."""
+    """How often an item goes through the graphs; 0 where that is not limited."""
 
 
-class Pace(NamedTuple):
-    """How the calls of a batch follow each other."""
+class CallBudget(NamedTuple):
+    """What one call of a batch may carry."""
 
     limits: Limits
     max_message_bytes: int
@@ -57,25 +66,25 @@ class Pace(NamedTuple):
     """The caller's own bound, below the server's."""
     progress: Progress | None = None
 
-    def items_per_call(self, work: Work) -> int:
+    def items_per_call(self, spec: BatchSpec) -> int:
         """How many items a call can carry, at least 1.
 
         Raises:
             TooLargeError: a single item exceeds the bytes of a message.
         """
-        if work.items and work.item_bytes > self._room:
+        if spec.items and spec.item_bytes > self._room:
             largest = self._room + ENVELOPE_BYTES
             raise TooLargeError(
-                f"one item takes {work.item_bytes} bytes, and a message may have {largest}"
+                f"one item takes {spec.item_bytes} bytes, and a message may have {largest}"
             )
-        bounds = [self._rows // max(1, work.rows), self._room // max(1, work.item_bytes)]
-        if work.passes and self.limits.max_row_passes:
-            bounds.append(self.limits.max_row_passes // work.passes)
+        bounds = [self._rows // max(1, spec.rows), self._room // max(1, spec.item_bytes)]
+        if spec.passes and self.limits.max_row_passes:
+            bounds.append(self.limits.max_row_passes // spec.passes)
         return max(1, min(bounds))
 
-    def can_carry_an_item(self, work: Work) -> bool:
+    def can_carry_an_item(self, spec: BatchSpec) -> bool:
         """Whether a call has room for the rows and the bytes of one item."""
-        return work.rows <= self._rows and work.item_bytes <= self._room
+        return spec.rows <= self._rows and spec.item_bytes <= self._room
 
     @property
     def _rows(self) -> int:
@@ -86,12 +95,12 @@ class Pace(NamedTuple):
         return min(self.limits.max_message_bytes, self.max_message_bytes) - ENVELOPE_BYTES
 
 
-class Gathered:
-    """The answers of a batch's calls, joined as they come.
+class BatchReply:
+    """The answers of a batch's calls, joined as they arrive.
 
-    One answer for the whole batch is kept as it is, its arrays views over the bytes received.
-    Several are copied into arrays of the whole size, so that no more than the calls in flight is
-    held twice.
+    One answer for the whole batch is kept as it is: its arrays are views over the bytes received.
+    Several are copied into arrays of the whole size, so that only the calls in flight are held
+    twice.
     """
 
     def __init__(self, items: int, progress: Progress | None) -> None:
@@ -103,14 +112,16 @@ class Gathered:
         self._progress = progress
 
     def take(self, parsed: wire.Parsed) -> None:
-        """Takes the next answer.
+        """Adds the next answer.
 
         Raises:
-            ResponseError: it has not the arrays or the shapes of the first.
+            ResponseError: its arrays differ from those of the first in names or shapes.
         """
         counts = {len(array) for array in parsed.arrays.values() if array.ndim}
         if len(counts) != 1 or self._done + min(counts) > self._items:
-            raise ResponseError(f"an answer has {sorted(counts)} rows, {self._items} are awaited")
+            raise ResponseError(
+                f"an answer has {sorted(counts)} rows, expected {self._items} in all"
+            )
         count = counts.pop()
         if self.message is None:
             self._begin(parsed, count)
@@ -133,7 +144,7 @@ class Gathered:
 
     def _copy(self, arrays: wire.Arrays, count: int) -> None:
         if arrays.keys() != self._arrays.keys():
-            raise ResponseError("the answers to the parts of a batch do not hold the same tensors")
+            raise ResponseError("the answers to the parts of a batch hold different tensors")
         for name, array in arrays.items():
             whole = self._arrays[name]
             if array.shape[1:] != whole.shape[1:]:
@@ -144,7 +155,7 @@ class Gathered:
         """A tensor of the whole batch, read-only.
 
         Raises:
-            ResponseError: the answers do not hold it.
+            ResponseError: the answers lack it.
         """
         array = self.find(name)
         if array is None:
@@ -152,7 +163,7 @@ class Gathered:
         return array
 
     def find(self, name: str) -> NDArray[Any] | None:
-        """A tensor of the whole batch, read-only, or None where the answers do not hold it."""
+        """A tensor of the whole batch, read-only, or None where the answers lack it."""
         if self._done != self._items:
             raise ResponseError(f"the answers have {self._done} rows of {self._items}")
         array = self._arrays.get(name)
@@ -163,28 +174,28 @@ class Gathered:
 
 @contextmanager
 def in_memory() -> Iterator[None]:
-    """For the making of arrays of a whole batch: one that cannot be held is a batch too large."""
+    """Turns a failure to allocate a whole batch into TooLargeError."""
     try:
         yield
-    except (MemoryError, ValueError) as error:  # numpy's ValueError: beyond any address
+    except (MemoryError, ValueError) as error:  # numpy's ValueError: beyond the address space
         raise TooLargeError(f"the result does not fit into memory: {error}") from error
 
 
-def send(work: Work, address: Address, pace: Pace) -> Plan[Gathered]:
-    """The plan of a batch: the first call alone, then the others of the version that answered it.
+def send(spec: BatchSpec, ref: ModelRef, budget: CallBudget) -> Plan[BatchReply]:
+    """The plan of a batch: the first call alone, then the others, of the version that answered.
 
-    A server that gets a new version meanwhile, or a second server that has another, so cannot mix
-    two models into one answer.
+    So two models are never mixed in one result when a new version is loaded meanwhile, or another
+    server has another version.
     """
-    step = pace.items_per_call(work)
-    gathered = Gathered(work.items, pace.progress)
-    yield Exchange((work.call(address, 0, min(step, work.items)),), gathered.take)
-    starts = range(step, work.items, step)
+    step = budget.items_per_call(spec)
+    reply = BatchReply(spec.items, budget.progress)
+    yield CallGroup((spec.call(ref, 0, min(step, spec.items)),), reply.take)
+    starts = range(step, spec.items, step)
     if starts:
-        stops = itertools.chain(starts[1:], (work.items,))
-        pinned = address._replace(version=gathered.message.version)
-        yield Exchange(
-            (work.call(pinned, start, stop) for start, stop in zip(starts, stops, strict=True)),
-            gathered.take,
+        stops = itertools.chain(starts[1:], (spec.items,))
+        pinned = ref._replace(version=reply.message.version)
+        yield CallGroup(
+            (spec.call(pinned, start, stop) for start, stop in zip(starts, stops, strict=True)),
+            reply.take,
         )
-    return gathered
+    return reply

@@ -1,14 +1,15 @@
-"""What can go wrong with a call: one class a reason of the server, built from its error details.
+"""The errors of calls: one class per reason of the server, built from its error details.
 
 Every error here is a `LatensError`. The reasons are those of `google.rpc.ErrorInfo` with the domain
-`latens`; what fails before it reaches a server (no connection, an unreadable argument) has none and
-is told by its gRPC status.
+`latens`. Failures before a call reaches a server (no connection, an unreadable argument) have no
+reason; their class follows from the gRPC status.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, ClassVar
 
 import grpc
@@ -21,36 +22,47 @@ STATUS_DETAILS_KEY = "grpc-status-details-bin"
 
 @dataclass(frozen=True)
 class FieldViolation:
-    """A field of the request at fault."""
+    """An invalid field of the request."""
 
     field: str
     """Its path in the request message, for example `images.shape`."""
     description: str
-    """What was expected, and what came."""
+    """What was expected, and what was given."""
 
 
 @dataclass(frozen=True)
 class ErrorDetails:
-    """What the server said of a failure beyond its message."""
+    """The structured details of a failure."""
 
     reason: str = ""
     """`INVALID_INPUT`, `TOO_LARGE`, `MODEL_NOT_FOUND` ...; empty when the server gave none."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     field_violations: tuple[FieldViolation, ...] = ()
     retry_after: float | None = None
-    """Seconds after which the server invites another try; None when it gave no hint."""
+    """Seconds after which to try again; None without a hint from the server."""
+
+
+class TlsProblem(Enum):
+    """Why a TLS connection could not be made."""
+
+    UNTRUSTED = "the server's certificate is not trusted"
+    EXPIRED = "the server's certificate has expired"
+    NAME_MISMATCH = "the server's certificate is for another name"
+    SERVER_IS_PLAIN = "the server does not use TLS"
+    SERVER_WANTS_TLS = "the server uses TLS"
+    CLIENT_CERTIFICATE = "the server asks for a client certificate"
 
 
 class LatensError(Exception):
     """A call that failed.
 
     Attributes:
-        message: the server's sentence, or the library's where no server answered.
-        code: the gRPC status, None for a failure found before a call was made.
-        reason: the server's reason, empty when it gave none.
-        field_violations: the fields of the request at fault.
-        retry_after: seconds after which to try again, None without a hint from the server.
-        metadata: what else the server said, by name (for example `incident`).
+        message: from the server, or from the library where no server answered.
+        code: the gRPC status; None for a failure found before a call was made.
+        reason: the server's reason; empty when it gave none.
+        field_violations: the invalid fields of the request.
+        retry_after: seconds after which to try again; None without a hint from the server.
+        metadata: further details of the server by name (for example `incident`).
     """
 
     reasons: ClassVar[frozenset[str]] = frozenset()
@@ -76,9 +88,15 @@ class LatensError(Exception):
 
 
 class InvalidInputError(LatensError, ValueError):
-    """A field of the request is wrong; `field_violations` says which, and what was expected."""
+    """A field of the request is invalid; `field_violations` names it and what was expected."""
 
     reasons = frozenset({"INVALID_INPUT"})
+
+
+def invalid(field: str, description: str) -> InvalidInputError:
+    """The error of a field, in the form that the server uses."""
+    details = ErrorDetails("INVALID_INPUT", {}, (FieldViolation(field, description),))
+    return InvalidInputError(f"{field}: {description}", details=details)
 
 
 class TooLargeError(InvalidInputError):
@@ -88,13 +106,13 @@ class TooLargeError(InvalidInputError):
 
 
 class ModelNotFoundError(LatensError, LookupError):
-    """The server has no such model or version; the message names those it has."""
+    """The server has no such model or version; the message names those that it has."""
 
     reasons = frozenset({"MODEL_NOT_FOUND"})
 
 
 class OverloadedError(LatensError):
-    """The server refused the work for want of room; the call was tried again before this."""
+    """The server was too busy, even after the retries."""
 
 
 class QueueFullError(OverloadedError):
@@ -104,7 +122,7 @@ class QueueFullError(OverloadedError):
 
 
 class DeviceMemoryError(OverloadedError):
-    """The server's device ran out of memory; fewer rows a call may pass."""
+    """The server's device ran out of memory; fewer rows per call may pass."""
 
     reasons = frozenset({"DEVICE_MEMORY"})
 
@@ -113,8 +131,34 @@ class UnavailableError(LatensError, ConnectionError):
     """No server could be reached, or none of those reached takes calls."""
 
 
+class TlsError(UnavailableError):
+    """A server is there, but no TLS connection to it could be made; the message says why.
+
+    Attributes:
+        problem: what is wrong, for programs.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        code: grpc.StatusCode | None = None,
+        details: ErrorDetails | None = None,
+        problem: TlsProblem | None = None,
+    ) -> None:
+        super().__init__(message, code, details)
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        kind, arguments = super().__reduce__()
+        return kind, (*arguments, self.problem)
+
+
+class ClientClosedError(LatensError, ValueError):
+    """The client was closed before the call."""
+
+
 class DrainingError(UnavailableError):
-    """The server is going away."""
+    """The server is shutting down."""
 
     reasons = frozenset({"DRAINING"})
 
@@ -130,7 +174,7 @@ class DeadlineExceededError(LatensError, TimeoutError):
 
 
 class UnauthenticatedError(LatensError):
-    """The server wants a token, or does not know the one given."""
+    """The server asks for a token, or does not accept the one given."""
 
 
 class PermissionDeniedError(LatensError, PermissionError):
@@ -138,21 +182,21 @@ class PermissionDeniedError(LatensError, PermissionError):
 
 
 class CallCancelledError(LatensError):
-    """The call was cancelled, and not by this program, even after the retries."""
+    """The call was cancelled: the client was closed meanwhile, or the transport dropped it."""
 
 
 class UnimplementedError(LatensError):
-    """The server does not know the call: it is older than this client, or not a Latens server."""
+    """The server does not have the RPC: it is older than this client, or not a Latens server."""
 
 
 class InternalError(LatensError):
-    """The server failed; `metadata["incident"]` finds the cause in its log."""
+    """The server failed; `metadata["incident"]` identifies the cause in its log."""
 
     reasons = frozenset({"INTERNAL"})
 
 
 class ResponseError(LatensError):
-    """An answer that contradicts the contract."""
+    """The server's response contradicts the contract."""
 
 
 _BY_REASON: dict[str, type[LatensError]] = {
@@ -185,13 +229,21 @@ _BY_CODE: dict[grpc.StatusCode, type[LatensError]] = {
 }
 
 
-def from_call(error: grpc.RpcError) -> LatensError:
-    """The typed error of a failed call, sync or async: both know their code and trailers."""
+def from_call(error: grpc.RpcError, timeout: float | None = None) -> LatensError:
+    """The typed error of a failed call, sync or async.
+
+    Args:
+        error: of gRPC.
+        timeout: of the call, which the message names when it passed.
+    """
     call: Any = error
     code: grpc.StatusCode = call.code()
     details = _details(_pairs(call.trailing_metadata()))
     kind = _BY_REASON.get(details.reason) or _BY_CODE.get(code, LatensError)
-    return kind(call.details() or code.name, code, details)
+    message = call.details() or code.name
+    if kind is DeadlineExceededError and timeout is not None:
+        message = f"{message} (the timeout of the call is {timeout:g} s)"
+    return kind(message, code, details)
 
 
 def _pairs(metadata: Any) -> Sequence[tuple[str, str | bytes]]:
@@ -199,7 +251,7 @@ def _pairs(metadata: Any) -> Sequence[tuple[str, str | bytes]]:
 
 
 def _details(trailers: Sequence[tuple[str, str | bytes]]) -> ErrorDetails:
-    """Reads `google.rpc.Status` from the trailers; what cannot be read is as if it was not sent."""
+    """Reads `google.rpc.Status` from the trailers; unreadable details are ignored."""
     status = status_pb2.Status()
     for key, value in trailers:
         if key == STATUS_DETAILS_KEY and isinstance(value, bytes):

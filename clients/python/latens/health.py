@@ -17,7 +17,7 @@ CHECK_PATH = "/grpc.health.v1.Health/Check"
 
 
 class Health(Enum):
-    """What a server says of itself or of one of its services."""
+    """The state of a server, or of one of its services."""
 
     UNKNOWN = 0
     SERVING = 1
@@ -30,12 +30,12 @@ def request(service: str) -> bytes:
     return b"\x0a" + wire.varint(len(name)) + name if name else b""
 
 
-def failure(error: grpc.RpcError, service: str) -> LatensError:
-    """Why a check failed; the protocol's NOT_FOUND means the service, not a model."""
+def failure(error: grpc.RpcError, service: str, timeout: float | None) -> LatensError:
+    """The error of a failed check; here NOT_FOUND means the service, not a model."""
     call: Any = error
     if call.code() is grpc.StatusCode.NOT_FOUND:
         return LatensError(f"the server knows no service {service!r}", call.code())
-    return from_call(error)
+    return from_call(error, timeout)
 
 
 def answer(payload: bytes) -> Health:
@@ -47,5 +47,5 @@ def answer(payload: bytes) -> Health:
     if not payload:
         return Health.UNKNOWN
     if len(payload) != 2 or payload[0] != 0x08 or payload[1] > Health.NOT_SERVING.value:
-        raise ResponseError("the health check was answered by something else")
+        raise ResponseError("the response of the health check cannot be parsed")
     return Health(payload[1])

@@ -1,4 +1,4 @@
-"""What a server says of its models: the latent contract of `GetModel`."""
+"""Descriptions of models: the latent contract of `GetModel`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from latens.v1 import latens_pb2 as pb
 
 @dataclass(frozen=True)
 class Limits:
-    """What one call to a model may carry."""
+    """The limits of one call to a model."""
 
     max_rows: int
-    """Rows (images or latents, in or out) a call. For Interpolate: paths times steps."""
+    """Rows (images or latents, in or out). For Interpolate: paths times steps."""
     max_message_bytes: int
     """Bytes of one message, request or response."""
     max_row_passes: int = 0
@@ -24,7 +24,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class LatentUnit:
-    """What is known of one latent coordinate over the training set."""
+    """Statistics of one latent coordinate over the training set."""
 
     kl: float
     """Mean over the data of KL(q(z_i|x) || p(z_i)), nats: how much the coordinate is used."""
@@ -63,11 +63,11 @@ class Model:
     noise_generator: str
     provider: str
     latent_units: tuple[LatentUnit, ...]
-    """One a coordinate, in C order of the latent shape; empty when not known."""
+    """One per coordinate, in C order of the latent shape; empty when not known."""
     metrics: Mapping[str, float]
-    """Test-set figures of the training run by name: nats an image, and counts (`active_units`)."""
+    """Test-set figures of the training run by name: nats per image, and counts (`active_units`)."""
     attributes: Mapping[str, tuple[float, ...]]
-    """Directions by name, one value a coordinate: added to a latent, the image gets more so."""
+    """Directions by name, one value per coordinate: added to a latent, they strengthen it."""
     sigma: float
     """Standard deviation of a pixel given the latent, for `GAUSSIAN`; 0 for another likelihood."""
 
@@ -77,17 +77,16 @@ class Model:
         return math.prod(self.latent_shape)
 
     def coordinates_by_activity(self) -> tuple[int, ...]:
-        """The latent coordinates, the most used first; in their own order when that is not known.
+        """The latent coordinates by falling KL divergence; in their own order if it is not known.
 
-        Used means the KL divergence of the coordinate (Burda, Grosse and Salakhutdinov 2016 call
-        those with next to none inactive).
+        Burda, Grosse and Salakhutdinov (2016) call those with almost none inactive.
         """
         kl = [unit.kl for unit in self.latent_units] or [0.0] * self.latent_size
         return tuple(sorted(range(self.latent_size), key=lambda index: -kl[index]))
 
 
 def from_message(message: pb.Model) -> Model:
-    """The description in a message; an enum value that this client does not know is its number."""
+    """The description in a message; unknown enum values become their numbers."""
     return Model(
         name=message.name,
         version=message.version,

@@ -1,6 +1,6 @@
 """The points of lines and arcs through a latent space: pure numpy, no model.
 
-The server walks by these, and so does the client where a walk has more points than a call may
+The server uses these functions, and so does the client where a path has more points than a call may
 carry, so that the points are the same.
 """
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Latents = NDArray[np.float32]
 
-# Below this sine, two directions are taken as (anti)parallel: float32 ends carry no finer angle.
+# Below this sine, two directions count as (anti)parallel: float32 ends carry no finer angle.
 _PARALLEL = 1e-7
 
 
@@ -23,16 +23,16 @@ def linear_path(starts: Latents, ends: Latents, steps: int) -> Latents:
 
 
 def spherical_path(starts: Latents, ends: Latents, steps: int) -> Latents:
-    """Arcs of constant angular speed, the length going linearly from one end's to the other's.
+    """Arcs of constant angular speed; the length changes linearly from one end's to the other's.
 
     Spherical linear interpolation (Shoemake 1985; for latents, White 2016), per item over the whole
-    latent. Where no single arc exists it stays defined:
+    latent. It is also defined where there is no single arc:
 
     * an end of length zero has no direction: the path is the straight line;
     * parallel ends: likewise the straight line, which is then the arc;
-    * opposite ends: every half circle is as short; the one taken turns towards the coordinate axis
-      that is farthest from the ends' line, the first of them if several are. A latent of one
-      coordinate has no half circle: the straight line.
+    * opposite ends: all half circles are equally short; the one chosen turns towards the coordinate
+      axis farthest from the ends' line, the first of them if there are several. A latent of one
+      coordinate has no half circle: the path is the straight line.
 
     Returns:
         float32 `[n, steps, *latent_shape]`, both ends exact.
@@ -91,7 +91,7 @@ def _with_exact_ends(path: NDArray[np.float64], starts: Latents, ends: Latents) 
 
 def values_between(first: float, last: float, steps: int) -> NDArray[np.float32]:
     """The values of a scan, evenly spaced, both ends included: `[steps]`."""
-    # The ends are what a message carries, float32; between them is reckoned in float64.
+    # The ends are float32, as in a message; the values between are computed in float64.
     ends = float(np.float32(first)), float(np.float32(last))
     return np.linspace(*ends, steps, dtype=np.float32)
 

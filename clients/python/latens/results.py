@@ -1,4 +1,4 @@
-"""What the calls return.
+"""The results of calls.
 
 Arrays are read-only: where a call was not split, they are views over the bytes received, and keep
 the whole message alive. Copy one to write to it.
@@ -6,12 +6,14 @@ the whole message alive. Copy one to write to it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latens import sheets
 from latens.models import Model
 
 Floats = NDArray[np.float32]
@@ -22,9 +24,46 @@ SCORE_SAMPLES = 256
 """The default number of importance samples per image; what it gives is in `docs/scores.md`."""
 _FEWEST_EFFECTIVE_SAMPLES = 4.0
 
+_SHOWN_IMAGES = 256
 
-@dataclass(frozen=True, eq=False)
-class Encoding:
+
+class Result:
+    """What the results of calls share: a short representation, and a picture in notebooks."""
+
+    version: str
+
+    def __repr__(self) -> str:
+        parts = []
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            shown = _summary(value) if isinstance(value, np.ndarray) else repr(value)
+            parts.append(f"{field.name}={shown}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def _repr_png_(self) -> bytes | None:
+        """A contact sheet of the images for notebooks; None for results without images."""
+        images = getattr(self, "images", None)
+        if images is None or not images.size or images.shape[-3] not in (1, 3):
+            return None
+        columns = images.shape[-4] if images.ndim > 4 else None
+        flat = images.reshape(-1, *images.shape[-3:])[:_SHOWN_IMAGES]
+        pixels = sheets.as_bytes(flat)
+        sheet = sheets.sheet(pixels, columns)
+        return sheets.png(sheets.enlarged(sheet, sheets.tile_scale(pixels)))
+
+
+def _summary(array: NDArray[Any]) -> str:
+    """Type, shape and range of an array, as in `float32 [16, 2] in -1.93..2.08`."""
+    shown = f"{array.dtype} {list(array.shape)}"
+    if not array.size:
+        return shown
+    low, high = float(array.min()), float(array.max())
+    exact = array.dtype.kind in "iu" or not (math.isfinite(low) and math.isfinite(high))
+    return f"{shown} in {low:g}..{high:g}" if exact else f"{shown} in {low:.3g}..{high:.3g}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Encoding(Result):
     """The approximate posterior q(z|x) of each image."""
 
     mean: Floats
@@ -39,8 +78,8 @@ class Encoding:
     """The version of the model that answered."""
 
 
-@dataclass(frozen=True, eq=False)
-class Decoding:
+@dataclass(frozen=True, eq=False, repr=False)
+class Decoding(Result):
     """The image of each latent: the mean of p(x|z)."""
 
     images: Images
@@ -50,8 +89,8 @@ class Decoding:
     """The version of the model that answered."""
 
 
-@dataclass(frozen=True, eq=False)
-class Reconstruction:
+@dataclass(frozen=True, eq=False, repr=False)
+class Reconstruction(Result):
     """Images encoded and decoded again, and what was lost."""
 
     images: Images
@@ -67,8 +106,8 @@ class Reconstruction:
     """The version of the model that answered."""
 
 
-@dataclass(frozen=True, eq=False)
-class Traversal:
+@dataclass(frozen=True, eq=False, repr=False)
+class Traversal(Result):
     """The images along lines through base points, one line an axis."""
 
     images: Images
@@ -81,8 +120,8 @@ class Traversal:
     """The version of the model that answered."""
 
 
-@dataclass(frozen=True, eq=False)
-class Inpainting:
+@dataclass(frozen=True, eq=False, repr=False)
+class Inpainting(Result):
     """Images with their missing pixels filled."""
 
     images: Images
@@ -94,8 +133,8 @@ class Inpainting:
     """The version of the model that answered."""
 
 
-@dataclass(frozen=True, eq=False)
-class Scores:
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores(Result):
     """How probable the model finds images; the lower, the stranger."""
 
     bound: Floats
@@ -118,8 +157,8 @@ class Scores:
         return np.asarray(self.effective_samples < _FEWEST_EFFECTIVE_SAMPLES)
 
 
-@dataclass(frozen=True, eq=False)
-class Samples:
+@dataclass(frozen=True, eq=False, repr=False)
+class Samples(Result):
     """Images of latents drawn from the prior."""
 
     images: Images
@@ -131,8 +170,8 @@ class Samples:
     """The version of the model that answered."""
 
 
-@dataclass(frozen=True, eq=False)
-class Paths:
+@dataclass(frozen=True, eq=False, repr=False)
+class Paths(Result):
     """The images along paths through the latent space."""
 
     images: Images

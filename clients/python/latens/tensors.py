@@ -1,4 +1,4 @@
-"""Between numpy arrays and the contract's `Tensor`, without a needless copy."""
+"""Conversions between numpy arrays and the contract's `Tensor`, without needless copies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from latens.v1 import latens_pb2 as pb
 
-# Little-endian whatever the machine: that is what the wire holds.
+# Little-endian on every machine, as the contract demands.
 _CODES: dict[np.dtype[Any], pb.DataType] = {
     np.dtype("<f4"): pb.DATA_TYPE_FLOAT32,
     np.dtype("u1"): pb.DATA_TYPE_UINT8,
@@ -23,7 +23,7 @@ MAX_RANK = 8
 
 
 class TensorFields(Protocol):
-    """What is read of a `Tensor`: the message itself, or the same fields from elsewhere."""
+    """The fields of a `Tensor`: the message itself, or an object with the same fields."""
 
     @property
     def dtype(self) -> int: ...
@@ -37,7 +37,7 @@ class TensorError(ValueError):
     """A `Tensor` that contradicts itself.
 
     Attributes:
-        field: the field of the tensor at fault: `dtype`, `shape` or `data`.
+        field: the invalid field of the tensor: `dtype`, `shape` or `data`.
     """
 
     def __init__(self, field: str, message: str) -> None:
@@ -76,7 +76,7 @@ def to_array(message: TensorFields) -> NDArray[Any]:
 
     Raises:
         TensorError: the element type is not known, a dimension is negative, or the bytes are not
-            as many as the shape says.
+            as many as the shape demands.
     """
     dtype = DTYPES.get(message.dtype)
     if dtype is None:

@@ -1,10 +1,10 @@
 """A codec for messages that carry tensors, without protobuf's copies of them.
 
-protobuf copies a `bytes` field when a message is filled, again when it is serialized, when it is
-parsed and at each read. Here the small fields of a message go through protobuf, and its tensors are
-written and read by hand: one join of heads and array memory, one walk over tags to views of the
-bytes received. protobuf allows fields in any order, so the result is an ordinary message; whatever
-is not of the plain form that serializers write is left to protobuf's own parser.
+protobuf copies a `bytes` field when a message is filled, when it is serialized, when it is parsed
+and at each read. Here the small fields of a message go through protobuf, and its tensors are
+written and read by hand: one join of headers and array memory, one walk over tags to views of the
+bytes received. protobuf allows fields in any order, so the result is an ordinary message. Messages
+that are not in the form that serializers write are left to protobuf's own parser.
 
 Encoding: https://protobuf.dev/programming-guides/encoding/
 """
@@ -45,8 +45,8 @@ class Parsed(NamedTuple):
     arrays: Arrays
 
 
-class _Unusual(Exception):  # noqa: N818  (not an error: a turn to the other parser)
-    """The bytes are not of the plain form that is parsed by hand."""
+class _Unusual(Exception):  # noqa: N818  (not an error: protobuf parses the message instead)
+    """The bytes are not in the form that is parsed by hand."""
 
 
 def serialize(message: Message, arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -69,7 +69,7 @@ def serialize(message: Message, arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 @functools.lru_cache(256)
 def head(owner: Descriptor, path: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """What comes before the elements of a tensor that is a field of a message.
+    """The bytes before the elements of a tensor that is a field of a message.
 
     Args:
         owner: the type of the message.
@@ -78,7 +78,7 @@ def head(owner: Descriptor, path: str, dtype: np.dtype[Any], shape: tuple[int, .
         shape: of the tensor.
 
     Raises:
-        TypeError: tensors have no elements of that type.
+        TypeError: tensors cannot have elements of that type.
     """
     fields: list[Any] = []
     inside: Any = owner
@@ -103,7 +103,7 @@ def _tensor_head(code: int, shape: tuple[int, ...], count: int) -> bytes:
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
-    """The array itself where its memory is what the wire holds: in C order, little-endian."""
+    """The array in C order and little-endian; itself where it is so already."""
     if array.flags.c_contiguous and array.dtype.isnative and _IS_LITTLE_ENDIAN:
         return array
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
@@ -158,7 +158,7 @@ def _tensor_fields(kind: type[Message]) -> dict[int, str]:
 
 
 def _split(payload: Payload, wanted: Mapping[int, str]) -> tuple[bytes, dict[str, tuple[int, int]]]:
-    """The fields that are not wanted, as bytes, and where each wanted one begins and ends."""
+    """The bytes of the other fields, and where each wanted one begins and ends."""
     rest: list[Payload] = []
     bodies: dict[str, tuple[int, int]] = {}
     position = 0
@@ -193,7 +193,7 @@ def _skip(payload: Payload, position: int, wire_type: int) -> tuple[int, int]:
 
 
 def _tensor(payload: Payload, position: int, end: int) -> NDArray[Any]:
-    """The array of a tensor in the form that serializers write; everything else is unusual."""
+    """The array of a tensor in the form that serializers write."""
     code = count = data = -1
     shape: list[int] = []
     last = 0
@@ -210,6 +210,8 @@ def _tensor(payload: Payload, position: int, end: int) -> NDArray[Any]:
             while position < stop:
                 length, position = read_varint(payload, position)
                 shape.append(length)
+            if position != stop:
+                raise _Unusual  # the last number runs past its field
         elif tag == 0x1A:
             data, count = position, value
             position += value
@@ -221,7 +223,7 @@ def _tensor(payload: Payload, position: int, end: int) -> NDArray[Any]:
 
 
 def _view(payload: Payload, data: int, count: int, code: int, shape: list[int]) -> NDArray[Any]:
-    """The array of `count` bytes from `data` on, if they are what the type and the shape say."""
+    """The array of `count` bytes from `data` on, if type and shape agree with them."""
     dtype = tensors.DTYPES.get(code)
     if dtype is None or data < 0 or len(shape) > tensors.MAX_RANK:
         raise _Unusual

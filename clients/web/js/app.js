@@ -1,19 +1,19 @@
 // What the parts of the page share, and which model it is all about.
 
-import { Atlas } from "./atlas.js";
+import { TestEmbeddings } from "./test-embeddings.js";
 import { CallError, pulse } from "./connect.js";
 import { latest } from "./latest.js";
 import { Latents } from "./latents.js";
 import { Plane } from "./plane.js";
 import { show } from "./pixels.js";
-import { remark, speak } from "./words.js";
+import { remark, notify } from "./notify.js";
 
 const MOST_PINS = 4;
 
 /**
  * @typedef {object} Space one model, ready to roam in
  * @property {import("./latents.js").Model} model @property {Latents} latents
- * @property {Plane} plane @property {Atlas | null} atlas
+ * @property {Plane} plane @property {TestEmbeddings | null} embeddings
  */
 /**
  * @typedef {object} Path what the map draws between the pins
@@ -34,7 +34,7 @@ export class App {
     this.redraw = () => {};
     /** @type {(() => void)[]} */ this.spaceWatchers = [];
     /** @type {(() => void)[]} */ this.hereWatchers = [];
-    this.trouble = (/** @type {unknown} */ error) => speak(error);
+    this.trouble = (/** @type {unknown} */ error) => notify(error);
     this.decodeHere = latest(async (/** @type {number[]} */ z) => {
       const { space } = this;
       if (!space || z.length !== space.model.latentSize) return;
@@ -47,7 +47,7 @@ export class App {
     }, this.trouble);
   }
 
-  /** @param {() => void} watcher told when another model is there, or its atlas */
+  /** @param {() => void} watcher told when another model is there, or its test embeddings */
   onSpace(watcher) { this.spaceWatchers.push(watcher); }
 
   /** @param {() => void} watcher told when the image at the point is there */
@@ -61,19 +61,19 @@ export class App {
     const same = state.model === model.name && state.z.length === model.latentSize;
     const kept = same ? {} : { z: origin, pins: [], image: "", mask: "", view: null, hidden: [], t: 0 };
     const latents = new Latents(model);
-    const space = { model, latents, plane: Plane.of(model, null), atlas: /** @type {Atlas | null} */ (null) };
+    const space = { model, latents, plane: Plane.of(model, null), embeddings: /** @type {TestEmbeddings | null} */ (null) };
     this.space = space;
     this.store.set({ ...kept, model: model.name, version: model.version }, false);
     this.store.begin();
     this.announce();
     this.decodeHere(this.store.state.z);
-    const atlas = await Atlas.load(model).catch(() => null);
-    if (this.space !== space || !atlas) return;
-    space.atlas = atlas;
-    space.plane = Plane.of(model, atlas.means);
-    if (!model.units.length) model.units = atlas.units();
+    const embeddings = await TestEmbeddings.load(model).catch(() => null);
+    if (this.space !== space || !embeddings) return;
+    space.embeddings = embeddings;
+    space.plane = Plane.of(model, embeddings.means);
+    if (!model.units.length) model.units = embeddings.units();
     this.announce();
-    await atlas.loadImages().catch(this.trouble);
+    await embeddings.loadImages().catch(this.trouble);
   }
 
   announce() {

@@ -61,8 +61,8 @@ export function showChrome(app) {
     byId(`panel-${name}`).hidden = state.panel !== name;
   }
   if (!space) return;
-  byId("dots").hidden = !space.atlas;
-  byId("axes").textContent = space.plane.words;
+  byId("dots").hidden = !space.embeddings;
+  byId("axes").textContent = space.plane.axesText;
   showModels(app);
   showLegend(app);
 }
@@ -85,7 +85,7 @@ function showModels(app) {
 
 /** @param {App} app */
 function showLegend(app) {
-  const { store, space } = app, legend = byId("legend"), kinds = space?.atlas?.kinds ?? [];
+  const { store, space } = app, legend = byId("legend"), kinds = space?.embeddings?.kinds ?? [];
   const { hidden, dots } = store.state;
   legend.hidden = !dots || !kinds.length;
   const key = JSON.stringify([kinds, hidden]);

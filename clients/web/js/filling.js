@@ -6,10 +6,10 @@ import { imageAt, show } from "./pixels.js";
 const FILLS = 4;
 
 export class Filling {
-  /** @param {import("./app.js").App} app @param {import("./easel.js").Easel} easel */
-  constructor(app, easel) {
+  /** @param {import("./app.js").App} app @param {import("./drawing-canvas.js").DrawingCanvas} drawing */
+  constructor(app, drawing) {
     this.app = app;
-    this.easel = easel;
+    this.drawing = drawing;
     this.rounds = make("input", { type: "number", min: 1, max: 500, value: "60", id: "rounds" });
     this.button = make("button.primary", { id: "fill", onclick: () => this.fill().catch(app.trouble) }, "Fill in");
     this.fills = make("div.fills");
@@ -22,20 +22,20 @@ export class Filling {
   follow() {
     const point = this.app.space?.model.spread === false, lacking = point || this.app.missing.has("Inpaint");
     this.tools.hidden = lacking;
-    this.button.disabled = !this.easel.masked || this.easel.empty;
+    this.button.disabled = !this.drawing.masked || this.drawing.empty;
     this.word.textContent = point ? "Inpainting needs a posterior to draw from; this model's is a point."
       : lacking ? "This server does not offer inpainting."
       : this.button.disabled ? "Paint with Mask over what should be filled in anew."
         : "The rest of the image stays; what is masked is drawn by the model.";
-    if (!this.easel.masked) this.fills.replaceChildren();
+    if (!this.drawing.masked) this.fills.replaceChildren();
   }
 
   async fill() {
-    const { app, easel } = this, { space } = app;
+    const { app, drawing } = this, { space } = app;
     if (!space) return;
     this.button.disabled = true;
-    const { shape } = easel;
-    const pixels = repeated(easel.pixels, FILLS), mask = repeated(easel.mask, FILLS);
+    const { shape } = drawing;
+    const pixels = repeated(drawing.pixels, FILLS), mask = repeated(drawing.mask, FILLS);
     try {
       const filled = await app.offered("Inpaint", () =>
         space.latents.inpaint(pixels, mask, Number(this.rounds.value), app.store.state.seed));
@@ -49,10 +49,10 @@ export class Filling {
   /** @param {Uint8Array} pixels */
   one(pixels) {
     const canvas = make("canvas");
-    show(canvas, pixels, this.easel.shape);
+    show(canvas, pixels, this.drawing.shape);
     const take = () => {
-      this.easel.set(this.easel.shape, pixels, null);
-      this.easel.changed(true);
+      this.drawing.set(this.drawing.shape, pixels, null);
+      this.drawing.changed(true);
     };
     return make("button", { title: "Take this one", onclick: take }, canvas);
   }

@@ -8,7 +8,7 @@ const CARD_WIDTH = 98, CARD_HEIGHT = 128;
 /** @param {import("./app.js").App} app @param {import("./map.js").LatentMap} map */
 export function bindHere(app, map) {
   const picture = byId("here"), card = byId("card"), stage = card.parentElement;
-  const cardCanvas = card.querySelector("canvas"), words = card.querySelector("figcaption");
+  const cardCanvas = card.querySelector("canvas"), caption = card.querySelector("figcaption");
   let dragging = false, hovered = -1;
 
   byId("pin").addEventListener("click", () => app.pinHere());
@@ -37,9 +37,9 @@ export function bindHere(app, map) {
 
   function showNearest() {
     const { space } = app, { z } = app.store.state;
-    if (!space?.atlas || z.length !== space.model.latentSize) { byId("nearest").textContent = ""; return; }
-    const { item } = space.atlas.nearest(z);
-    const label = space.atlas.label(item);
+    if (!space?.embeddings || z.length !== space.model.latentSize) { byId("nearest").textContent = ""; return; }
+    const { item } = space.embeddings.nearest(z);
+    const label = space.embeddings.label(item);
     byId("nearest").textContent = label >= 0 ? `nearest test image: a\u00a0${label}` : "";
   }
 
@@ -54,7 +54,7 @@ export function bindHere(app, map) {
 
     /** @param {number} item */
     pinItem(item) {
-      const z = app.space?.atlas?.mean(item);
+      const z = app.space?.embeddings?.mean(item);
       if (z) app.pin({ z, item }, { z });
     },
 
@@ -62,12 +62,12 @@ export function bindHere(app, map) {
     hovered(item, x, y) {
       if (dragging) return;
       const { space } = app;
-      if (item < 0 || !space?.atlas) { card.hidden = true; hovered = -1; return; }
+      if (item < 0 || !space?.embeddings) { card.hidden = true; hovered = -1; return; }
       if (item !== hovered || cardCanvas.hidden) { // the images come a little after the means
-        const image = space.atlas.image(item, space.model.imageShape), label = space.atlas.label(item);
+        const image = space.embeddings.image(item, space.model.imageShape), label = space.embeddings.label(item);
         if (image) app.show(cardCanvas, image);
         cardCanvas.hidden = !image;
-        words.textContent = `test image ${item}${label >= 0 ? `: ${label}` : ""}`;
+        caption.textContent = `test image ${item}${label >= 0 ? `: ${label}` : ""}`;
         hovered = item;
       }
       placeCard(x, y);
@@ -80,7 +80,7 @@ export function bindHere(app, map) {
       card.hidden = done;
       if (done) return;
       cardCanvas.hidden = false;
-      words.textContent = app.store.state.z.length <= 3 ? app.store.state.z.map((v) => v.toFixed(2)).join("  ") : "decoded";
+      caption.textContent = app.store.state.z.length <= 3 ? app.store.state.z.map((v) => v.toFixed(2)).join("  ") : "decoded";
       paint();
       placeCard(x, y);
     },

@@ -16,9 +16,9 @@ import { Mix } from "./mix.js";
 import { forgetInk } from "./pixels.js";
 import { Sliders } from "./sliders.js";
 import { EMPTY, Store } from "./store.js";
-import { Studio } from "./studio.js";
-import { Tray } from "./tray.js";
-import { hush, remark, sayEmpty, watchPulse } from "./words.js";
+import { ImagePanel } from "./image-panel.js";
+import { Pins } from "./pins.js";
+import { clearNotice, remark, showEmpty, watchPulse } from "./notify.js";
 
 const RETRY = 3000;
 
@@ -26,9 +26,9 @@ const store = new Store((await fromFragment(location.hash.slice(1))) ?? EMPTY);
 const app = new App(store);
 const map = new LatentMap(byId("map"), app);
 const sliders = new Sliders(byId("panel-sliders"), app);
-const studio = new Studio(byId("panel-image"), app);
+const imagePanel = new ImagePanel(byId("panel-image"), app);
 const mix = new Mix(byId("panel-mix"), app);
-const tray = new Tray(app);
+const pins = new Pins(app);
 const here = bindHere(app, map);
 app.redraw = () => map.invalidate();
 
@@ -51,9 +51,9 @@ store.watch((state, changed) => {
   map.invalidate();
   if (changed.has("z")) app.decodeHere(state.z);
   if (changed.has("z") || changed.has("panel")) sliders.follow();
-  studio.follow();
+  imagePanel.follow();
   mix.follow();
-  tray.follow();
+  pins.follow();
   here.follow();
   writeLink();
 });
@@ -61,9 +61,9 @@ store.watch((state, changed) => {
 app.onSpace(() => {
   map.reset();
   sliders.build();
-  studio.build();
+  imagePanel.build();
   mix.follow();
-  tray.follow();
+  pins.follow();
   showChrome(app);
   here.follow();
 });
@@ -71,9 +71,9 @@ app.onSpace(() => {
 const switchTheme = theme(() => {
   forgetInk();
   map.recolour();
-  tray.repaint();
+  pins.repaint();
   sliders.follow();
-  studio.repaint();
+  imagePanel.repaint();
   mix.repaint();
   here.repaint();
 });
@@ -81,14 +81,14 @@ const switchTheme = theme(() => {
 bindHand(map, here);
 bindPanels(app);
 bindChrome(app, map, { share, switchTheme, choose: (model) => app.enter(model).catch(app.trouble) });
-bindKeys(app, map, { draw: () => tray.draw(), play: () => mix.toggle(), share });
+bindKeys(app, map, { draw: () => pins.draw(), play: () => mix.toggle(), share });
 watchPulse(lookAgain, () => { if (app.space) store.set({ z: store.state.z }, false); });
 pulse.addEventListener("failure", (event) => {
   // The version that was shown is gone: its successor, if there is one, takes its place.
   if (/** @type {CustomEvent} */ (event).detail.error.code === "not_found") setTimeout(begin, RETRY);
 });
 
-/** Knocks until the server answers again. */
+/** Asks again until the server answers. */
 function lookAgain() {
   if (app.space) setTimeout(() => listModels().catch(lookAgain), RETRY);
 }
@@ -109,11 +109,11 @@ async function begin() {
   const model = ready.find(({ name, version }) => name === state.model && version === state.version)
     ?? ready.find(({ name }) => name === (state.model || found.standard)) ?? ready[0];
   if (!model) {
-    sayEmpty(found.models);
+    showEmpty(found.models);
     setTimeout(begin, RETRY);
     return;
   }
-  hush();
+  clearNotice();
   await app.enter(model).catch(app.trouble);
 }
 await begin();

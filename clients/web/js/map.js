@@ -26,7 +26,7 @@ export class LatentMap {
     new ResizeObserver(() => this.invalidate()).observe(canvas);
   }
 
-  /** Another model, or its atlas has come. */
+  /** Another model, or its test embeddings have come. */
   reset() {
     const space = this.app.space;
     if (!space) return;
@@ -36,11 +36,11 @@ export class LatentMap {
     };
     this.tiles = new Tiles(space.model.imageShape, decode, () => this.invalidate(), this.app.trouble);
     this.dots = null;
-    if (space.atlas) {
-      const { count } = space.atlas;
+    if (space.embeddings) {
+      const { count } = space.embeddings;
       this.dots = { u: new Float32Array(count), v: new Float32Array(count) };
       for (let item = 0; item < count; item++)
-        [this.dots.u[item], this.dots.v[item]] = space.plane.project(space.atlas.mean(item));
+        [this.dots.u[item], this.dots.v[item]] = space.plane.project(space.embeddings.mean(item));
     }
     this.offset = "";
     this.invalidate();
@@ -99,16 +99,16 @@ export class LatentMap {
 
   /** @param {CanvasRenderingContext2D} context */
   drawDots(context) {
-    const atlas = this.app.space?.atlas, { port, dots } = this;
-    if (!atlas || !dots) return;
+    const embeddings = this.app.space?.embeddings, { port, dots } = this;
+    if (!embeddings || !dots) return;
     const { hidden } = this.app.store.state;
     const radius = Math.min(5, Math.max(2, port.view.scale / 42));
-    const kinds = atlas.kinds.length ? atlas.kinds : [-1];
+    const kinds = embeddings.kinds.length ? embeddings.kinds : [-1];
     kinds.forEach((kind, index) => {
       if (hidden.includes(kind)) return;
       context.beginPath();
-      for (let item = 0; item < atlas.count; item++) {
-        if (atlas.label(item) !== kind) continue;
+      for (let item = 0; item < embeddings.count; item++) {
+        if (embeddings.label(item) !== kind) continue;
         const [x, y] = port.toScreen(dots.u[item], dots.v[item]);
         if (x < -9 || y < -9 || x > port.width + 9 || y > port.height + 9) continue;
         context.moveTo(x + radius, y);
@@ -148,13 +148,13 @@ export class LatentMap {
 
   /** The test image whose dot is within `reach` pixels. @param {number} x @param {number} y @param {number} reach */
   dotAt(x, y, reach) {
-    const { hidden, dots: shown } = this.app.store.state, atlas = this.app.space?.atlas;
-    if (!atlas || !this.dots || !shown) return -1;
+    const { hidden, dots: shown } = this.app.store.state, embeddings = this.app.space?.embeddings;
+    if (!embeddings || !this.dots || !shown) return -1;
     let best = -1, least = reach ** 2;
-    for (let item = 0; item < atlas.count; item++) {
+    for (let item = 0; item < embeddings.count; item++) {
       const [px, py] = this.port.toScreen(this.dots.u[item], this.dots.v[item]);
       const square = (px - x) ** 2 + (py - y) ** 2;
-      if (square < least && !hidden.includes(atlas.label(item))) { best = item; least = square; }
+      if (square < least && !hidden.includes(embeddings.label(item))) { best = item; least = square; }
     }
     return best;
   }

@@ -53,11 +53,11 @@ function principalAxes(means, size) {
 }
 
 export class Plane {
-  /** @param {Float64Array} across @param {Float64Array} up @param {string} words what the axes are */
-  constructor(across, up, words) {
+  /** @param {Float64Array} across @param {Float64Array} up @param {string} axesText what the axes are */
+  constructor(across, up, axesText) {
     this.across = across;
     this.up = up;
-    this.words = words;
+    this.axesText = axesText;
   }
 
   /**

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from latens_training.models.autoencoder import Autoencoder
+    from latens_export.network import Network
 
 SMALL_BATCHES = (1, 2, 3)
 LARGE_BATCH = 1000
@@ -41,7 +41,7 @@ class Parity:
         return max(self.differences.values())
 
 
-def measure(model: Autoencoder, encoder: bytes, decoder: bytes, images: Tensor) -> Parity:
+def measure(model: Network, encoder: bytes, decoder: bytes, images: Tensor) -> Parity:
     """Runs network and graphs on batches of 1, 2, 3 and many test images, and compares.
 
     Args:
@@ -64,7 +64,7 @@ def measure(model: Autoencoder, encoder: bytes, decoder: bytes, images: Tensor) 
     return _compare(model, graphs, images)
 
 
-def measure_network(model: Autoencoder, other: Autoencoder, images: Tensor) -> Parity:
+def measure_network(model: Network, other: Network, images: Tensor) -> Parity:
     """As `measure`, for another network of the same shapes in place of the graphs."""
 
     def network(pixels: Floats, latents: Floats) -> Outputs:
@@ -81,9 +81,7 @@ def larger(first: Parity, second: Parity) -> Parity:
     )
 
 
-def _compare(
-    model: Autoencoder, other: Callable[[Floats, Floats], Outputs], images: Tensor
-) -> Parity:
+def _compare(model: Network, other: Callable[[Floats, Floats], Outputs], images: Tensor) -> Parity:
     sizes = tuple(sorted({min(size, len(images)) for size in (*SMALL_BATCHES, LARGE_BATCH)}))
     differences: dict[str, float] = {}
     for size in sizes:
@@ -131,20 +129,20 @@ def pixels_of(images: Tensor) -> Floats:
     return images.numpy().astype(np.float32) / np.float32(255)
 
 
-def prior_draws(model: Autoencoder, count: int) -> Floats:
+def prior_draws(model: Network, count: int) -> Floats:
     """Latents [count, *latent_shape] from N(0, I): always the same ones."""
     generator = np.random.default_rng(_PRIOR_SEED)
     return generator.standard_normal((count, *model.latent_shape)).astype(np.float32)
 
 
-def reference_posterior(model: Autoencoder, pixels: Floats) -> dict[str, Floats]:
+def reference_posterior(model: Network, pixels: Floats) -> dict[str, Floats]:
     """What torch gives for images [n, c, h, w]: mean and, unless it is a point, log_var."""
     with torch.inference_mode():
         mean, log_var = model.encode(torch.from_numpy(pixels))
     return _arrays({"mean": mean, "log_var": log_var}.items())
 
 
-def reference_images(model: Autoencoder, latents: Floats) -> Floats:
+def reference_images(model: Network, latents: Floats) -> Floats:
     """What torch gives for latents [n, *latent_shape]: images in [0, 1]."""
     with torch.inference_mode():
         images: Floats = torch.sigmoid(model.decode(torch.from_numpy(latents))).numpy()

@@ -13,13 +13,13 @@ from latens_serving.bundle.test_embeddings import Atlas, atlas_bytes
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from latens_training.models.autoencoder import Autoencoder
+    from latens_export.network import Network
 
 _MOST_IMAGE_BYTES = 16 << 20
 _ROWS_A_RUN = 500
 
 
-def make_atlas(model: Autoencoder, images: Tensor, labels: Tensor | None, count: int) -> bytes:
+def make_atlas(model: Network, images: Tensor, labels: Tensor | None, count: int) -> bytes:
     """The content of `atlas.npz`.
 
     Args:

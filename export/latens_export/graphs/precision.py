@@ -14,8 +14,8 @@ class Precision(StrEnum):
     FLOAT16 = "float16"
     """Half the bytes. For GPUs: a CPU computes it in float32, no faster than float32 graphs."""
     INT8 = "int8"
-    """Large matrix products in 8-bit integers, the rest in float32. For CPUs with VNNI: without
-    it sums of products can overflow, which the server's probe notices and refuses."""
+    """Large matrix products in integers, the rest in float32. For CPUs, with or without VNNI. A
+    decoder whose images would differ too much stays float32."""
 
 
 DEFAULT_TOLERANCE = {

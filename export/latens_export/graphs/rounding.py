@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from latens_training.models.autoencoder import Autoencoder
+    from latens_export.network import Network
 
 _MANTISSA_BITS_DROPPED = 13  # float32 has 23, TF32 10
 _PRODUCTS = (nn.Linear, nn.modules.conv._ConvNd)  # noqa: SLF001 - all convolutions' one ancestor
@@ -30,14 +30,14 @@ class HalfPrecision(nn.Module):
         return tuple(None if output is None else output.float() for output in outputs)
 
 
-def as_tf32(model: Autoencoder) -> Autoencoder:
+def as_tf32(model: Network) -> Network:
     """A copy of the network that rounds what it multiplies as a GPU's TF32 does.
 
     Products of TF32 are exact in float32 and summed in it, so that rounding both factors of each
     product is all the difference there is.
     """
     model = copy.deepcopy(model)
-    for layer in model.modules():
+    for layer in (*model.encoder.modules(), *model.decoder.modules()):
         if isinstance(layer, _PRODUCTS):
             layer.weight.data = rounded_to_tf32(layer.weight.data)
             layer.register_forward_pre_hook(_round_inputs)

@@ -10,25 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
+from onnxscript.optimizer import fold_constants
 from torch import Tensor, nn
 
 from latens_export.errors import GraphError
-from latens_export.graphs.rewrites import rewritten
 from latens_export.graphs.rounding import HalfPrecision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from latens_training.models.autoencoder import Autoencoder
+    from latens_export.network import Network
 
 OPSET = 20
 BATCH_AXIS = "batch"
 
 _MAX_BATCH = 2**20
+_ANY_SIZE = 2**62  # of a weight that is computed from others
 
 
 class PosteriorGraph(nn.Module):
-    """Images [n, c, h, w] in [0, 1] to mean and, unless the posterior is a point, log_var."""
+    """Images [n, c, h, w] in [0, 1] to mean and, unless it is deterministic, log_var."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -51,23 +52,23 @@ class ImageGraph(nn.Module):
         return torch.sigmoid(self.decoder(latents))
 
 
-def encoder_graph(model: Autoencoder, *, half: bool = False) -> bytes:
-    """The encoder as ONNX: `images` to `mean` and `log_var` (no `log_var` where it is a point).
+def encoder_graph(model: Network, *, half: bool = False) -> bytes:
+    """The encoder as ONNX: `images` to `mean` and `log_var` (no `log_var` if deterministic).
 
     With `half` it computes in float16, between a float32 input and float32 outputs.
     """
     example = torch.zeros(2, *model.image_shape)
-    names = ["mean"] if model.posterior == "deterministic" else ["mean", "log_var"]
-    network = rewritten(model.encoder, example)
-    network = PosteriorGraph(HalfPrecision(network) if half else network)
+    with torch.inference_mode():
+        deterministic = model.encode(example)[1] is None
+    names = ["mean"] if deterministic else ["mean", "log_var"]
+    network = PosteriorGraph(HalfPrecision(model.encoder) if half else model.encoder)
     return to_onnx(network.eval(), example, "images", names)
 
 
-def decoder_graph(model: Autoencoder, *, half: bool = False) -> bytes:
+def decoder_graph(model: Network, *, half: bool = False) -> bytes:
     """The decoder as ONNX: `latents` to `images`; see `encoder_graph` for `half`."""
     example = torch.zeros(2, *model.latent_shape)
-    network = rewritten(model.decoder, example)
-    network = ImageGraph(HalfPrecision(network) if half else network)
+    network = ImageGraph(HalfPrecision(model.decoder) if half else model.decoder)
     return to_onnx(network.eval(), example, "latents", ["images"])
 
 
@@ -98,6 +99,8 @@ def to_onnx(module: nn.Module, example: Tensor, input_name: str, output_names: l
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise GraphError(f"torch.onnx.export failed: {reason[0]}") from error
     assert program is not None
+    # What a network computes from its weights alone is computed once, here.
+    fold_constants(program.model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
     graph = _without_traces(program.model_proto)
     _require_free_batch(graph)
     return graph.SerializeToString(deterministic=True)

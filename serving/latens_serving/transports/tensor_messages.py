@@ -1,49 +1,36 @@
-"""Messages with a tensor, read and written on the hot path.
+"""Messages with a tensor, read and written without copies of their elements.
 
-Calls of one client differ in their tensor's data and in nothing else. So what surrounds the data
-is remembered: a message with the same bytes around as many bytes of data means the same, and is
-read by comparing those; an answer of the same shape is written around the arrays' memory. Whatever
-is new goes through `latens.wire`, and through protobuf itself where that says so.
+Calls of one client differ in their tensor's elements and in nothing else. So requests are read by
+`latens.message_reader`, which remembers what surrounds the elements, and an answer of the same
+shape as before is written around the arrays' memory. New messages go through `latens.wire`, and
+through protobuf itself where that does not apply.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
-import numpy as np
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from latens import wire
+from latens.message_reader import MessageReader
 
 MessageT = TypeVar("MessageT", bound=Message)
 Payload = bytes | memoryview
 Part = bytes | memoryview
 
 _KNOWN = 64
-_LONGEST_SURROUNDINGS = 512
-
-
-class _Form(NamedTuple):
-    """A request that came before, but for the data of its tensor."""
-
-    before: bytes
-    after: bytes
-    message: Any
-    dtype: np.dtype[Any]
-    size: int
-    shape: tuple[int, ...]
 
 
 class RequestReader(Generic[MessageT]):
     """Reads requests of one type, which have one tensor that matters."""
 
     def __init__(self, kind: type[MessageT], field: str) -> None:
-        """Makes a reader; `field` names the tensor."""
-        self._kind = kind
+        """Reads messages of type `kind`, whose tensor is the field `field`."""
+        self._reader = MessageReader(kind)
         self._field = field
-        self._forms: dict[int, _Form] = {}
 
     def read(self, payload: Payload) -> tuple[MessageT, Any]:
         """The message without its tensor, not to be changed, and the tensor.
@@ -54,37 +41,9 @@ class RequestReader(Generic[MessageT]):
             DecodeError: the bytes are no such message.
             tensors.TensorError: the tensor contradicts itself.
         """
-        form = self._forms.get(len(payload))
-        if form is not None:
-            before, after, message, dtype, size, shape = form
-            start = len(before)
-            if payload[:start] == before and payload[len(payload) - len(after) :] == after:
-                return message, np.frombuffer(payload, dtype, size, start).reshape(shape)
-        return self._read_anew(payload)
-
-    def _read_anew(self, payload: Payload) -> tuple[MessageT, Any]:
-        message, arrays = wire.parse(self._kind, payload)
+        message, arrays = self._reader.read(payload)
         array = arrays.get(self._field)
-        if array is None:
-            return message, getattr(message, self._field)
-        self._remember(payload, message, array)
-        return message, array
-
-    def _remember(self, payload: Payload, message: MessageT, array: NDArray[Any]) -> None:
-        whole = np.frombuffer(payload, np.uint8)
-        start = array.ctypes.data - whole.ctypes.data
-        end = start + array.nbytes
-        if not (array.nbytes and start >= 0 and end <= len(payload)):
-            return  # protobuf parsed it, into memory of its own
-        around = len(payload) - array.nbytes
-        if around > _LONGEST_SURROUNDINGS:
-            return
-        if len(self._forms) >= _KNOWN and len(payload) not in self._forms:
-            self._forms.clear()
-        before, after = bytes(payload[:start]), bytes(payload[end:])
-        self._forms[len(payload)] = _Form(
-            before, after, message, array.dtype, array.size, array.shape
-        )
+        return message, getattr(message, self._field) if array is None else array
 
 
 class AnswerWriter:

@@ -1,7 +1,7 @@
 """`latens.admin.v1.AdminService` of a server of several processes: each call reaches them all.
 
-The supervisor serves it. Every worker serves the same service by itself, on a socket that only the
-supervisor's user can open; what an operator asks of the server is asked of each of them there.
+The supervisor serves it. Every worker serves the same service on a socket that only the
+supervisor's user can open; each call of an operator is sent to every worker there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from latens_serving.service.admin import version_of
 from latens_serving.service.health import SERVICE_NAME
 from latens_serving.settings import Settings
 from latens_serving.transports.services import make_admin_server
-from latens_serving.workers.summed_metrics import WorkerMetrics
 
 # Subscripted in the type stubs only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -37,7 +36,7 @@ _LAST_ANSWERS_SECONDS = 1.0
 _LIVES = 3
 _UNLIMITED = [("grpc.max_receive_message_length", -1)]
 
-# What a worker may refuse for a reason that is the operator's to know.
+# Errors of a worker that the operator is told as they are.
 _REFUSALS: dict[str, type[errors.LatensError]] = {
     kind.reason: kind
     for kind in (
@@ -48,8 +47,8 @@ _REFUSALS: dict[str, type[errors.LatensError]] = {
     )
 }
 
-# Of what the workers say of one version the first of these is shown: a fault above all, and a copy
-# that drains beside its successor last.
+# Where the workers' states of one version differ, the first of these is shown: a failure before all
+# others, and a copy that drains beside its successor last.
 _SHOWN_FIRST = (
     latens_pb2.MODEL_STATE_FAILED,
     latens_pb2.MODEL_STATE_LOADING,
@@ -58,37 +57,37 @@ _SHOWN_FIRST = (
 )
 
 
-class Crew(Protocol):
-    """The workers, as far as they concern an operator."""
+class WorkerPool(Protocol):
+    """The workers as the admin service sees them."""
 
     size: int
 
     async def admin_socket(self, index: int) -> Path:
-        """Where worker number `index` is asked; waits until it serves.
+        """The admin socket of worker number `index`; waits until it serves.
 
         Raises:
-            NotReadyError: it does not come up.
+            NotReadyError: it does not start.
         """
         ...
 
-    def dismiss(self) -> list[Path]:
-        """Starts no worker any more; where those that serve are to be told to leave."""
+    def stop_restarting(self) -> list[Path]:
+        """Starts no more workers; the admin sockets of those that serve, to drain them."""
         ...
 
 
-class CrewAdmin(admin_pb2_grpc.AdminServiceServicer):
-    """What an operator may do to all workers at once."""
+class PoolAdmin(admin_pb2_grpc.AdminServiceServicer):
+    """The admin service over all workers."""
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, pool: WorkerPool) -> None:
         self.unloaded: set[Key] = set()
-        """The versions that a worker is to keep out which is started from now on."""
-        self._crew = crew
-        self._turn = asyncio.Lock()
+        """The versions that workers started from now on must not load."""
+        self._pool = pool
+        self._lock = asyncio.Lock()
 
     async def ReloadRepository(  # noqa: N802
         self, request: pb.ReloadRepositoryRequest, _: Context
     ) -> pb.ReloadRepositoryResponse:
-        async with self._turn:
+        async with self._lock:
             answers = await self._ask_all("ReloadRepository", request)
         return pb.ReloadRepositoryResponse(
             models=merged(answer.models for answer in _all_or_error(answers))
@@ -96,7 +95,7 @@ class CrewAdmin(admin_pb2_grpc.AdminServiceServicer):
 
     async def LoadModel(self, request: pb.LoadModelRequest, _: Context) -> pb.LoadModelResponse:  # noqa: N802
         key = (request.model, version_of(request.version))
-        async with self._turn:
+        async with self._lock:
             self.unloaded.discard(key)
             answers = await self._ask_all("LoadModel", request)
         return pb.LoadModelResponse(model=_all_or_error(answers)[0].model)
@@ -105,58 +104,57 @@ class CrewAdmin(admin_pb2_grpc.AdminServiceServicer):
         self, request: pb.UnloadModelRequest, _: Context
     ) -> pb.UnloadModelResponse:
         key = (request.model, version_of(request.version))
-        async with self._turn:
+        async with self._lock:
             was_out = key in self.unloaded
-            self.unloaded.add(key)  # first, so that whoever is started meanwhile keeps it out
+            self.unloaded.add(key)  # first, so that a worker started meanwhile does not load it
             answers = await self._ask_all("UnloadModel", request)
             unknown = [a for a in answers if isinstance(a, errors.ModelNotFoundError)]
             if len(unknown) == len(answers):
                 if not was_out:
                     self.unloaded.discard(key)
                 raise unknown[0]
-        # A worker that was started in between has kept it out from the beginning.
+        # A worker that was started in between has not loaded it.
         _all_or_error([answer for answer in answers if answer not in unknown])
         return pb.UnloadModelResponse()
 
     async def Drain(self, request: pb.DrainRequest, _: Context) -> pb.DrainResponse:  # noqa: N802
-        told = (_ask(socket, "Drain", request) for socket in self._crew.dismiss())
-        answers = await asyncio.gather(*told, return_exceptions=True)
+        calls = (_ask(socket, "Drain", request) for socket in self._pool.stop_restarting())
+        answers = await asyncio.gather(*calls, return_exceptions=True)
         counted = (a.calls_in_flight for a in answers if not isinstance(a, BaseException))
         return pb.DrainResponse(calls_in_flight=sum(counted))
 
     async def _ask_all(self, method: str, request: Any) -> list[Any]:
-        """What each worker answered, or the LatensError of it."""
-        asked = (self._ask_worker(index, method, request) for index in range(self._crew.size))
+        """The answer of each worker, or its LatensError."""
+        asked = (self._ask_worker(index, method, request) for index in range(self._pool.size))
         return await asyncio.gather(*asked, return_exceptions=True)
 
     async def _ask_worker(self, index: int, method: str, request: Any) -> Any:
         for _ in range(_LIVES):
             try:
-                return await _ask(await self._crew.admin_socket(index), method, request)
+                return await _ask(await self._pool.admin_socket(index), method, request)
             except grpc.aio.AioRpcError as error:
                 reason = _reason_of(error)
                 if reason in _REFUSALS:
                     raise _REFUSALS[reason](error.details() or reason) from None
                 if reason or error.code() is not grpc.StatusCode.UNAVAILABLE:
                     raise errors.EngineFailedError(f"worker {index}: {error.details()}") from error
-                # It died meanwhile: the one that takes its place is asked.
+                # It died meanwhile: its successor is asked.
         raise errors.NotReadyError(f"worker {index} does not stay up", retry_after=1.0)
 
 
-class CrewAdminServer:
+class PoolAdminServer:
     """The admin address of a server of several processes."""
 
-    def __init__(self, crew: Crew, settings: Settings) -> None:
-        """Takes the address.
+    def __init__(self, pool: WorkerPool, settings: Settings) -> None:
+        """Binds the address.
 
         Raises:
-            OSError: it cannot be had.
+            OSError: it cannot be bound.
         """
         assert settings.admin_port is not None
-        self._admin = CrewAdmin(crew)
+        self._admin = PoolAdmin(pool)
         self._health = aio.HealthServicer()
         self._metrics = Metrics()
-        self._told: WorkerMetrics | None = None
         self._server = make_admin_server(
             settings, self._admin, self._health, self._metrics, Tokens(settings.tokens)
         )
@@ -164,27 +162,26 @@ class CrewAdminServer:
 
     @property
     def unloaded(self) -> set[Key]:
-        """See `CrewAdmin.unloaded`."""
+        """See `PoolAdmin.unloaded`."""
         return self._admin.unloaded
 
-    async def start(self, folder: Path) -> None:
-        """Answers; its metrics are among those of the workers, whose sockets are in `folder`."""
+    def exposition(self) -> bytes:
+        """The metrics of the admin calls."""
+        return self._metrics.exposition()
+
+    async def start(self) -> None:
         await self.set_serving(False)
-        self._told = WorkerMetrics(folder, "supervisor", self._metrics.exposition)
-        await self._told.start()
         await self._server.start()
 
     async def set_serving(self, serving: bool) -> None:
-        """Says of the server as a whole whether it answers."""
+        """Sets the health of the server as a whole."""
         status = health_pb2.HealthCheckResponse
         for name in ("", SERVICE_NAME):
             await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)
 
     async def stop(self) -> None:
-        """Ends, once answers under way have left."""
+        """Stops once the answers under way are sent."""
         await self._server.stop(_LAST_ANSWERS_SECONDS)
-        if self._told is not None:
-            await self._told.stop()
 
 
 async def _ask(socket: Path, method: str, request: Any) -> Any:
@@ -201,7 +198,7 @@ def _all_or_error(answers: list[Any]) -> list[Any]:
 
 
 def _reason_of(error: grpc.aio.AioRpcError) -> str:
-    """The reason that the server gave; empty when the failure is the transport's."""
+    """The reason that the worker gave; empty for a failure of the transport."""
     info = error_details_pb2.ErrorInfo()
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):

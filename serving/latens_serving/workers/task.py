@@ -1,7 +1,7 @@
-"""What the supervisor tells a worker process, and how the worker follows it.
+"""The task of a worker process, and the end of a worker with its supervisor.
 
-The task comes in an environment variable. The worker prints `ready` on stdout once it serves, and
-stops when its stdin ends, which means that the supervisor is gone.
+The task is in an environment variable. The worker prints `ready` on stdout once it serves, and
+stops when its stdin ends, which means that the supervisor has ended.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ READY: Final = b"ready\n"
 
 @dataclass(frozen=True, slots=True)
 class WorkerTask:
-    """What a worker is told."""
+    """The settings of one worker."""
 
     name: str
     folder: Path
-    """Where the sockets of all workers are."""
+    """The folder of the sockets of all workers."""
     settings: Settings
     unloaded: tuple[Key, ...] = ()
     """The versions that an operator has unloaded."""
 
     @property
     def admin_socket(self) -> Path:
-        """Where the supervisor asks it what an operator wants."""
+        """The socket on which the supervisor sends an operator's calls."""
         return self.folder / f"{self.name}.admin"
 
     def to_json(self) -> str:
-        """What `from_environment` reads."""
+        """The text that `from_environment` reads."""
         chosen = self.settings.model_dump(mode="json", include=set(Settings.model_fields))
-        told = {"name": self.name, "folder": str(self.folder), "settings": chosen}
-        return json.dumps(told | {"unloaded": self.unloaded})
+        task = {"name": self.name, "folder": str(self.folder), "settings": chosen}
+        return json.dumps(task | {"unloaded": self.unloaded})
 
     @classmethod
     def from_environment(cls) -> WorkerTask:
-        told: dict[str, Any] = json.loads(os.environ[TASK_VARIABLE])
-        unloaded = tuple((name, version) for name, version in told["unloaded"])
-        return cls(told["name"], Path(told["folder"]), Settings(**told["settings"]), unloaded)
+        task: dict[str, Any] = json.loads(os.environ[TASK_VARIABLE])
+        unloaded = tuple((name, version) for name, version in task["unloaded"])
+        return cls(task["name"], Path(task["folder"]), Settings(**task["settings"]), unloaded)
 
 
 async def leave_with_supervisor(leave: asyncio.Event) -> None:

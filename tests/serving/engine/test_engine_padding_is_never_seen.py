@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 ON_CPU = EngineSettings(device=Device.CPU)
 LADDER = BatchLadder((1, 2, 4, 8))
+# A processor may sum a row in another order in a batch of another size. Latents reach 8, where one
+# step of float32 is 9.5e-7.
+ROUNDING = 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +109,7 @@ def test_a_batch_of_any_size_gets_the_plain_engine_s_answers(
     engine = device_engine(encoder)
     for found, wanted in zip(engine.run(images[:rows]), expected, strict=True):
         assert found.shape == (rows, 2)
-        np.testing.assert_allclose(found, wanted[:rows], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(found, wanted[:rows], rtol=0, atol=ROUNDING)
 
 
 def test_rows_of_an_earlier_batch_never_leak_into_a_later_one(
@@ -115,7 +118,7 @@ def test_rows_of_an_earlier_batch_never_leak_into_a_later_one(
     engine = device_engine(encoder)
     engine.run(np.full((40, 1, 28, 28), np.nan, np.float32))
     found = engine.run(images[:5])
-    np.testing.assert_allclose(found[0], expected[0][:5], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found[0], expected[0][:5], rtol=0, atol=ROUNDING)
 
 
 def test_answers_stay_what_they_were_when_the_engine_runs_again(
@@ -136,7 +139,7 @@ def test_two_runs_are_under_way_at_once_and_results_are_waited_for(
     engine = device_engine(encoder, memory)
     memory.diary.clear()
     found = engine.run(images)  # five runs of eight
-    np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=ROUNDING)
     course = [entry.split(":")[0] for entry in memory.diary if entry.startswith(("in", "sync"))]
     assert course == ["in", "in", "sync", "in", "sync", "in", "sync", "in", "sync", "sync"]
 
@@ -207,7 +210,7 @@ def test_a_failed_run_is_told_and_the_next_one_is_right(
     with pytest.raises(DeviceMemoryError):
         engine.run(images)
     memory.broken = False
-    np.testing.assert_allclose(engine.run(images)[0], expected[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(engine.run(images)[0], expected[0], rtol=0, atol=ROUNDING)
 
 
 def test_many_threads_may_call_at_once(
@@ -217,7 +220,7 @@ def test_many_threads_may_call_at_once(
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda row: engine.run(images[row : row + 3])[0], range(37)))
     for row, answer in enumerate(answers):
-        np.testing.assert_allclose(answer, expected[0][row : row + 3], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(answer, expected[0][row : row + 3], rtol=0, atol=ROUNDING)
 
 
 def test_a_closed_engine_refuses_to_run(encoder: bytes, images: np.ndarray) -> None:
@@ -262,7 +265,7 @@ def test_the_driver_is_called_as_its_header_says_and_gets_everything_back(
 ) -> None:
     memory = StubbedCuda(nothing_held, 0)
     engine = DeviceEngine(session(encoder), memory, LADDER, stream=memory.new_stream())
-    np.testing.assert_allclose(engine.run(images)[0], expected[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(engine.run(images)[0], expected[0], rtol=0, atol=ROUNDING)
     engine.close()
     assert ctypes.c_int.in_dll(nothing_held, "waits").value > 0
 

@@ -14,7 +14,7 @@ import pytest
 from figures_of_a_process import metric_sum, wait_until
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
-from latens_serving.workers.summed_metrics import summed
+from latens_serving.workers.exposition import summed
 from server_process import Server, running_server
 
 ONE = pb.SampleRequest(count=1, seed=1)

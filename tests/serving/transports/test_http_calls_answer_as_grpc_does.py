@@ -118,9 +118,9 @@ def test_an_error_names_its_reason_and_the_field_at_fault(server: Server) -> Non
     assert [violation.field for violation in bad_request.field_violations] == ["count"]
 
 
-@pytest.mark.parametrize("method", ["Sample", "GetModel"])
-def test_an_unknown_model_is_not_found(server: Server, method: str) -> None:
-    answer = call(server.http_address, method, {"model": "nobody", "count": 1})
+@pytest.mark.parametrize(("method", "fields"), [("Sample", {"count": 1}), ("GetModel", {})])
+def test_an_unknown_model_is_not_found(server: Server, method: str, fields: dict[str, Any]) -> None:
+    answer = call(server.http_address, method, {"model": "nobody"} | fields)
     assert (answer.status, answer.code) == (404, "not_found")
     assert error_info(answer).reason == "MODEL_NOT_FOUND"
     assert "mnist-2d" in answer.json["message"]
@@ -145,10 +145,16 @@ def counted(server: Server, start: str) -> float:
 
 def test_what_is_no_rpc_is_refused(server: Server) -> None:
     address = server.http_address
-    assert call(address, "Nothing", {}).status == 404
-    assert request(address, f"{SERVICE}/Sample").status == 405
+    unknown = call(address, "Nothing", {})
+    assert (unknown.status, unknown.body) == (404, f"no such RPC: {SERVICE}/Nothing\n".encode())
+    as_get = request(address, f"{SERVICE}/Sample")
+    assert (as_get.status, as_get.headers["allow"]) == (405, "POST")
+    assert as_get.body == b"expected POST, not GET\n"
     as_text = {"Content-Type": "text/plain"}  # what a form of another site could send
-    assert call(address, "Sample", {"count": 1}, headers=as_text).status == 415
+    as_form = call(address, "Sample", {"count": 1}, headers=as_text)
+    assert as_form.status == 415
+    assert b"application/json" in as_form.body
+    assert b"text/plain" in as_form.body
 
 
 def test_a_deadline_that_has_passed_is_said_so(server: Server) -> None:

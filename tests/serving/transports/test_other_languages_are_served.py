@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,20 @@ def test_the_node_example_draws_a_digit(node_client: Path, server: Server) -> No
     assert len(lines) == 15
     assert {len(line) for line in lines[:14]} == {28}
     assert lines[-1].startswith("seed ")
+
+
+def test_the_node_client_is_a_package_that_works_alone(
+    node_client: Path, server: Server, tmp_path: Path
+) -> None:
+    """Packed in the repository, unpacked elsewhere: it has the contract with it."""
+    packed = output_of("npm", "pack", "--pack-destination", str(tmp_path), cwd=NODE)
+    assert not (NODE / "latens.proto").exists()  # made for the package alone
+    with tarfile.open(tmp_path / packed.split()[-1]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    alone = tmp_path / "package"
+    (alone / "node_modules").symlink_to(node_client / "node_modules")
+    text = output_of("node", CALLS, (alone / "latens.mjs").as_uri(), server.address, cwd=alone)
+    assert json.loads(text)["mean"]["shape"] == [2, 2]
 
 
 def check_sample(text: str) -> None:

@@ -8,7 +8,7 @@ _NEEDED = ("PIL", "rich", "typer")
 
 
 def main() -> None:
-    """Runs the command line; says how to install what it needs if that is missing."""
+    """Runs the command line; names the extra to install where a package is missing."""
     try:
         from latens.cli.app import run
     except ModuleNotFoundError as error:

@@ -1,8 +1,7 @@
-"""The command line: its options before the verb, its verbs, and how it ends."""
+"""The command line: its shared options, its verbs, and how failures end it."""
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from types import FrameType
@@ -13,16 +12,10 @@ from typer.core import TyperCommand, TyperGroup
 
 from latens import __version__
 from latens.channel import DEFAULT_ADDRESS, Tls
-from latens.cli import (
-    console,
-    exploring,
-    inspecting,
-    judging,
-    mapping,
-    options,
-    scanning,
-    walking,
-)
+from latens.cli import console, options
+from latens.cli.decode import decode
+from latens.cli.encode import encode
+from latens.cli.explore import explore
 from latens.cli.failures import (
     EXIT_CODES,
     INTERRUPTED,
@@ -31,8 +24,23 @@ from latens.cli.failures import (
     exit_code_of,
     sentence_of,
 )
+from latens.cli.grid import grid
+from latens.cli.health import health
+from latens.cli.inpaint import inpaint
+from latens.cli.interpolate import interpolate
+from latens.cli.models import models
+from latens.cli.placement import NEGATIVE, options_of, placed
+from latens.cli.reconstruct import reconstruct
+from latens.cli.sample import sample
+from latens.cli.score import score
 from latens.cli.session import Session, token_from
+from latens.cli.traverse import traverse
 from latens.errors import LatensError
+
+COMMANDS = (
+    *(encode, decode, sample, interpolate, reconstruct, traverse, grid, inpaint, score),
+    *(models, health, explore),
+)
 
 EXAMPLES = f"""\
 Walk through the latent space of a variational autoencoder, from the shell.
@@ -43,24 +51,29 @@ Walk through the latent space of a variational autoencoder, from the shell.
   latens interpolate 3.png 8.png -o morph.gif    one image becomes the other
   latens grid -o map.png                         the latent plane, 21 x 21 images
   latens encode scans/ -o codes.npz              a folder of images to latents
-  latens models --json                           what the server has
+  latens models --json                           the server's models
+
+Options may stand before or after the verb.
 
 {EXIT_CODES}
 """
 
 
-_NEGATIVE = re.compile(r"-\.?\d")
-
-
 class Commands(TyperGroup):
-    """The verbs. Whatever is expected to fail ends here, in one line and with its exit code."""
+    """The verbs. Expected failures end here, in one line and with their exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        verbs = {
+            name: options_of(command.params)  # without the server options that its help shows
+            for name, command in self.commands.items()
+        }
+        return super().parse_args(ctx, placed(args, options_of(self.params), verbs))
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except LatensError as error:
-            address = ctx.meta.get("latens.address", DEFAULT_ADDRESS)
-            console.note(sentence_of(error, address))
+            console.note(sentence_of(error, ctx.obj.address if ctx.obj else DEFAULT_ADDRESS))
             raise typer.Exit(exit_code_of(error)) from error
         except CommandError as error:
             console.note(str(error))
@@ -70,11 +83,19 @@ class Commands(TyperGroup):
 
 
 class Verb(TyperCommand):
-    """A verb whose arguments may be numbers below 0: `-1,0.5` is no option."""
+    """A verb: its help shows the server options, and its arguments may be negative numbers."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        above = ctx.parent.command.params if ctx.parent else []
+        server = [p for p in above if getattr(p, "rich_help_panel", None) == options.SERVER]
+        return [*super().get_params(ctx), *server]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        shielded = [f" {arg}" if _NEGATIVE.match(arg) else arg for arg in args]
-        return super().parse_args(ctx, shielded)
+        shielded = [f" {arg}" if NEGATIVE.match(arg) else arg for arg in args]
+        rest = super().parse_args(ctx, shielded)
+        own = {parameter.name for parameter in self.params}
+        ctx.params = {name: value for name, value in ctx.params.items() if name in own}
+        return rest
 
 
 app = typer.Typer(
@@ -100,9 +121,9 @@ VersionOption = Annotated[
 
 
 @app.callback()
-def before_the_verb(
+def session(
     context: typer.Context,
-    address: options.AddressBeforeOption = DEFAULT_ADDRESS,
+    address: options.AddressOption = DEFAULT_ADDRESS,
     timeout: options.TimeoutOption = 60.0,
     tls: options.TlsOption = False,
     ca_file: options.CaFileOption = None,
@@ -113,7 +134,7 @@ def before_the_verb(
     token: options.TokenOption = None,
     version: VersionOption = False,
 ) -> None:
-    """Shown by `EXAMPLES`."""
+    """Makes the session; `EXAMPLES` is the help."""
     del version
     encrypted = tls or ca_file or cert_file or key_file or server_name
     context.obj = Session(
@@ -124,13 +145,12 @@ def before_the_verb(
     )
 
 
-for _module in (mapping, walking, scanning, judging, inspecting, exploring):
-    for _command in _module.COMMANDS:
-        app.command(cls=Verb, no_args_is_help=False)(_command)
+for _command in COMMANDS:
+    app.command(cls=Verb, no_args_is_help=False)(_command)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    """Leaves by an exception, so that half-written files are removed on the way."""
+    """Ends by an exception, so that half-written files are removed on the way."""
     sys.exit(TERMINATED)
 
 

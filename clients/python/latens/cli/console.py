@@ -1,4 +1,4 @@
-"""Results to stdout; notes and progress to stderr, progress only on a terminal."""
+"""Prints results to stdout, notes and progress to stderr; progress only on a terminal."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def print_json(value: Any) -> None:
 
 
 def report(target: Path, facts: Mapping[str, Any], *, as_json: bool) -> None:
-    """Says what was written, to a program or to a person."""
+    """Reports the file written: as JSON on stdout, or as a line on stderr."""
     if as_json:
         print_json({"output": str(target), **facts})
     else:
-        said = ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
-        note(f"wrote {target} ({said})")
+        shown = ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
+        note(f"wrote {target} ({shown})")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for people; as wide as it needs to be when nobody's terminal bounds it."""
+    """Prints a table; its lines are wrapped on a terminal only."""
     table = Table(
         title=title, title_justify="left", box=None, pad_edge=False, show_header=any(columns)
     )
@@ -57,7 +57,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 @contextmanager
 def progress(label: str) -> Iterator[chunks.Progress | None]:
-    """A progress bar that a client's call can drive; none where stderr is no terminal."""
+    """A progress callback with a bar; None where stderr is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return

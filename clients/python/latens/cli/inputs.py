@@ -1,8 +1,7 @@
-"""Reading images and latents: pictures, folders of them, .npy and .npz."""
+"""Reads images and latents: pictures, folders of them, .npy and .npz."""
 
 from __future__ import annotations
 
-import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,35 +9,33 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from latens import pictures
 from latens.cli import console
 from latens.cli.failures import BAD_DATA, NOT_FOUND, CommandError, bad_data
 from latens.models import Model
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 _ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
-_MODES = {1: "L", 3: "RGB"}
 _IMAGE_NAMES = ("images", "image")
 _LATENT_NAMES = ("latents", "mean", "means", "z")
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
-    """The files meant: a folder stands for the pictures in it, by name.
+    """The files of the arguments; a folder stands for the pictures in it and its subfolders.
 
     Raises:
-        CommandError: a path that is not there, a folder without pictures, or an unknown kind.
+        CommandError: a path does not exist, a folder has no pictures, or a file is of another kind.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+            inside = pictures.files_in(path)
             if not inside:
                 raise bad_data(f"{path}: no pictures in this folder")
             found += inside
         elif not path.exists():
             raise CommandError(f"{path}: no such file", NOT_FOUND)
-        elif path.suffix.lower() in PICTURE_SUFFIXES | _ARRAY_SUFFIXES:
+        elif pictures.is_picture(path) or path.suffix.lower() in _ARRAY_SUFFIXES:
             found.append(path)
         else:
             raise bad_data(f"{path}: expected a picture, .npy or .npz")
@@ -48,23 +45,27 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
 def read_images(paths: Sequence[Path], model: Model, *, invert: bool = False) -> NDArray[Any]:
     """All images of the files, `[n, channels, height, width]` of the model's shape.
 
-    Pictures are made to fit it, with a note; arrays must fit it as they are.
+    Pictures are fitted to it, with a note; arrays must have it.
 
     Raises:
         CommandError: a file cannot be read, or an array has another shape.
     """
-    batches = [
-        _read_pictures([path], model)
-        if path.suffix.lower() in PICTURE_SUFFIXES
-        else _shaped(read_array(path, _IMAGE_NAMES), path, model)
-        for path in paths
-    ]
+    batches: list[NDArray[Any]] = []
+    changed: list[Path] = []
+    for path in paths:
+        if pictures.is_picture(path):
+            pixels = _read_picture(path)
+            batches.append(_fitted(pixels, model)[np.newaxis])
+            changed += [path] if pixels.shape != model.image_shape else []
+        else:
+            batches.append(_shaped(read_array(path, _IMAGE_NAMES), path, model))
     if len({batch.dtype for batch in batches}) > 1:
         batches = [_as_floats(batch) for batch in batches]
     images = np.concatenate(batches)
     if invert:
         images = 255 - images if images.dtype == np.uint8 else 1 - images
-    _note_fitting(paths, model)
+    if changed:
+        _note_fitting(changed, model)
     return images
 
 
@@ -80,58 +81,23 @@ def _shaped(array: NDArray[Any], path: Path, model: Model) -> NDArray[Any]:
     if array.ndim == 3 and shape[0] == 1:
         array = array[:, np.newaxis]
     if array.shape[1:] != shape:
-        raise bad_data(f"{path}: expected images [n, {_joined(shape)}], got {list(array.shape)}")
+        joined = ", ".join(str(length) for length in shape)
+        raise bad_data(f"{path}: expected images [n, {joined}], got {list(array.shape)}")
     return array
 
 
-def _joined(shape: Sequence[int]) -> str:
-    return ", ".join(str(length) for length in shape)
-
-
-def _read_pictures(paths: Sequence[Path], model: Model) -> NDArray[np.uint8]:
-    channels, height, width = model.image_shape
-    if channels not in _MODES:
-        raise bad_data(f"pictures have 1 or 3 channels, and the model's images {channels}")
-    pictures = [fitted(_open(path), _MODES[channels], (width, height)) for path in paths]
-    pixels = np.stack([np.asarray(picture) for picture in pictures])
-    return pixels.reshape(len(paths), height, width, channels).transpose(0, 3, 1, 2)
-
-
-def _open(path: Path) -> Image.Image:
-    """A picture, turned upright.
-
-    Raises:
-        CommandError: it is unreadable, or so large that it looks like an attack.
-    """
+def _read_picture(path: Path) -> pictures.Pixels:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                return ImageOps.exif_transpose(picture)
-    except (UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise bad_data(f"{path}: no readable picture") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise bad_data(f"{path}: too many pixels") from error
-    except OSError as error:
-        raise bad_data(f"{path}: {error.strerror or error}") from error
+        return pictures.read(path)
+    except pictures.PictureError as error:
+        raise bad_data(str(error)) from error
 
 
-def fitted(picture: Image.Image, mode: str, size: tuple[int, int]) -> Image.Image:
-    """A picture in the mode and size given: on black where it is transparent, padded to the aspect.
-
-    The padding takes the colour of the picture's corner, so that a drawing keeps its paper.
-    """
-    if picture.mode.startswith("I"):  # 16 bits a pixel, which convert would clip and not scale
-        picture = picture.convert("I").point(lambda value: value * (1 / 257))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        paper = Image.new("RGBA", picture.size, "black")
-        picture = Image.alpha_composite(paper, picture)
-    picture = picture.convert(mode)
-    if picture.size == size:
-        return picture
-    corner = picture.crop((0, 0, 1, 1)).tobytes()
-    return ImageOps.pad(picture, size, Image.Resampling.LANCZOS, color=tuple(corner))
+def _fitted(pixels: pictures.Pixels, model: Model) -> pictures.Pixels:
+    channels, height, width = model.image_shape
+    if channels not in (1, 3):
+        raise bad_data(f"pictures have 1 or 3 channels, and the model's images {channels}")
+    return pictures.fitted(pictures.with_channels(pixels, channels), height, width)
 
 
 def read_mask(path: Path, model: Model) -> NDArray[np.bool_]:
@@ -141,27 +107,16 @@ def read_mask(path: Path, model: Model) -> NDArray[np.bool_]:
         CommandError: it cannot be read.
     """
     _, height, width = model.image_shape
-    picture = fitted(_open(path), "L", (width, height))
-    missing: NDArray[np.bool_] = np.asarray(picture) > 127
+    grey = pictures.with_channels(_read_picture(path), 1)
+    missing: NDArray[np.bool_] = pictures.fitted(grey, height, width)[0] > 127
     return missing
 
 
-def _note_fitting(paths: Sequence[Path], model: Model) -> None:
+def _note_fitting(changed: Sequence[Path], model: Model) -> None:
     channels, height, width = model.image_shape
-    changed = [
-        path for path in paths if _needs_fitting(path, _MODES.get(channels), (width, height))
-    ]
-    if changed:
-        what = "grey" if channels == 1 else "colour"
-        named = str(changed[0]) if len(changed) == 1 else f"{len(changed)} pictures"
-        console.note(f"{named} made to fit the model: {width} x {height}, {what}")
-
-
-def _needs_fitting(path: Path, mode: str | None, size: tuple[int, int]) -> bool:
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
-        return False
-    with Image.open(path) as picture:
-        return picture.size != size or picture.mode != mode
+    kind = "grey" if channels == 1 else "colour"
+    named = str(changed[0]) if len(changed) == 1 else f"{len(changed)} pictures"
+    console.note(f"{named} fitted to the model: {width} x {height}, {kind}")
 
 
 def read_latents(path: Path) -> NDArray[Any]:
@@ -176,10 +131,10 @@ def read_latents(path: Path) -> NDArray[Any]:
 
 
 def read_array(path: Path, names: Sequence[str]) -> NDArray[Any]:
-    """The array of an .npy, or of an .npz that of the first name it has, or its only one.
+    """The array of an .npy; of an .npz, the first of `names` that it has, or its only array.
 
     Raises:
-        CommandError: it is not there, or holds no array of numbers.
+        CommandError: the file does not exist, or holds no array of numbers.
     """
     try:
         loaded = np.load(path, allow_pickle=False)
@@ -195,7 +150,7 @@ def read_array(path: Path, names: Sequence[str]) -> NDArray[Any]:
     except FileNotFoundError as error:
         raise CommandError(f"{path}: no such file", NOT_FOUND) from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise CommandError(f"{path}: no readable array", BAD_DATA) from error
+        raise CommandError(f"{path}: not a readable array", BAD_DATA) from error
 
 
 def _numbers(array: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -205,9 +160,9 @@ def _numbers(array: NDArray[Any], path: Path) -> NDArray[Any]:
 
 
 def numbers(text: str) -> list[float]:
-    """Coordinates as text, `0.5,-1`.
+    """Parses coordinates: `0.5,-1`.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: another form.
     """
     return [float(part) for part in text.split(",")]

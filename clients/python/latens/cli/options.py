@@ -7,19 +7,17 @@ from typing import Annotated
 
 import typer
 
-from latens.channel import DEFAULT_ADDRESS
-
 SERVER = "Server"
 PICTURE = "Picture"
 
-AddressBeforeOption = Annotated[
+AddressOption = Annotated[
     str,
     typer.Option(
         "--address",
         "-a",
         envvar="LATENS_ADDRESS",
         metavar="HOST:PORT[,...]",
-        help="The server, or several; may also come after the verb.",
+        help="The server, or several to share the calls; also a URL such as grpcs://HOST:PORT.",
         rich_help_panel=SERVER,
     ),
 ]
@@ -33,7 +31,7 @@ TimeoutOption = Annotated[
     ),
 ]
 TlsOption = Annotated[
-    bool, typer.Option("--tls", envvar="LATENS_TLS", help="Connect by TLS.", rich_help_panel=SERVER)
+    bool, typer.Option("--tls", envvar="LATENS_TLS", help="Use TLS.", rich_help_panel=SERVER)
 ]
 CaFileOption = Annotated[
     Path | None,
@@ -47,19 +45,21 @@ CertFileOption = Annotated[
     Path | None,
     typer.Option(
         envvar="LATENS_CERT_FILE",
-        help="Our certificate, PEM; implies --tls.",
+        help="The client's certificate, PEM; implies --tls.",
         rich_help_panel=SERVER,
     ),
 ]
 KeyFileOption = Annotated[
     Path | None,
-    typer.Option(envvar="LATENS_KEY_FILE", help="Its key, PEM.", rich_help_panel=SERVER),
+    typer.Option(
+        envvar="LATENS_KEY_FILE", help="The certificate's key, PEM.", rich_help_panel=SERVER
+    ),
 ]
 ServerNameOption = Annotated[
     str | None,
     typer.Option(
         envvar="LATENS_SERVER_NAME",
-        help="The name in the server's certificate.",
+        help="The name to expect in the server's certificate; implies --tls.",
         rich_help_panel=SERVER,
     ),
 ]
@@ -67,23 +67,12 @@ TokenFileOption = Annotated[
     Path | None,
     typer.Option(
         envvar="LATENS_TOKEN_FILE",
-        help="A bearer token; also LATENS_TOKEN, the token itself.",
+        help="A file with a bearer token; LATENS_TOKEN holds the token itself.",
         rich_help_panel=SERVER,
     ),
 ]
 TokenOption = Annotated[str | None, typer.Option(envvar="LATENS_TOKEN", hidden=True)]
 
-AddressOption = Annotated[
-    str | None,
-    typer.Option(
-        "--address",
-        "-a",
-        metavar="HOST:PORT[,...]",
-        help=f"The server, or several. Also LATENS_ADDRESS. [default: {DEFAULT_ADDRESS}]",
-        show_default=False,
-        rich_help_panel=SERVER,
-    ),
-]
 ModelOption = Annotated[
     str,
     typer.Option(
@@ -92,7 +81,6 @@ ModelOption = Annotated[
         metavar="NAME[/VERSION]",
         help="The model; the server's default one if not given.",
         show_default=False,
-        rich_help_panel=SERVER,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -105,40 +93,46 @@ SeedOption = Annotated[
 ScaleOption = Annotated[
     int | None,
     typer.Option(
-        "--scale", min=1, max=64, help="Pixels a pixel in a PNG or GIF.", rich_help_panel=PICTURE
+        "--scale",
+        min=1,
+        max=64,
+        help="Enlarge each pixel of a PNG or GIF to a square of so many.",
+        rich_help_panel=PICTURE,
     ),
 ]
 ColumnsOption = Annotated[
     int | None,
     typer.Option(
-        "--columns", min=1, help="Images a line in a contact sheet.", rich_help_panel=PICTURE
+        "--columns", min=1, help="Images per row of a contact sheet.", rich_help_panel=PICTURE
     ),
 ]
 InvertOption = Annotated[
     bool,
-    typer.Option(
-        "--invert", help="Turn dark ink on white paper into light on black, as MNIST has it."
-    ),
+    typer.Option("--invert", help="Turn dark ink on white paper into light on black, as in MNIST."),
 ]
 
 ImagesArgument = Annotated[
-    list[Path], typer.Argument(help="Pictures, folders of them, .npy or .npz.", show_default=False)
+    list[Path],
+    typer.Argument(help="Pictures, folders of them, .npy or .npz.", show_default=False),
+]
+ImagesOutput = Annotated[
+    Path, typer.Option("--output", "-o", help=".png (a sheet), .npy, .npz, or a folder/ of PNGs.")
 ]
 AttributesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--attribute",
         metavar="NAME=STRENGTH",
-        help="An attribute of the model's to add, as bold=1.5; may be repeated.",
+        help="Add an attribute of the model, as in bold=1.5; may be repeated.",
     ),
 ]
 
 
 def strengths(attributes: list[str] | None) -> dict[str, float]:
-    """`NAME=STRENGTH` as the client's argument.
+    """Parses `NAME=STRENGTH` for the client.
 
     Raises:
-        typer.BadParameter: something else.
+        typer.BadParameter: another form.
     """
     found: dict[str, float] = {}
     for text in attributes or ():

@@ -1,4 +1,4 @@
-"""Where results go. Looked at before any work is done, and written whole or not at all."""
+"""Destinations of results: checked before any work, and written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import typer
 from numpy.typing import NDArray
 from PIL import Image
 
-from latens.cli import sheets
+from latens import sheets
 from latens.cli.failures import CommandError, bad_data
 
 PICTURES = (".png",)
@@ -25,7 +25,7 @@ FOLDER = "/"
 
 @dataclass(frozen=True)
 class Output:
-    """A file of a kind that we can write, or a folder for one PNG an image."""
+    """A file of a kind that can be written, or a folder for one PNG per image."""
 
     path: Path
     kind: str
@@ -33,18 +33,23 @@ class Output:
 
     @property
     def image_dtype(self) -> str:
-        """What to ask of the server: whole bytes for pictures, floats for arrays."""
+        """The element type to request: bytes for pictures, floats for arrays."""
         return "float32" if self.kind in ARRAYS else "uint8"
 
     def write(self, content: bytes) -> None:
         write_atomically(self.path, content)
 
 
-def output(text: Path, kinds: Sequence[str]) -> Output:
-    """Checks where a result is to go.
+def output(text: Path, kinds: Sequence[str], reads: Sequence[Path] = ()) -> Output:
+    """Checks the destination of a result.
+
+    Args:
+        text: the file or the folder.
+        kinds: the suffixes that the command writes, and `FOLDER` if it writes folders.
+        reads: the files that the command reads, none of which may be overwritten.
 
     Raises:
-        typer.BadParameter: another kind, a missing folder, or no right to write there.
+        typer.BadParameter: another kind, no such folder, no permission, or an input of the command.
     """
     wanted = ", ".join("a folder/" if kind == FOLDER else kind for kind in kinds)
     if FOLDER in kinds and (text.is_dir() or not text.suffix):
@@ -55,16 +60,27 @@ def output(text: Path, kinds: Sequence[str]) -> Output:
         raise _refused(f"{text}: expected {wanted}")
     place = _nearest(text) if found.kind == FOLDER else text.parent
     if not place.is_dir():
-        raise _refused(f"{place} is no folder")
+        raise _refused(f"no such folder: {place}")
     if found.kind != FOLDER and text.is_dir():
         raise _refused(f"{text} is a folder")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise _refused(f"{place} cannot be written to")
+        raise _refused(f"no permission to write to {place}")
+    _refuse_inputs(found, reads)
     return found
 
 
+def _refuse_inputs(target: Output, reads: Sequence[Path]) -> None:
+    if not target.path.exists():
+        return
+    for path in reads:
+        read = path.parent if target.kind == FOLDER else path
+        if read.exists() and read.samefile(target.path):
+            where = "in the folder of" if target.kind == FOLDER else "over"
+            raise _refused(f"{target.path}: the result would be written {where} the input {path}")
+
+
 def _nearest(path: Path) -> Path:
-    """The folder itself, or the nearest above it that exists."""
+    """The path itself, or its nearest parent that exists."""
     return next((place for place in (path, *path.parents) if place.exists()), path)
 
 
@@ -81,14 +97,14 @@ def write_images(
     scale: int | None = None,
     gap: int = 1,
 ) -> None:
-    """Writes images `[n, channels, height, width]`, as the kind of the output asks.
+    """Writes images `[n, channels, height, width]` in the form of the output.
 
     Args:
-        target: where to.
+        target: the destination.
         images: float32 in [0, 1] or uint8.
-        arrays: what else an .npz holds, by name.
-        columns: images a line of a sheet.
-        scale: pixels a pixel.
+        arrays: further arrays for an .npz, by name.
+        columns: images per row of a sheet.
+        scale: the side of the square that a pixel becomes.
         gap: pixels between the images of a sheet.
     """
     if target.kind == ".npy":
@@ -129,7 +145,7 @@ def png_bytes(picture: sheets.Pixels) -> bytes:
 
 
 def gif_bytes(frames: Sequence[sheets.Pixels], milliseconds: int) -> bytes:
-    """An animation that plays the frames and back again, for ever."""
+    """An animation that plays the frames forwards and backwards, without end."""
     there_and_back = [_picture(frame) for frame in [*frames, *frames[-2:0:-1]]]
     buffer = io.BytesIO()
     there_and_back[0].save(
@@ -146,7 +162,7 @@ def gif_bytes(frames: Sequence[sheets.Pixels], milliseconds: int) -> bytes:
 def _picture(pixels: sheets.Pixels) -> Image.Image:
     channels = pixels.shape[-1]
     if channels not in (1, 3):
-        raise bad_data(f"images of {channels} channels make no picture; write an .npy instead")
+        raise bad_data(f"images of {channels} channels cannot be a picture; write an .npy")
     return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
 
 
@@ -163,7 +179,7 @@ def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside the file and renames over it; what was there stays until all is written.
+    """Writes a temporary file and renames it; an existing file stays until all is written.
 
     Raises:
         CommandError: it cannot be written.

@@ -1,4 +1,4 @@
-"""The connection that a command makes, and what each of its calls says alike."""
+"""The connection of a command, and the arguments that its calls share."""
 
 from __future__ import annotations
 
@@ -10,47 +10,50 @@ from typing import TypedDict
 
 import typer
 
-from latens.channel import DEFAULT_ADDRESS, Tls, target
+from latens.channel import DEFAULT_ADDRESS, Connection, Tls
 from latens.chunks import Progress
 from latens.cli import console
 from latens.client import Client
 from latens.models import Model
 
 ROWS_PER_CALL = 1024
-"""Calls small enough that a progress bar moves, large enough to cost nothing."""
+"""Small enough that a progress bar moves, large enough to be as fast as larger calls."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """What was said before the verb."""
+    """The server options."""
 
     address: str = DEFAULT_ADDRESS
     tls: Tls | None = None
     token: str | None = None
     timeout: float = 60.0
 
-    def at(self, address: str | None) -> str:
-        """The address to use: the one after the verb wins.
+    def connection(self) -> Connection:
+        """The connection.
 
         Raises:
-            typer.BadParameter: it is none.
+            typer.BadParameter: the address is invalid, or contradicts the TLS options.
         """
-        chosen = address or self.address
+        connection = Connection(self.address, self.tls, self.token)
         try:
-            target(chosen)
+            connection.location()
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--address") from error
-        return chosen
+        return connection
 
 
-def connect(context: typer.Context, address: str | None) -> Client:
-    """The client of a command; the address is kept for what an error has to say."""
+def connect(context: typer.Context) -> Client:
+    """The client of a command.
+
+    Raises:
+        typer.BadParameter: a server option is invalid.
+    """
     session: Session = context.obj
-    chosen = session.at(address)
-    context.meta["latens.address"] = chosen
+    session.connection()
     try:
         return Client(
-            chosen,
+            session.address,
             tls=session.tls,
             token=session.token,
             timeout=session.timeout,
@@ -60,47 +63,47 @@ def connect(context: typer.Context, address: str | None) -> Client:
         raise typer.BadParameter(str(error)) from error
 
 
-class Named(TypedDict):
-    """The arguments that say which model."""
+class ModelArguments(TypedDict):
+    """The client's arguments that name a model."""
 
     model: str
     version: str
 
 
-def named(model: str) -> Named:
-    """`NAME[/VERSION]` as the client's arguments."""
+def named(model: str) -> ModelArguments:
+    """Parses `NAME[/VERSION]`."""
     name, _, version = model.partition("/")
     return {"model": name, "version": version}
 
 
-class Asked(Named):
-    """The arguments that all calls of batches share."""
+class BatchArguments(ModelArguments):
+    """The client's arguments that all calls of batches share."""
 
     progress: Progress | None
 
 
 class Calls:
-    """The client of a command, and the model that it is about."""
+    """The client of a command, and the model that it asks."""
 
     def __init__(self, client: Client, model: str, progress: Progress | None) -> None:
         self.client = client
-        self.asked: Asked = {**named(model), "progress": progress}
+        self.shared: BatchArguments = {**named(model), "progress": progress}
         self._named = named(model)
 
     def model(self) -> Model:
-        """What the server says of the model."""
+        """The server's description of the model."""
         return self.client.model(**self._named)
 
 
 @contextmanager
-def calling(context: typer.Context, address: str | None, model: str, label: str) -> Iterator[Calls]:
+def calling(context: typer.Context, model: str, label: str) -> Iterator[Calls]:
     """A connection for the length of a command, with a progress bar of this label."""
-    with connect(context, address) as client, console.progress(label) as progress:
+    with connect(context) as client, console.progress(label) as progress:
         yield Calls(client, model, progress)
 
 
 def token_from(text: str | None, path: Path | None) -> str | None:
-    """The bearer token from the environment or a file.
+    """The bearer token of the environment or of a file.
 
     Raises:
         typer.BadParameter: the file cannot be read.

@@ -1,10 +1,15 @@
-"""The calls that take a batch, one class each: its arguments, its requests, its result."""
+"""The calls that take a batch, one class per RPC: its arguments, its requests, its result."""
 
-from latens.operations.judging import Chain, Inpaint, Score
-from latens.operations.mapping import Decode, Encode, Reconstruct
-from latens.operations.operation import Kind, Operation, Shifts
-from latens.operations.scanning import Axis, Scan, Traverse
-from latens.operations.walking import Interpolate, Mode, Sample, Walk
+from latens.operations.decode import Decode
+from latens.operations.encode import Encode
+from latens.operations.endpoints import Kind
+from latens.operations.inpaint import Chain, Inpaint
+from latens.operations.interpolate import Interpolate, Mode, Walk
+from latens.operations.operation import Operation, Shifts
+from latens.operations.reconstruct import Reconstruct
+from latens.operations.sample import Sample
+from latens.operations.score import Score
+from latens.operations.traverse import Axis, Scan, Traverse
 
 __all__ = [
     "Axis",

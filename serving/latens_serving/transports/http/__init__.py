@@ -1,1 +1,1 @@
-"""The HTTP port: the RPCs by Connect and gRPC-Web, the explorer page, metrics and probes."""
+"""The HTTP port: the RPCs over Connect and gRPC-Web, the explorer page, metrics and probes."""

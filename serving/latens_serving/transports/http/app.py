@@ -1,4 +1,4 @@
-"""What the HTTP port answers: metrics, probes, the RPCs, the atlas, the explorer page."""
+"""What the HTTP port answers: metrics, probes, RPCs, test embeddings, the explorer page."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from latens_serving.monitoring.metrics import Metrics
 from latens_serving.service.health import Health
 from latens_serving.service.service import LatentService
 from latens_serving.settings import Settings
-from latens_serving.transports.http.arrays import AtlasArrays
+from latens_serving.transports.http.bodies import BoundedTransfers
+from latens_serving.transports.http.embedding_arrays import EmbeddingArrays
 from latens_serving.transports.http.headers import SecurityHeaders, TimeLimit, cross_origin
+from latens_serving.transports.http.hosts import OwnHosts, own_hosts
 from latens_serving.transports.http.page import Page
+from latens_serving.transports.http.refusals import ExplainedRefusals
 from latens_serving.transports.http.rpc import RpcApplication
+from latens_serving.transports.http.transfers import TransferBudget
 from latens_serving.transports.tracing import Tracing
 
 Exposition: TypeAlias = Callable[[], Awaitable[bytes]]
@@ -38,17 +42,19 @@ def application(
     expose: Exposition,
     tracing: Tracing | None = None,
 ) -> ASGIApp:
-    """The whole HTTP side as one ASGI application; `expose` gives what `/metrics` shows."""
+    """The HTTP port as one ASGI application; `expose` returns the text of `/metrics`."""
     routes: list[BaseRoute] = [*_operations(expose, health)]
-    # Where the gRPC port has TLS, no call and no token is to come by plain HTTP.
+    # If the gRPC port has TLS, calls and tokens must not travel over plain HTTP.
     if settings.tls is None or settings.http_tls:
         rpc = RpcApplication(service, settings, metrics, tokens, tracing)
-        arrays = AtlasArrays(models, tokens)
-        routes.append(Mount(rpc.path, cross_origin(rpc, settings.cors_origins)))
-        routes.append(Route("/atlas/{model}/{version}/{array}.npy", arrays.respond))
+        bounded = BoundedTransfers(ExplainedRefusals(rpc), TransferBudget(settings.http_body_bytes))
+        routes.append(Mount(rpc.path, cross_origin(bounded, settings.cors_origins)))
+        arrays = EmbeddingArrays(models, tokens)
+        routes.append(Route("/test-embeddings/{model}/{version}/{array}.npy", arrays.respond))
         if settings.explorer:
             routes.append(Route("/{path:path}", Page().respond))
-    return SecurityHeaders(TimeLimit(Starlette(routes=routes), settings.max_deadline))
+    hosted = OwnHosts(Starlette(routes=routes), own_hosts(settings))
+    return SecurityHeaders(TimeLimit(hosted, settings.max_deadline))
 
 
 def _operations(expose: Exposition, health: Health) -> list[Route]:

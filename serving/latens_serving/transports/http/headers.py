@@ -1,4 +1,4 @@
-"""What surrounds every request of the HTTP port: headers, a time limit, other origins."""
+"""Middleware for every request of the HTTP port: security headers, a time limit, CORS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# The page runs its own files and talks to its own server: nothing inline, nothing from elsewhere.
+# The page loads its own files and calls its own server: nothing inline, no other origin.
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -27,14 +27,12 @@ _SECURITY: Final = {
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds them."""
+    """ASGI middleware that adds security headers to every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request of the application within."""
-
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -46,21 +44,20 @@ class SecurityHeaders:
 
 
 class TimeLimit:
-    """ASGI middleware that gives up on a request whose body never ends."""
+    """ASGI middleware that limits the time of a whole request."""
 
     def __init__(self, app: ASGIApp, max_deadline: float) -> None:
         self._app = app
         self._seconds = max_deadline + _READING_SECONDS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request of the application within."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._seconds):
                 await self._app(scope, receive, send)
 
 
 def cross_origin(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """Lets pages of these origins call; of none, which is the default, adds nothing."""
+    """Allows pages of these origins to call; without origins, the application itself."""
     if not origins:
         return app
     return CORSMiddleware(

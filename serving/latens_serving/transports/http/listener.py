@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 from collections.abc import Iterator
@@ -11,10 +12,14 @@ from typing import Any, Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-_MOST_CONNECTIONS: Final = 512
-_HEADER_SECONDS: Final = 10.0
+from latens_serving.transports.http.connections import (
+    HEAD_SECONDS,
+    Connection,
+    Connections,
+    RequestLimit,
+)
+
 _IDLE_SECONDS: Final = 30
 _LAST_ANSWERS_SECONDS: Final = 1
 
@@ -30,15 +35,19 @@ class WebServer:
         tls: ssl.SSLContext | None = None,
         *,
         reuse_port: bool = False,
+        connections: Connections | None = None,
+        head_seconds: float = HEAD_SECONDS,
     ) -> None:
         """Binds at once, so that a port that is taken is known before anything else is done.
 
         Args:
-            app: what answers.
+            app: the application.
             host: the address to listen on.
             port: 0 for any free one.
             tls: for encrypted connections.
             reuse_port: let other processes listen on the same port (SO_REUSEPORT).
+            connections: the set that open connections are kept in, with its limit.
+            head_seconds: how long a client may take to send the head of a request.
 
         Raises:
             OSError: the address cannot be had.
@@ -46,9 +55,11 @@ class WebServer:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family, reuse_port=reuse_port)
         self.port: int = self._socket.getsockname()[1]
+        connections = Connections() if connections is None else connections
+        protocol: Any = functools.partial(Connection, connections, head_seconds)
         config = uvicorn.Config(
-            app,
-            http=HastyProtocol,
+            RequestLimit(app, connections),
+            http=cast(type[asyncio.Protocol], protocol),
             ws="none",
             log_config=None,
             access_log=False,
@@ -57,7 +68,6 @@ class WebServer:
             proxy_headers=False,
             timeout_keep_alive=_IDLE_SECONDS,
             timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
-            limit_concurrency=_MOST_CONNECTIONS,
         )
         config.load()
         config.ssl = tls
@@ -73,39 +83,6 @@ class WebServer:
             self._socket.close()
         else:
             await self._task
-
-
-class HastyProtocol(H11Protocol):
-    """Closes a connection that has not sent the whole head of a request in time.
-
-    uvicorn waits for it without end, so that silent sockets would use up the connections.
-    """
-
-    _timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._expect_head()
-
-    def data_received(self, data: bytes) -> None:
-        before = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
-        if self._timer is None and (before is None or before.response_complete):
-            self._expect_head()
-        super().data_received(data)
-        if self.cycle is not before:
-            self._cancel()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._cancel()
-        super().connection_lost(exc)
-
-    def _expect_head(self) -> None:
-        self._timer = self.loop.call_later(_HEADER_SECONDS, self.transport.close)
-
-    def _cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 class _QuietServer(uvicorn.Server):

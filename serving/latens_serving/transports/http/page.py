@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 
 _IN_WHEEL = Path(__file__).parent / "page"
 _IN_CHECKOUT = Path(__file__).parents[4] / "clients" / "web"
-# Declared here, since the system's own table of types differs from machine to machine.
+# Declared here, since the system's table of types differs between machines.
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -24,12 +24,12 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class PageFile:
-    """A file as it is sent."""
+    """A file of the page, compressed."""
 
     media_type: str
     etag: str
     packed: bytes
-    """Gzip, which every browser takes; unpacked for who does not."""
+    """The content with gzip, which every browser accepts; decompressed for other clients."""
 
     @classmethod
     def of(cls, path: Path) -> PageFile:
@@ -39,7 +39,7 @@ class PageFile:
         return cls(media_type, f'"{digest}"', gzip.compress(content, 9, mtime=0))
 
     def response(self, request: Request) -> Response:
-        """The file, or word that the caller has it already."""
+        """The file, or 304 if the caller has it already."""
         headers = {"ETag": self.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
         if self.etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
@@ -51,13 +51,13 @@ class PageFile:
 
 
 class Page:
-    """All files of the page; nothing else can be asked for by any path."""
+    """The files of the page; no path leads to any other file."""
 
     def __init__(self, root: Path | None = None) -> None:
-        """Reads them.
+        """Reads all files into memory.
 
         Args:
-            root: where they lie; by default beside this package, or in the checkout.
+            root: the folder of the page; by default in this package, or in the checkout.
         """
         root = root or (_IN_WHEEL if _IN_WHEEL.is_dir() else _IN_CHECKOUT)
         self.files = {
@@ -71,5 +71,5 @@ class Page:
         path = request.scope["path"]
         found = self.files.get("/index.html" if path == "/" else path)
         if found is None:
-            return PlainTextResponse("there is nothing here; the explorer is at /\n", 404)
+            return PlainTextResponse("no such page; the explorer is at /\n", 404)
         return found.response(request)

@@ -1,8 +1,7 @@
-"""The service by the Connect protocol and gRPC-Web: JSON or protobuf over plain HTTP.
+"""The service over the Connect protocol and gRPC-Web: JSON or protobuf over HTTP.
 
-The endpoints are made from the contract's own descriptor, so an RPC that the contract gains and
-the service implements is there without more ado. The service, its errors and its limits are those
-of the gRPC port.
+The endpoints come from the contract's descriptor: an RPC that the contract has and the service
+implements needs no registration. The service, its errors and its limits are those of the gRPC port.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from connectrpc.compat import google_protobuf_codecs
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.request import RequestContext
 from connectrpc.server import ConnectASGIApplication, Endpoint
@@ -27,7 +25,9 @@ from latens_serving.errors import TooLargeError
 from latens_serving.monitoring.metrics import Metrics
 from latens_serving.service.service import LatentService
 from latens_serving.settings import Settings
+from latens_serving.transports.http.messages import EncodedMessage, Messages
 from latens_serving.transports.http.surroundings import Surroundings, call_under_way
+from latens_serving.transports.http.transfers import hold_answer
 from latens_serving.transports.tracing import Tracing
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["LatentService"]
@@ -51,10 +51,13 @@ class RpcApplication(ConnectASGIApplication[LatentService]):
         tracing: Tracing | None = None,
     ) -> None:
         most = settings.http_max_message_bytes
+        messages = Messages()
 
         def endpoints(implementation: LatentService) -> Mapping[str, Any]:
             return {
-                f"/{SERVICE.full_name}/{method.name}": _endpoint(method, handler, most, tracing)
+                f"/{SERVICE.full_name}/{method.name}": _endpoint(
+                    *(method, handler, messages, most, tracing)
+                )
                 for method in SERVICE.methods
                 if (handler := getattr(implementation, snake_case(method.name), None))
             }
@@ -63,15 +66,20 @@ class RpcApplication(ConnectASGIApplication[LatentService]):
             service=service,
             endpoints=endpoints,
             interceptors=(Surroundings(SERVICE.full_name, settings, metrics, tokens),),
-            codecs=google_protobuf_codecs(),
+            codecs=messages.codecs,
             compressions=(),  # as on the gRPC port: it would hold up the event loop
-            read_max_bytes=math.ceil(most * _JSON_GROWTH) + _JSON_OVERHEAD,
+            read_max_bytes=max_body_bytes(settings),
         )
 
     @property
     def path(self) -> str:
-        """Where it is to be mounted."""
+        """The path prefix to mount it at."""
         return f"/{SERVICE.full_name}"
+
+
+def max_body_bytes(settings: Settings) -> int:
+    """The largest body: a message of the largest size, as JSON."""
+    return math.ceil(settings.http_max_message_bytes * _JSON_GROWTH) + _JSON_OVERHEAD
 
 
 def snake_case(name: str) -> str:
@@ -80,18 +88,25 @@ def snake_case(name: str) -> str:
 
 
 def _endpoint(
-    method: MethodDescriptor, handler: Handler, most_bytes: int, tracing: Tracing | None
+    method: MethodDescriptor,
+    handler: Handler,
+    messages: Messages,
+    most_bytes: int,
+    tracing: Tracing | None,
 ) -> Any:
     path = f"/{SERVICE.full_name}/{method.name}"
 
-    async def answer(request: Message, _: RequestContext[Any, Any]) -> Message:
-        return _bounded(await handler(request, call_under_way()), most_bytes)
+    async def answer(encoded: EncodedMessage, _: RequestContext[Any, Any]) -> EncodedMessage:
+        request = await messages.read(encoded)
+        response = _bounded(await handler(request, call_under_way()), most_bytes)
+        hold_answer(response.ByteSize())
+        return await messages.write(response, encoded.form)
 
-    async def traced(request: Message, ctx: RequestContext[Any, Any]) -> Message:
+    async def traced(encoded: EncodedMessage, ctx: RequestContext[Any, Any]) -> EncodedMessage:
         assert tracing is not None
         headers = ctx.request_headers.items()
         with tracing.span(path, headers, call_under_way(), "connect_rpc"):
-            return await answer(request, ctx)
+            return await answer(encoded, ctx)
 
     info = MethodInfo(
         name=method.name,
@@ -107,6 +122,8 @@ def _endpoint(
 def _bounded(response: Message, most: int) -> Message:
     size = response.ByteSize()
     if size > most:
-        advice = "ask for fewer rows or for UINT8 images, or call by gRPC"
-        raise TooLargeError.at("response", f"{size} bytes, by HTTP at most {most}; {advice}")
+        advice = "ask for fewer rows or for UINT8 images, or call over gRPC"
+        raise TooLargeError.at(
+            "response", f"expected at most {most} bytes over HTTP, got {size}; {advice}"
+        )
     return response

@@ -1,0 +1,81 @@
+"""The verb `decode`: latents to images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from latens.cli import console, inputs, outputs
+from latens.cli.failures import bad_data
+from latens.cli.options import (
+    AttributesOption,
+    ColumnsOption,
+    ImagesOutput,
+    JsonOption,
+    ModelOption,
+    ScaleOption,
+    strengths,
+)
+from latens.cli.session import calling
+
+LatentsArgument = Annotated[
+    Path | None, typer.Argument(help="Latents, .npy or .npz.", show_default=False)
+]
+AtOption = Annotated[
+    list[str] | None,
+    typer.Option(help="A latent by its coordinates, as 0.5,-1; may be repeated."),
+]
+
+
+def decode(
+    context: typer.Context,
+    output: ImagesOutput,
+    latents: LatentsArgument = None,
+    at: AtOption = None,
+    attribute: AttributesOption = None,
+    columns: ColumnsOption = None,
+    scale: ScaleOption = None,
+    model: ModelOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Decodes latents to images: the mean of p(x|z).
+
+    Examples:
+      latens decode codes.npz -o images.png
+      latens decode --at 0.5,-1 --at 0,0 -o pair.png
+    """
+    kinds = (*outputs.PICTURES, *outputs.ARRAYS, outputs.FOLDER)
+    target = outputs.output(output, kinds, [latents] if latents else [])
+    if (latents is None) == (not at):
+        raise typer.BadParameter("expected either a file of latents or --at")
+    shifts = strengths(attribute)
+    given = inputs.read_latents(latents) if latents else None
+    points = [_coordinates(text) for text in at or ()]
+    dtype = target.image_dtype
+    with calling(context, model, "decode") as calls:
+        if given is None:
+            given = _stacked(points, calls.model().latent_shape)
+        done = calls.client.decode(given, attributes=shifts, image_dtype=dtype, **calls.shared)
+    arrays = {"latents": given if done.latents is None else done.latents}
+    outputs.write_images(target, done.images, arrays, columns=columns, scale=scale)
+    facts = {"count": len(done.images), "version": done.version}
+    console.report(target.path, facts, as_json=as_json)
+
+
+def _coordinates(text: str) -> list[float]:
+    try:
+        return inputs.numbers(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: expected numbers as 0.5,-1") from error
+
+
+def _stacked(points: list[list[float]], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    size = int(np.prod(shape))
+    for point in points:
+        if len(point) != size:
+            raise bad_data(f"--at: the model has {size} coordinates, got {len(point)}")
+    return np.array(points, np.float32).reshape(-1, *shape)

@@ -1,0 +1,100 @@
+"""The verb `models`: the models of the server."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from latens.cli import console
+from latens.cli.options import JsonOption
+from latens.cli.session import connect, named
+from latens.models import Model
+
+
+def models(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME[/VERSION]]", help="Describe this one.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Lists the server's models, or describes one.
+
+    Examples:
+      latens models
+      latens models mnist-2d
+    """
+    with connect(context) as client:
+        if name is not None:
+            model = client.model(**named(name))
+            console.print_json(asdict(model)) if as_json else _describe(model)
+            return
+        found = client.models()
+    if as_json:
+        described = [asdict(model) for model in found.models]
+        console.print_json({"default": found.default, "models": described})
+    else:
+        _list(found.models, found.default)
+
+
+def _list(models: tuple[Model, ...], default: str) -> None:
+    rows = [
+        (
+            f"{model.name}{' *' if model.name == default else ''}",
+            model.version,
+            model.state + (f": {model.state_reason}" if model.state_reason else ""),
+            model.architecture,
+            _shape(model.image_shape),
+            _shape(model.latent_shape),
+            f"{model.beta:g}",
+            model.dataset,
+        )
+        for model in models
+    ]
+    columns = ("model", "version", "state", "architecture", "image", "latent", "beta", "data set")
+    console.print_table("", columns, rows)
+    if default:
+        console.note("* the default model")
+
+
+def _describe(model: Model) -> None:
+    limits = model.limits
+    shown = {
+        "model": f"{model.name}/{model.version}",
+        "state": model.state + (f": {model.state_reason}" if model.state_reason else ""),
+        "architecture": f"{model.architecture}, {model.parameter_count:,} parameters",
+        "image": f"{_shape(model.image_shape)} (channels, height, width)",
+        "latent": f"{_shape(model.latent_shape)}, posterior {_words(model.posterior)}",
+        "trained on": f"{model.dataset}, beta {model.beta:g}, {model.likelihood.lower()} pixels",
+        "runs on": f"{model.provider}, {model.precision}, within {model.tolerance:g}",
+        "one call takes": f"{limits.max_rows:,} rows, {limits.max_message_bytes:,} bytes",
+        "noise": model.noise_generator,
+        "encoder": f"sha256 {model.encoder_sha256}",
+        "decoder": f"sha256 {model.decoder_sha256}",
+    }
+    if model.attributes:
+        shown["attributes"] = ", ".join(sorted(model.attributes))
+    for name, value in sorted(model.metrics.items()):
+        shown[f"test {name}"] = f"{value:g}" if _is_count(name) else f"{value:.2f} nats per image"
+    console.print_table("", ("", ""), list(shown.items()))
+    if model.latent_units:
+        units = [
+            (str(index), f"{unit.kl:.3f}", f"{unit.mean:.3f}", f"{unit.std:.3f}")
+            for index in model.coordinates_by_activity()
+            for unit in (model.latent_units[index],)
+        ]
+        console.print_table("", ("coordinate", "KL (nats)", "mean", "std"), units)
+
+
+def _words(name: str) -> str:
+    return name.lower().replace("_", " ")
+
+
+def _is_count(metric: str) -> bool:
+    return metric.endswith(("_units", "_samples"))
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(length) for length in shape)

@@ -1,0 +1,55 @@
+"""Reconstruct: images encoded and decoded again, with the terms of the ELBO."""
+
+from __future__ import annotations
+
+from numpy.typing import ArrayLike, DTypeLike
+
+from latens import arguments, calls
+from latens.calls import Call
+from latens.chunks import BatchReply, BatchSpec, ModelRef
+from latens.models import Model
+from latens.operations.operation import Operation, Shifts, shifts_of
+from latens.picture_rows import PictureArgument
+from latens.results import Reconstruction
+from latens.v1 import latens_pb2 as pb
+
+
+class Reconstruct(Operation[Reconstruction]):
+    def __init__(
+        self,
+        images: ArrayLike | PictureArgument,
+        draw: bool,
+        seed: int | None,
+        attributes: Shifts | None,
+        image_dtype: DTypeLike,
+    ) -> None:
+        self._images = arguments.images("images", images)
+        self._seed = arguments.seed(seed) if draw or seed is not None else None
+        self._shifts = shifts_of(attributes)
+        self._dtype, self._code = arguments.image_dtype(image_dtype)
+
+    def spec(self, model: Model) -> BatchSpec:
+        images = arguments.image_rows(self._images, model)
+        figures = 8  # reconstruction and kl, float32 each
+        answer = arguments.image_bytes(model, self._dtype) + arguments.latent_bytes(model) + figures
+
+        def call(ref: ModelRef, start: int, stop: int) -> Call:
+            request = pb.ReconstructRequest(
+                **ref._asdict(), image_dtype=self._code, attributes=self._shifts
+            )
+            if self._seed is not None:
+                request.draw.seed = self._seed
+                request.draw.first_row = start
+            return Call(calls.RECONSTRUCT, request, {"images": images[start:stop]})
+
+        return BatchSpec(len(images), max(arguments.row_bytes(images), answer), call)
+
+    def result(self, reply: BatchReply) -> Reconstruction:
+        return Reconstruction(
+            images=reply.array("images"),
+            latents=reply.array("latents"),
+            reconstruction=reply.array("reconstruction"),
+            kl=reply.find("kl"),
+            seed=self._seed,
+            version=reply.message.version,
+        )

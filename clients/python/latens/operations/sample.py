@@ -1,0 +1,45 @@
+"""Sample: images of latents drawn from the prior."""
+
+from __future__ import annotations
+
+from numpy.typing import DTypeLike
+
+from latens import arguments, calls
+from latens.calls import Call
+from latens.chunks import BatchReply, BatchSpec, ModelRef
+from latens.models import Model
+from latens.operations.operation import Operation
+from latens.results import Samples
+from latens.v1 import latens_pb2 as pb
+
+
+class Sample(Operation[Samples]):
+    def __init__(
+        self, count: int, seed: int | None, temperature: float | None, image_dtype: DTypeLike
+    ) -> None:
+        self._count = arguments.positive("count", count)
+        self._seed = arguments.seed(seed)
+        self._temperature = (
+            None if temperature is None else arguments.number("temperature", temperature)
+        )
+        self._dtype, self._code = arguments.image_dtype(image_dtype)
+
+    def spec(self, model: Model) -> BatchSpec:
+        answer = arguments.image_bytes(model, self._dtype) + arguments.latent_bytes(model)
+        return BatchSpec(self._count, answer, self._call)
+
+    def _call(self, ref: ModelRef, start: int, stop: int) -> Call:
+        request = pb.SampleRequest(
+            **ref._asdict(),
+            count=stop - start,
+            seed=self._seed,
+            temperature=self._temperature,
+            first_row=start,
+            image_dtype=self._code,
+        )
+        return Call(calls.SAMPLE, request)
+
+    def result(self, reply: BatchReply) -> Samples:
+        return Samples(
+            reply.array("images"), reply.array("latents"), self._seed, reply.message.version
+        )

@@ -1,0 +1,108 @@
+"""A training run as the source of a bundle: the one module that knows `latens_training`."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from latens_export.bundling import BundleOptions, write_bundle
+from latens_export.errors import SourceError
+from latens_serving.bundle.schema import (
+    LatentContract,
+    LatentUnit,
+    Likelihood,
+    Posterior,
+)
+from latens_training import checkpoint
+from latens_training.errors import TrainingError
+from latens_training.run_data import dataset_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from latens_export.bundling import WrittenBundle
+    from latens_export.graphs.precision import Precision
+    from latens_training.checkpoint import Checkpoint
+
+_POSTERIORS = {
+    "diagonal-gaussian": Posterior.DIAGONAL_GAUSSIAN,
+    "deterministic": Posterior.POINT,
+}
+
+
+def export_run(
+    run: Path,
+    repository: Path,
+    name: str,
+    *,
+    precision: Precision,
+    tolerance: float,
+    data_dir: Path | None,
+    options: BundleOptions,
+    step: Callable[[str], None],
+) -> WrittenBundle:
+    """Writes the bundle of a run directory; the arguments are those of `write_bundle`.
+
+    Args:
+        run: the run directory.
+        repository: the model repository to add to.
+        name: the model's name.
+        precision: what the graphs compute in.
+        tolerance: the largest accepted difference from torch.
+        data_dir: a folder with the files of the run's data set; None for where the run found them.
+        options: see `BundleOptions`.
+        step: receives a line of text when a part of the work begins.
+
+    Raises:
+        SourceError: the run or its data set cannot be read.
+        ExportError: the bundle cannot be written; see `write_bundle`.
+    """
+    step(f"reading {run}")
+    with _reading():
+        trained = checkpoint.load(run)
+        # As the model was evaluated: binary pixels, if it was trained on binary ones.
+        dataset = dataset_of(trained, step, data_dir=data_dir)
+    model = trained.model
+    return write_bundle(
+        model.encoder,
+        model.decoder,
+        _spec(trained, precision, tolerance),
+        dataset.test.images,
+        repository,
+        name,
+        labels=dataset.test.labels,
+        calibration=dataset.train.images,
+        provenance=(trained.metrics, trained.config.model_dump(mode="json")),
+        options=options,
+        step=step,
+    )
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except TrainingError as error:
+        raise SourceError(str(error), error.exit_code) from error
+
+
+def _spec(trained: Checkpoint, precision: Precision, tolerance: float) -> LatentContract:
+    config, model = trained.config, trained.model
+    return LatentContract(
+        image_shape=model.image_shape,
+        latent_shape=model.latent_shape,
+        architecture=config.model.architecture,
+        beta=config.loss.beta,
+        dataset=config.data.dataset,
+        likelihood=Likelihood(config.loss.likelihood),
+        sigma=config.loss.sigma,
+        posterior=_POSTERIORS[model.posterior],
+        precision=precision,
+        tolerance=tolerance,
+        parameter_count=sum(parameter.numel() for parameter in model.parameters()),
+        latent_units=tuple(
+            LatentUnit(kl=unit.kl, mean=unit.mean, std=unit.std) for unit in trained.latent_units
+        ),
+        attributes=trained.attribute_vectors,
+    )
