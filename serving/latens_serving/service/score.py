@@ -1,7 +1,8 @@
 """Score: how probable the model finds images, as an importance-weighted bound of log p(x).
 
-Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders" (2016), equation 8. An anomaly
-score: an image unlike the training set's has a bound far below theirs.
+Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders" (2016), equation 8, with latents
+drawn from a widened posterior (`likelihood.proposal_scale`). An anomaly score: an image unlike the
+training set has a bound far below that of the training set.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from latens_serving.service.noise import Stream, standard_normal
 Floats = NDArray[np.float32]
 
 MOST_SAMPLES = 100_000
-# Latents decoded at a time: enough to keep the engine busy, few enough to let others in between.
+# Latents per decoder run: enough to keep the engine busy, few enough to let others in between.
 _ROWS_AT_A_TIME = 1024
 
 
 async def score(
     request: pb.ScoreRequest, model: LoadedModel, call: CallContext
 ) -> pb.ScoreResponse:
-    """Draws, decodes and weighs k latents an image."""
+    """Draws, decodes and weighs k latents per image."""
     images = validation.images_of(request.images, "images", model)
     samples = check_repeats(request.samples, MOST_SAMPLES, "samples")
     check_passes(len(images), samples, "samples", model)
@@ -54,12 +55,15 @@ async def score(
         )
         for start in range(0, len(images), together)
     ]
-    bound, error = likelihood.importance_bound(np.concatenate(blocks))
+    found = likelihood.importance_bound(np.concatenate(blocks))
     response = pb.ScoreResponse(
-        bound=to_message(bound.astype(np.float32)), seed=seed, version=model.version
+        bound=to_message(found.bound.astype(np.float32)),
+        effective_samples=to_message(found.effective_samples.astype(np.float32)),
+        seed=seed,
+        version=model.version,
     )
     if samples > 1:
-        response.standard_error.CopyFrom(to_message(error.astype(np.float32)))
+        response.standard_error.CopyFrom(to_message(found.standard_error.astype(np.float32)))
     return response
 
 
@@ -76,13 +80,14 @@ def _noise(
 async def _log_weights(
     images: Floats, posterior: PosteriorRows, noise: Floats, model: LoadedModel, call: CallContext
 ) -> NDArray[np.float64]:
-    """The logarithm of p(x, z) / q(z|x), `[n, k]` nats, of some images and all their samples."""
+    """The logarithm of p(x, z) over the density of z, `[n, k]` nats, of some images."""
     assert posterior.log_var is not None
     mean, log_var = (
         part.reshape(len(images), 1, -1) for part in (posterior.mean, posterior.log_var)
     )
-    latents = mean + np.exp(np.float32(0.5) * log_var) * noise
-    weights = likelihood.log_prior_to_posterior(latents, noise, log_var).astype(np.float64)
+    scale = likelihood.proposal_scale(log_var)
+    latents = mean + scale * noise
+    weights = likelihood.log_prior_to_proposal(latents, noise, scale).astype(np.float64)
     width = max(1, _ROWS_AT_A_TIME // len(images))
     for start in range(0, noise.shape[1], width):
         part = latents[:, start : start + width]
