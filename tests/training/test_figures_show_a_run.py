@@ -198,6 +198,12 @@ def test_principal_components_carry_the_variance_in_falling_order() -> None:
     np.testing.assert_allclose(shares, values[:2] / values.sum(), rtol=1e-6)
 
 
+def test_codes_that_do_not_vary_have_components_without_variance() -> None:
+    points, shares = principal_components(np.ones((5, 3), np.float32), 2)
+    assert not points.any()
+    assert shares.tolist() == [0, 0]
+
+
 def test_both_paths_hold_their_ends_and_the_arc_keeps_its_radius() -> None:
     start, end = np.array([2.0, 0.0, 0.0]), np.array([0.0, 0.0, 2.0])
     shares = np.linspace(0, 1, 9)
