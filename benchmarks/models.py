@@ -30,15 +30,16 @@ def _make(target: Path) -> None:
     import torch
 
     from latens_export.cli import main
-    from latens_training.checkpoint import Description, save
+    from latens_training.checkpoint import save
     from latens_training.config import ModelConfig, RunConfig
     from latens_training.models.autoencoder import build
+    from latens_training.run_record import RunRecord
 
     torch.manual_seed(0)
     config = ModelConfig(latent_size=LATENT_SIZE)
     run = target.parent / "run"
-    description = Description(config=RunConfig(model=config), image_shape=IMAGE_SHAPE)
-    save(run, build(config, IMAGE_SHAPE).eval(), description)
+    record = RunRecord(config=RunConfig(model=config), image_shape=IMAGE_SHAPE)
+    save(run, build(config, IMAGE_SHAPE).eval(), record)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         code = main([str(run), "--repository", str(target), "--name", NAME])

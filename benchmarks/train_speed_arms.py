@@ -164,12 +164,12 @@ def bound(count: int) -> Turn:
 
 def bound_widest(count: int) -> Turn:
     """The same by what our trainer multiplies with."""
-    from latens_training.onednn_matmul import widest_products
+    from latens_training.onednn_matmul import onednn_matmul
 
     products = bound(count)
 
     def turn() -> None:
-        with widest_products(torch.device("cpu")):
+        with onednn_matmul(torch.device("cpu")):
             products()
 
     return turn

@@ -84,15 +84,16 @@ def point_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(run: Path) -> None:
         import torch
 
-        from latens_training.checkpoint import Description, save
+        from latens_training.checkpoint import save
         from latens_training.config import ModelConfig, RunConfig
         from latens_training.models.autoencoder import build
+        from latens_training.run_record import RunRecord
 
         config = ModelConfig(architecture="ae-mlp", latent_size=3, hidden=(16,))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
             model = build(config, (1, 28, 28))
-        save(run, model, Description(config=RunConfig(model=config), image_shape=(1, 28, 28)))
+        save(run, model, RunRecord(config=RunConfig(model=config), image_shape=(1, 28, 28)))
 
     return made_once(tmp_path_factory, "point-run", make)
 

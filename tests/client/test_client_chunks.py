@@ -122,7 +122,8 @@ def test_no_call_sends_more_rows_through_the_graphs_than_it_may() -> None:
             return known.SerializeToString()
         rows.append(len(call.arrays["images"]))
         bound = np.zeros(rows[-1], np.float32)
-        return wire.serialize(pb.ScoreResponse(version="4"), {"bound": bound})
+        parts = {"bound": bound, "effective_samples": bound}
+        return wire.serialize(pb.ScoreResponse(version="4"), parts)
 
     images = np.zeros((9, 1, 2, 1), np.float32)
     for samples, expected in ((250, [4, 4, 1]), (3000, [1] * 9), (100, [9])):

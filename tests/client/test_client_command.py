@@ -168,7 +168,16 @@ def test_images_are_scored_and_the_strange_ones_shown(run: Run) -> None:
     assert [line.split()[0] for line in few.splitlines()[1:]] == ["images/noise.png"]
     ok(run("score", "images", "-o", "scores.npz"))
     with np.load("scores.npz") as scores:
-        assert {scores["bound"].shape, scores["standard_error"].shape} == {(3,)}
+        assert {scores[name].shape for name in scores} == {(3,)}
+        assert set(scores) == {"bound", "standard_error", "effective_samples"}
+
+
+def test_a_score_that_one_sample_decides_is_warned_of(run: Run) -> None:
+    ok(run("sample", "-n", 2, "-o", "images/", "--seed", 1))
+    few = ok(run("score", "images", "-n", 2, "--seed", 1))
+    assert "effective samples" in few.out
+    assert "one sample outweighs the rest for 2 of 2 images" in few.err
+    assert "outweighs" not in ok(run("score", "images", "-n", 5000, "--seed", 1)).err
 
 
 @pytest.mark.parametrize("missing", [["--hide", "top"], ["--mask", "hole.png"]])

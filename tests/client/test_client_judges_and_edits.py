@@ -120,7 +120,10 @@ def test_a_score_falls_for_what_is_no_digit(client: Client, images: np.ndarray) 
     assert (done.standard_error > 0).all()
     noise = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
     assert client.score(noise, samples=32, seed=1).bound.max() < done.bound.min()
-    assert client.score(images, samples=1).standard_error is None
+    assert ((done.effective_samples >= 1) & (done.effective_samples <= 32)).all()
+    single = client.score(images, samples=1)
+    assert single.standard_error is None
+    assert single.dominated.all(), "the only sample outweighs no other, and is not to be trusted"
     with pytest.raises(errors.InvalidInputError, match="point"):
         client.score(images, model="point")
 

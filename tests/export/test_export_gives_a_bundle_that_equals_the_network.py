@@ -94,7 +94,7 @@ def test_every_architecture_exports_to_graphs_that_equal_it(
     images = torch.randint(256, (40, *shape), dtype=torch.uint8)
     parity = measure(model, encoder_graph(model), decoder_graph(model), images)
     assert parity.batch_sizes == (1, 2, 3, 40)
-    assert ("log_var" in parity.differences) is (model.posterior != "point")
+    assert ("log_var" in parity.differences) is (model.posterior != "deterministic")
     require(parity, TOLERANCE)
 
 

@@ -24,7 +24,8 @@ HEAVY = {"torch", "torchvision", "onnx", "onnxscript", "onnxruntime"}
 NEVER = {
     "latens": HEAVY | (OURS - {"latens"}),
     "latens_serving": HEAVY - {"onnxruntime"} | {"latens_training", "latens_export"},
-    "latens_training": (HEAVY - {"torch", "torchvision"}) | {"grpc"} | (OURS - {"latens_training"}),
+    "latens_training": HEAVY - {"torch", "torchvision"}
+    | {"grpc", "latens_serving", "latens_export"},
     "latens_export": {"grpc"},
 }
 # The parts of one of our packages that another one may import.
@@ -38,11 +39,13 @@ PUBLIC = {
         "latens.tensors",
         "latens.wire",
     ),
+    ("latens_training", "latens"): ("latens.pictures",),
     ("latens_export", "latens_training"): (
         "latens_training.checkpoint",
         "latens_training.data.datasets",
         "latens_training.data.types",
         "latens_training.errors",
+        "latens_training.run_data",
     ),
     ("latens_export", "latens_serving"): ("latens_serving.bundle",),
 }

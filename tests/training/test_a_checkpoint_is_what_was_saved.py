@@ -12,9 +12,10 @@ import safetensors.torch
 import torch
 
 from latens_training import checkpoint
-from latens_training.checkpoint import CheckpointError, Description, RunNotFoundError
 from latens_training.config import ModelConfig, RunConfig
+from latens_training.errors import CheckpointError, RunNotFoundError
 from latens_training.models.autoencoder import Autoencoder, build
+from latens_training.run_record import LatentUnit, RunRecord
 
 SHAPE = (1, 6, 6)
 
@@ -26,28 +27,26 @@ def model() -> Autoencoder:
 
 
 @pytest.fixture
-def description() -> Description:
-    return Description(
+def record() -> RunRecord:
+    return RunRecord(
         config=RunConfig(model=ModelConfig(latent_size=3, hidden=(8, 5))),
         image_shape=SHAPE,
         epoch=4,
         metrics={"elbo": -12.5, "kl": 2.25},
-        latent_units=tuple(checkpoint.LatentUnit(kl=k, mean=0.0, std=1.0) for k in (1, 2, 3)),
+        latent_units=tuple(LatentUnit(kl=k, mean=0.0, std=1.0) for k in (1, 2, 3)),
         environment={"torch": "2", "threads": 2},
     )
 
 
 @pytest.fixture
-def run(tmp_path: Path, model: Autoencoder, description: Description) -> Path:
-    checkpoint.save(tmp_path / "run", model, description)
+def run(tmp_path: Path, model: Autoencoder, record: RunRecord) -> Path:
+    checkpoint.save(tmp_path / "run", model, record)
     return tmp_path / "run"
 
 
-def test_what_is_loaded_is_what_was_saved(
-    run: Path, model: Autoencoder, description: Description
-) -> None:
+def test_what_is_loaded_is_what_was_saved(run: Path, model: Autoencoder, record: RunRecord) -> None:
     loaded = checkpoint.load(run)
-    assert loaded.description == description
+    assert loaded.record == record
     images = torch.rand(4, *SHAPE)
     for ours, theirs in zip(loaded.model.encode(images), model.encode(images), strict=True):
         assert ours is not None
@@ -56,10 +55,8 @@ def test_what_is_loaded_is_what_was_saved(
     assert not loaded.model.training
 
 
-def test_the_same_state_is_the_same_bytes(
-    model: Autoencoder, description: Description, run: Path
-) -> None:
-    contents = {checkpoint.model_bytes(model, description) for _ in range(20)}
+def test_the_same_state_is_the_same_bytes(model: Autoencoder, record: RunRecord, run: Path) -> None:
+    contents = {checkpoint.model_bytes(model, record) for _ in range(20)}
     assert contents == {(run / "model.safetensors").read_bytes()}
 
 
@@ -93,7 +90,7 @@ def test_a_missing_run_is_not_found(tmp_path: Path) -> None:
 
 
 def rewritten(run: Path, **changes: object) -> None:
-    """Rewrites the model file with parts of its description changed."""
+    """Rewrites the model file with parts of its record changed."""
     path = run / "model.safetensors"
     with safetensors.safe_open(path, framework="pt") as file:
         document = json.loads(file.metadata()["latens"]) | changes
@@ -105,6 +102,19 @@ def test_a_checkpoint_of_a_future_schema_is_refused(run: Path) -> None:
     rewritten(run, schema_version=2)
     with pytest.raises(CheckpointError, match="schema version 2, this program reads 1"):
         checkpoint.load(run)
+
+
+def test_a_checkpoint_from_before_the_newest_fields_still_loads(
+    run: Path, record: RunRecord
+) -> None:
+    document = record.model_dump(mode="json")
+    del document["class_names"], document["config"]["data"]["image_size"]
+    del document["config"]["data"]["fit"]
+    path = run / "model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    path.write_bytes(safetensors.torch.save(tensors, metadata={"latens": json.dumps(document)}))
+    (run / "config.json").write_text(json.dumps(document))
+    assert checkpoint.load(run).record == record
 
 
 def test_an_unknown_field_is_refused(run: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from latens_training import atomic_files, checkpoint
+from latens_training import checkpoint, run_directory
 from latens_training.cli.main import main
 from latens_training.resume import STATE_FILE, load_state
 
@@ -68,7 +68,7 @@ def test_a_signal_saves_the_run_and_the_exit_code_tells_which(
     assert "Traceback" not in errors
     state = load_state(tmp_path / "run")
     assert f"stopped in epoch {state.progress.epoch + 1} after {state.progress.step} of 12" in last
-    assert checkpoint.load(tmp_path / "run").description.epoch == state.progress.epoch
+    assert checkpoint.load(tmp_path / "run").record.epoch == state.progress.epoch
 
 
 def test_kill_9_leaves_the_last_good_checkpoint_and_the_run_goes_on(
@@ -82,12 +82,12 @@ def test_kill_9_leaves_the_last_good_checkpoint_and_the_run_goes_on(
         with training_process(mnist_subset, out) as process:
             wait_for_epochs(process, attempt)
             process.kill()
-        epoch = checkpoint.load(out).description.epoch
+        epoch = checkpoint.load(out).record.epoch
         assert epoch >= attempt
         assert load_state(out).progress.epoch in (epoch, epoch + 1)
     epoch = load_state(out).progress.epoch
     assert train(out, epoch + 1) == 0
-    assert checkpoint.load(out).description.epoch == epoch + 1
+    assert checkpoint.load(out).record.epoch == epoch + 1
     assert not list(out.glob(".*")), "what the killed writer left is gone"
 
 
@@ -132,7 +132,7 @@ def test_a_full_disk_is_named(
     assert train(out, 1) == 0
     before = contents(out)
     with monkeypatch.context() as patch:
-        patch.setattr(atomic_files.os, "fsync", no_space)
+        patch.setattr(run_directory.os, "fsync", no_space)
         assert train(out, 2) == 1
     assert "not saved: No space left on device" in capsys.readouterr().err
     assert contents(out) == before

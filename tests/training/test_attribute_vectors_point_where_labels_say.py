@@ -13,11 +13,11 @@ from PIL import Image
 
 from latens_training import attributes, checkpoint
 from latens_training.attributes import Condition, Contrast
-from latens_training.checkpoint import Description
 from latens_training.cli.main import main
 from latens_training.config import DataConfig, ModelConfig, RunConfig
 from latens_training.errors import UsageError
 from latens_training.models.autoencoder import build
+from latens_training.run_record import RunRecord
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def run(tmp_path: Path) -> Path:
     )
     model = build(config.model, (1, 12, 12))
     checkpoint.save(
-        tmp_path / "run", model, Description(config=config, image_shape=(1, 12, 12), epoch=1)
+        tmp_path / "run", model, RunRecord(config=config, image_shape=(1, 12, 12), epoch=1)
     )
     return tmp_path / "run"
 

@@ -63,13 +63,16 @@ def test_a_folder_without_images(refuse: Refused, tmp_path: Path) -> None:
 def test_images_of_mixed_sizes(refuse: Refused, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "mixed", (8, 8), (8, 8), (9, 8))
     line = refuse(5, "--dataset", str(folder))
-    assert line.endswith("2.png: 8 x 9 pixels, but 0.png is 8 x 8; all must be of one size")
+    assert line.endswith(
+        "2.png: 8 x 9 pixels (height x width), but 0.png is 8 x 8; "
+        "--image-size fits all pictures to one size"
+    )
 
 
 def test_a_picture_that_is_none(refuse: Refused, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "pictures", (8, 8), (8, 8))
     (folder / "1.png").write_bytes(b"not a picture")
-    assert "1.png: not a readable image" in refuse(5, "--dataset", str(folder))
+    assert "1.png: not a readable picture" in refuse(5, "--dataset", str(folder))
 
 
 DAMAGED = [

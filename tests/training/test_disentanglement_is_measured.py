@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import mutual_info_score
+from sklearn.ensemble import GradientBoostingClassifier
 
 from latens_training import checkpoint
 from latens_training.cli.main import main
@@ -18,20 +18,30 @@ from latens_training.data import datasets
 from latens_training.data import sprite_sets as sprite_sets
 from latens_training.data.sprites import FULL, REDUCED, Grid, Sprites, draw_canvases
 from latens_training.metrics.disentanglement import factor_vae, mig, sap
-from latens_training.metrics.disentanglement.dci import concentration
-from latens_training.metrics.disentanglement.protocol import Codes, Protocol, encode_grid, gap
+from latens_training.metrics.disentanglement.dci import concentration, dci_scores
+from latens_training.metrics.disentanglement.protocol import (
+    Protocol,
+    encode_grid,
+    gap,
+    two_samples,
+)
 from latens_training.metrics.disentanglement.scores import NAMES, all_scores
+from latens_training.studies import study as study_module
 
-QUICK = Protocol(points=1500, test_points=700, votes=800, test_votes=400, trees=4)
+QUICK = Protocol(
+    points=1500,
+    test_points=700,
+    votes=800,
+    test_votes=400,
+    dci_classifier="random-forest",
+    dci_trees=4,
+)
+FACTORS = REDUCED.factors(np.arange(len(REDUCED)))
 
 
 @pytest.fixture(scope="module")
 def reduced() -> Sprites:
     return Sprites.of(REDUCED)
-
-
-def codes_of(means: NDArray[np.float64]) -> Codes:
-    return Codes(REDUCED, means)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +106,7 @@ def test_the_set_is_one_that_training_takes_with_all_factors_as_attributes() -> 
 
 def test_units_that_are_the_factors_score_best(factors: NDArray[np.float64]) -> None:
     idle = np.zeros((len(factors), 3))
-    scores = all_scores(codes_of(np.concatenate([factors, idle], axis=1)), QUICK)
+    scores = all_scores(np.concatenate([factors, idle], axis=1), FACTORS, QUICK)
     assert scores["mig"] > 0.97
     assert scores["factor_vae"] == 1.0
     assert scores["dci_disentanglement"] > 0.98
@@ -106,8 +116,8 @@ def test_units_that_are_the_factors_score_best(factors: NDArray[np.float64]) -> 
 
 def test_a_rotation_of_the_factors_scores_lower_everywhere(factors: NDArray[np.float64]) -> None:
     rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((5, 5)))[0]
-    apart = all_scores(codes_of(factors), QUICK)
-    mixed = all_scores(codes_of(factors @ rotation), QUICK)
+    apart = all_scores(factors, FACTORS, QUICK)
+    mixed = all_scores(factors @ rotation, FACTORS, QUICK)
     assert all(mixed[name] < apart[name] - 0.02 for name in NAMES)
     assert mixed["mig"] < 0.3
 
@@ -115,23 +125,28 @@ def test_a_rotation_of_the_factors_scores_lower_everywhere(factors: NDArray[np.f
 def test_noise_and_dead_units_score_as_chance(factors: NDArray[np.float64]) -> None:
     noise = np.random.default_rng(0).standard_normal((len(factors), 4))
     for means in (noise, np.zeros_like(noise)):
-        scores = all_scores(codes_of(means), QUICK)
+        scores = all_scores(means, FACTORS, QUICK)
         assert scores["mig"] < 0.02
         assert scores["sap"] < 0.03
         assert scores["factor_vae"] < 0.35
 
 
 def test_a_score_is_the_same_each_time(factors: NDArray[np.float64]) -> None:
-    codes = codes_of(factors[:, :4] + factors[:, 1:])
-    assert all_scores(codes, QUICK) == all_scores(codes, QUICK)
+    codes = factors[:, :4] + factors[:, 1:]
+    assert all_scores(codes, FACTORS, QUICK) == all_scores(codes, FACTORS, QUICK)
 
 
-def test_mutual_information_is_sklearns() -> None:
-    generator = np.random.default_rng(0)
-    first, second = generator.integers(5, size=500), generator.integers(7, size=500)
-    second[:300] = first[:300]
-    assert mig.mutual_information(first, second) == pytest.approx(mutual_info_score(first, second))
-    assert mig.entropy(first) == pytest.approx(mutual_info_score(first, first))
+def test_the_information_gap_of_a_code_that_is_a_factor_is_one() -> None:
+    values = np.tile(np.arange(4), 100)
+    other = np.repeat(np.arange(4), 100)
+    codes = np.stack([values * 1.0, np.zeros(400)], axis=1)
+    gaps = mig.mutual_information_gap(codes, np.stack([values, other], axis=1))
+    np.testing.assert_allclose(gaps, [1, 0], atol=1e-12)
+
+
+def test_bins_are_of_equal_width_and_hold_both_ends() -> None:
+    values = np.array([0.0, 0.9, 1.1, 2.0, 10.0])
+    assert mig.in_equal_bins(values, 10).tolist() == [0, 0, 1, 2, 9]
 
 
 def test_the_gap_is_between_the_two_best_units() -> None:
@@ -145,6 +160,34 @@ def test_concentration_is_one_for_one_factor_a_unit_and_zero_for_all_alike() -> 
     assert concentration(np.zeros((4, 3))) == 0.0
 
 
+def test_one_unit_alone_has_a_score_that_json_can_hold(factors: NDArray[np.float64]) -> None:
+    """The entropy of one entry over its largest is 0 / 0."""
+    scores = all_scores(factors[:, 4:], FACTORS, QUICK)
+    assert scores["dci_completeness"] == 1.0
+    json.dumps(scores, allow_nan=False)
+
+
+def test_dci_is_by_default_that_of_a_hundred_boosted_trees() -> None:
+    """As disentanglement_lib computes it: scikit-learn's gradient boosting on all units."""
+    generator = np.random.default_rng(0)
+    factors = np.stack([generator.integers(2, size=300), generator.integers(3, size=300)], axis=1)
+    codes = factors + generator.normal(0, 0.4, (300, 2))
+    halves = two_samples(codes, factors, 200, 100, np.random.default_rng(0))
+    importance = np.stack(
+        [
+            GradientBoostingClassifier(random_state=0)
+            .fit(halves[0], halves[1][:, place])
+            .feature_importances_
+            for place in range(2)
+        ],
+        axis=1,
+    )
+    scores = dci_scores(*halves, Protocol())
+    assert scores["dci_disentanglement"] == pytest.approx(concentration(importance))
+    forest = dci_scores(*halves, Protocol(dci_classifier="random-forest"))
+    assert forest["dci_disentanglement"] != pytest.approx(scores["dci_disentanglement"], abs=0.05)
+
+
 def test_thresholds_on_one_unit_separate_classes_that_it_separates() -> None:
     classes = np.repeat([0, 1, 2], 50)
     assert sap.separated(classes * 1.0, classes, classes * 1.0, classes) == 1.0
@@ -153,9 +196,10 @@ def test_thresholds_on_one_unit_separate_classes_that_it_separates() -> None:
 
 def test_a_vote_holds_one_factor_still_and_no_other() -> None:
     kept = np.array([0, 3])
-    index = factor_vae._alike(REDUCED, kept, 400, np.random.default_rng(0))
+    groups = [factor_vae.images_by_value(values) for values in FACTORS.T]
+    index = factor_vae.alike(groups, kept, 400, np.random.default_rng(0))
     for images, still in zip(index, kept, strict=True):
-        varied = np.ptp(REDUCED.factors(images), axis=0) > 0
+        varied = np.ptp(FACTORS[images], axis=0) > 0
         assert varied.tolist() == [place != still for place in range(5)]
 
 
@@ -170,9 +214,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         assert main(arguments(out)) == 0
         stamps = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
+        mark_scores(out)
         (out / "beta-4-seed-1" / "model.safetensors").unlink()
         (out / "beta-4-seed-1" / "training_state.safetensors").unlink()
         assert main(arguments(out)) == 0
+        assert marked_scores(out) == 3, "only the model that was trained anew is scored anew"
         kept = [path for path, stamp in stamps.items() if path.stat().st_mtime_ns == stamp]
         assert len(kept) == 3, "the second run trains only what is missing"
         assert main([*arguments(out), "--latent-size=3"]) == 2
@@ -181,8 +227,22 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def mark_scores(out: Path) -> None:
+    """Adds an entry to every scores file that a new scoring would not write."""
+    for path in out.rglob("scores.json"):
+        document = json.loads(path.read_text())
+        document["scores"]["mark"] = 0.5
+        path.write_text(json.dumps(document))
+
+
+def marked_scores(out: Path) -> int:
+    results = json.loads((out / "results.json").read_text())
+    return sum("mark" in result["scores"] for result in results)
+
+
 def arguments(out: Path) -> list[str]:
     sizes = ["--seeds=2", "--epochs=1", "--hidden=16", "--latent-size=4"]
+    sizes.append("--dci-classifier=random-forest")
     return ["disentangle", "--betas=1,4", *sizes, "--out", str(out)]
 
 
@@ -194,6 +254,17 @@ def test_a_study_trains_every_beta_and_seed_and_keeps_each_as_a_run(study: Path)
         assert loaded.config.loss.beta == result["beta"]
         assert loaded.config.train.seed == result["seed"]
         assert set(NAMES) <= result["scores"].keys()
+
+
+def test_scores_on_file_count_for_their_model_and_protocol_only(tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    of = {"model_sha256": "abc", "protocol": {"trees": 100}}
+    path.write_text(json.dumps(of | {"scores": {"mig": 0.5}}))
+    assert study_module._scores_on_file(path, of) == {"mig": 0.5}
+    assert study_module._scores_on_file(path, of | {"model_sha256": "def"}) is None
+    assert study_module._scores_on_file(path, of | {"protocol": {"trees": 10}}) is None
+    path.write_text(json.dumps({"mig": 0.5}))
+    assert study_module._scores_on_file(path, of) is None, "as older versions wrote it"
 
 
 def test_a_study_ends_in_a_table_and_pictures(study: Path) -> None:
@@ -209,11 +280,12 @@ def test_the_codes_of_a_grid_are_the_means_of_its_images_in_order(reduced: Sprit
     from latens_training.models.autoencoder import build
 
     model = build(ModelConfig(latent_size=3, hidden=(8,)), (1, 32, 32)).eval()
-    codes = encode_grid(model, reduced)
+    codes, factors = encode_grid(model, reduced)
     index = torch.tensor([0, 5000, len(reduced) - 1])
     with torch.inference_mode():
         mean, _ = model.encode(reduced[index].float() / 255)
-    np.testing.assert_allclose(codes.means[index.numpy()], mean.numpy(), atol=1e-5)
+    np.testing.assert_allclose(codes[index.numpy()], mean.numpy(), atol=1e-5)
+    np.testing.assert_array_equal(factors, FACTORS)
 
 
 @pytest.mark.parametrize(

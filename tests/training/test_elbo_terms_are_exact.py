@@ -10,13 +10,14 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 from torch.nn import functional
 
 from latens_training.config import LossConfig
-from latens_training.models.autoencoder import reparameterize
-from latens_training.objectives.elbo import (
-    Drawn,
+from latens_training.models.autoencoder import ForwardOutput, reparameterize
+from latens_training.objectives.elbo import elbo
+from latens_training.objectives.iwae import iwae
+from latens_training.objectives.registry import OBJECTIVES
+from latens_training.objectives.terms import (
     kl,
     kl_by_unit,
     log_prior_to_posterior,
-    objective,
     reconstruction,
 )
 
@@ -137,14 +138,14 @@ def test_gaussian_reconstruction_differs_from_squared_errors_by_a_constant_by_de
 
 def drawn(
     posterior: tuple[torch.Tensor, torch.Tensor], samples: int, generator: torch.Generator
-) -> tuple[Drawn, torch.Tensor]:
+) -> tuple[ForwardOutput, torch.Tensor]:
     """A linear decoder's view of random images."""
     mean, log_var = posterior
     noise = torch.randn(samples, IMAGES, UNITS, generator=generator)
     latents = reparameterize(mean, log_var, noise)
     weight = torch.randn(UNITS, math.prod(SHAPE), generator=generator)
     targets = torch.rand(IMAGES, *SHAPE, generator=generator)
-    return Drawn((latents @ weight).unflatten(2, SHAPE), latents, mean, log_var), targets
+    return ForwardOutput((latents @ weight).unflatten(2, SHAPE), latents, mean, log_var), targets
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 4.0])
@@ -153,11 +154,22 @@ def test_the_elbo_objective_is_reconstruction_and_beta_times_kl(
 ) -> None:
     batch, targets = drawn(posterior, 3, generator)
     config = LossConfig(beta=beta)
-    loss, terms = objective(batch, targets, config)
+    terms = elbo(batch, targets, config)
     errors = reconstruction(batch.logits, targets, config).mean(0).sum()
     divergence = kl(*posterior).sum()
-    torch.testing.assert_close(loss, errors + beta * divergence)
-    torch.testing.assert_close(terms, torch.stack([loss, errors, divergence]))
+    torch.testing.assert_close(terms["loss"], errors + beta * divergence)
+    torch.testing.assert_close(terms["reconstruction"], errors)
+    torch.testing.assert_close(terms["kl"], divergence)
+
+
+def test_every_objective_names_the_same_terms(
+    posterior: tuple[torch.Tensor, torch.Tensor], generator: torch.Generator
+) -> None:
+    batch, targets = drawn(posterior, 2, generator)
+    for name, objective in OBJECTIVES.items():
+        terms = objective(batch, targets, LossConfig(objective=name, samples=2))
+        assert set(terms) == {"loss", "reconstruction", "kl"}, name
+        assert all(term.dim() == 0 for term in terms.values()), name
 
 
 def test_the_iwae_objective_is_the_log_mean_importance_weight(
@@ -167,7 +179,7 @@ def test_the_iwae_objective_is_the_log_mean_importance_weight(
     config = LossConfig(objective="iwae", samples=5)
     joint = prior().log_prob(batch.latents) - reconstruction(batch.logits, targets, config)
     weights = (joint - distribution(*posterior).log_prob(batch.latents)).double().exp()
-    loss, _ = objective(batch, targets, config)
+    loss = iwae(batch, targets, config)["loss"]
     torch.testing.assert_close(loss.double(), -weights.mean(0).log().sum(), rtol=1e-5, atol=1e-4)
 
 
@@ -175,6 +187,5 @@ def test_the_iwae_bound_is_tighter_than_the_elbo(
     posterior: tuple[torch.Tensor, torch.Tensor], generator: torch.Generator
 ) -> None:
     batch, targets = drawn(posterior, 500, generator)
-    elbo_loss, _ = objective(batch, targets, LossConfig(samples=500))
-    iwae_loss, _ = objective(batch, targets, LossConfig(objective="iwae", samples=500))
-    assert iwae_loss < elbo_loss
+    config = LossConfig(samples=500)
+    assert iwae(batch, targets, config)["loss"] < elbo(batch, targets, config)["loss"]

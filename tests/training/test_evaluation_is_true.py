@@ -10,9 +10,10 @@ import torch
 
 from latens_training import checkpoint
 from latens_training.config import LossConfig, ModelConfig
-from latens_training.metrics.evaluation import Terms, evaluate, importance_bound, latent_units
+from latens_training.metrics.evaluation import Terms, evaluate, latent_units
+from latens_training.metrics.iwae_bound import iwae_bound, log_mean_weight
 from latens_training.models.autoencoder import Autoencoder, build
-from latens_training.objectives.elbo import kl_by_unit, reconstruction
+from latens_training.objectives.terms import kl_by_unit, reconstruction
 
 SHAPE = (1, 4, 4)
 LOSS = LossConfig()
@@ -49,18 +50,49 @@ def test_the_bound_of_many_draws_is_the_log_likelihood(
 ) -> None:
     exact = exact_log_likelihood(model, images)
     terms = evaluate(model, images, LOSS)
-    bound = importance_bound(model, images, LOSS, terms, samples=5000, subset=len(images))
-    assert bound.standard_error == 0, "nothing is left to chance but the draws"
+    bound = iwae_bound(model, images, LOSS, terms, samples=5000, subset=len(images))
+    assert 0 < bound.standard_error < 0.02, "the error of the draws alone"
     assert bound.value == pytest.approx(float(exact.mean()), abs=0.05)
     assert terms.metrics(model.posterior)["elbo"] < bound.value
+
+
+def test_the_error_of_a_whole_set_is_that_of_its_draws(
+    model: Autoencoder, images: torch.Tensor
+) -> None:
+    """It read 0.000 wherever the subset was the whole set, as with 500 images or fewer."""
+    terms = evaluate(model, images, LOSS)
+    few, many = (
+        iwae_bound(model, images, LOSS, terms, samples=samples, subset=500)
+        for samples in (50, 5000)
+    )
+    assert few.standard_error > 2 * many.standard_error > 0
+    assert abs(few.value - many.value) < 4 * few.standard_error
+
+
+def test_a_bound_whose_error_cannot_be_told_has_none(
+    model: Autoencoder, images: torch.Tensor
+) -> None:
+    terms = evaluate(model, images[:1], LOSS)
+    bound = iwae_bound(model, images[:1], LOSS, terms, samples=1, subset=500)
+    assert set(bound.metrics()) == {"iwae_bound", "iwae_bound_samples"}
+
+
+def test_the_error_of_a_mean_weight_is_the_jackknifes() -> None:
+    weights = torch.randn(30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    value, error = log_mean_weight(weights)
+    left_out = torch.stack(
+        [torch.cat([weights[:j], weights[j + 1 :]]).logsumexp(0) for j in range(30)]
+    )
+    assert value == pytest.approx(float(weights.exp().mean().log()))
+    assert error == pytest.approx(math.sqrt(29 * float(left_out.var(correction=0))))
 
 
 def test_a_subset_with_the_elbo_as_control_agrees_within_its_error(
     model: Autoencoder, images: torch.Tensor
 ) -> None:
     terms = evaluate(model, images, LOSS, draws=200)
-    full = importance_bound(model, images, LOSS, terms, samples=2000, subset=40)
-    part = importance_bound(model, images, LOSS, terms, samples=2000, subset=20)
+    full = iwae_bound(model, images, LOSS, terms, samples=2000, subset=40)
+    part = iwae_bound(model, images, LOSS, terms, samples=2000, subset=20)
     assert part.images == 20
     assert part.standard_error > 0
     assert abs(part.value - full.value) < 5 * part.standard_error
@@ -72,7 +104,7 @@ def test_the_elbo_is_a_lower_bound_with_the_gap_of_one_draw(
     model: Autoencoder, images: torch.Tensor
 ) -> None:
     terms = evaluate(model, images, LOSS, draws=2000)
-    one = importance_bound(model, images, LOSS, terms, samples=1, subset=40)
+    one = iwae_bound(model, images, LOSS, terms, samples=1, subset=40)
     elbo = terms.metrics(model.posterior)["elbo"]
     assert one.value == pytest.approx(elbo, abs=4 * float(terms.reconstruction.std()) / 40**0.5)
 

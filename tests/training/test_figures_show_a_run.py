@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from latens_training.checkpoint import Checkpoint, Description
+from latens_training.checkpoint import Checkpoint
 from latens_training.config import DataConfig, LossConfig, ModelConfig, RunConfig
 from latens_training.data.mnist import load_mnist
 from latens_training.data.types import Dataset, Split
@@ -20,6 +20,7 @@ from latens_training.figures import canvas, paths, tiles, write_all
 from latens_training.figures.scatter import principal_components
 from latens_training.figures.subject import Subject, encode, observe
 from latens_training.models.autoencoder import build
+from latens_training.run_record import RunRecord
 
 EVERY_PICTURE = {
     "scatter.png", "latents.log", "manifold.png", "traversals.png", "reconstructions.png",
@@ -37,7 +38,7 @@ def checkpoint_of(
         loss=LossConfig(beta=1.0),
     )
     model = build(config.model, shape).eval()
-    return Checkpoint(run, model, Description(config=config, image_shape=shape))
+    return Checkpoint(run, model, RunRecord(config=config, image_shape=shape))
 
 
 def random_images(count: int, shape: tuple[int, int, int], labelled: bool = True) -> Dataset:
@@ -122,23 +123,31 @@ def test_the_log_holds_label_and_means_a_line_in_test_order(tmp_path: Path, mnis
 
 
 class _Brightness(torch.nn.Module):
-    """Logits that depend on the first coordinate alone, for all pixels alike."""
+    """Logits that depend on one coordinate alone, for all pixels alike."""
+
+    def __init__(self, coordinate: int) -> None:
+        super().__init__()
+        self.coordinate = coordinate
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        return latents[:, :1].reshape(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+        return latents[:, self.coordinate].reshape(-1, 1, 1, 1).expand(-1, 1, 8, 8)
 
 
-def test_on_the_plane_z1_runs_down_the_rows_from_minus_three_to_three(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("coordinate", "axis"), [(0, 1), (1, 0)])
+def test_on_the_plane_z1_grows_to_the_right_and_z2_upwards(
+    tmp_path: Path, coordinate: int, axis: int
+) -> None:
     checkpoint = checkpoint_of(tmp_path, "vae-mlp", 2, (1, 8, 8))
-    checkpoint.model.decoder = _Brightness()
+    checkpoint.model.decoder = _Brightness(coordinate)
     write_all(checkpoint, random_images(9, (1, 8, 8)), tmp_path)
     pixels = np.asarray(Image.open(tmp_path / "manifold.png").convert("L"))
     left, top = canvas.MARGIN + 80, canvas.HEADER
     places = np.arange(21) * 56 + 28
     grid = pixels[top + places][:, left + places]
-    expected = np.rint(255 / (1 + np.exp(-np.linspace(-3, 3, 21))))
-    assert (grid == grid[:, :1]).all()
-    np.testing.assert_allclose(grid[:, 0], expected, atol=1)
+    rising = np.rint(255 / (1 + np.exp(-np.linspace(-3, 3, 21))))
+    found = grid[0] if axis == 1 else grid[::-1, 0]
+    np.testing.assert_allclose(found, rising, atol=1)
+    assert (grid == (grid[:1] if axis == 1 else grid[:, :1])).all()
 
 
 def subject_with(means: np.ndarray, log_vars: np.ndarray | None) -> Subject:
@@ -187,6 +196,12 @@ def test_principal_components_carry_the_variance_in_falling_order() -> None:
     values = np.linalg.eigvalsh(np.cov(means.astype(np.float64), rowvar=False))[::-1]
     np.testing.assert_allclose(points.var(axis=0, ddof=1), values[:2], rtol=1e-6)
     np.testing.assert_allclose(shares, values[:2] / values.sum(), rtol=1e-6)
+
+
+def test_codes_that_do_not_vary_have_components_without_variance() -> None:
+    points, shares = principal_components(np.ones((5, 3), np.float32), 2)
+    assert not points.any()
+    assert shares.tolist() == [0, 0]
 
 
 def test_both_paths_hold_their_ends_and_the_arc_keeps_its_radius() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from latens_training import onednn_matmul as matrix_products
 from latens_training.devices import Placement, describe_environment
-from latens_training.onednn_matmul import by_onednn, widest_products
+from latens_training.onednn_matmul import by_onednn, onednn_matmul
 
 CPU = torch.device("cpu")
 # The article's layers at its batch, its last batch and a batch of one: [n, inputs] to outputs.
@@ -37,7 +37,7 @@ def test_products_of_a_layer_have_float32s_error(layer: tuple[int, int, int]) ->
         for shape in [(count, fan_in), (fan_out, fan_in), (count, fan_out)]
     )
     factors = [(inputs, weight.t()), (gradient, weight), (gradient.t(), inputs)]
-    with widest_products(CPU):
+    with onednn_matmul(CPU):
         products = [left @ right for left, right in factors]
     for product, (left, right) in zip(products, factors, strict=True):
         # A sum of k products, each within a rounding; bfloat16 would be off by 2**-9 of each.
@@ -51,7 +51,7 @@ def test_a_processor_that_would_round_is_left_to_torchs_choice(
 ) -> None:
     monkeypatch.setattr(matrix_products, "_onednn_rounds_nothing", lambda: False)
     assert not by_onednn(CPU)
-    with widest_products(CPU):
+    with onednn_matmul(CPU):
         assert setting() == "none"
 
 
@@ -62,7 +62,7 @@ def test_the_choice_ends_with_the_training_even_if_that_fails(
     monkeypatch.setattr(matrix_products, "_onednn_rounds_nothing", lambda: True)
 
     def fail() -> None:
-        with widest_products(CPU):
+        with onednn_matmul(CPU):
             assert setting() == "bf16"
             raise ZeroDivisionError
 

@@ -14,8 +14,8 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from latens_training.cli.main import main
 from latens_training.data import datasets
-from latens_training.data.fonts import collect, save
 from latens_training.data.fonts.catalogue import font_files
+from latens_training.data.fonts.collection import collect, save
 from latens_training.data.fonts.faces import UnreadableFontError, faces_with
 from latens_training.data.fonts.glyphs import draw
 from latens_training.data.fonts.names import index_of

@@ -199,3 +199,15 @@ def test_dynamic_binarisation_trains_on_grey_and_is_judged_by_a_fixed_draw() -> 
     static = DataConfig(binarize="static")
     kept = binarization.images_to_train_on(dataset, judged, static)
     assert torch.equal(kept, judged.train.images)
+
+
+@pytest.mark.parametrize("how", ["static", "dynamic"])
+def test_images_that_are_made_when_asked_for_can_be_binarised(how: str) -> None:
+    sprites = datasets.load("dsprites-small")
+    config = DataConfig(dataset="dsprites-small", binarize=how)
+    evaluated = binarization.for_evaluation(sprites, config)
+    trained_on = binarization.images_to_train_on(sprites, evaluated, config)
+    first = torch.arange(5)
+    # Their pixels are black or white, so the draws are what they are drawn of.
+    assert torch.equal(evaluated.test.images[first], sprites.test.images[first])
+    assert torch.equal(trained_on[first], sprites.train.images[first])

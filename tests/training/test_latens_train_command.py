@@ -1,4 +1,4 @@
-"""`latens-train`: one settings object, verbs that load what they need, results for programs."""
+"""`latens-train`: one settings object, commands that load what they need, results for programs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from latens_training import checkpoint
+from latens_training.cli.commands import COMMANDS, find
 from latens_training.cli.main import main
 from latens_training.cli.settings import SECTION_FIELDS, TrainSettings, flattened, sectioned
-from latens_training.cli.verbs import VERBS, resolve
 from latens_training.config import RunConfig
 from latens_training.presets import PRESETS
 
@@ -32,8 +33,8 @@ def test_every_field_of_a_run_is_a_flag_with_a_help(capsys: pytest.CaptureFixtur
     for name in (name for names in SECTION_FIELDS.values() for name in names):
         assert f"--{name.replace('_', '-')} " in text
         assert TrainSettings.model_fields[name].description, name
-    for verb in VERBS:
-        assert f"  {verb} " in text
+    for command in COMMANDS:
+        assert f"  {command} " in text
 
 
 def test_help_needs_neither_torch_nor_matplotlib() -> None:
@@ -81,11 +82,22 @@ def test_an_unknown_flag_is_a_usage_error(capsys: pytest.CaptureFixture[str]) ->
     assert "unrecognized arguments: --betta" in capsys.readouterr().err
 
 
-def test_a_verb_may_have_two_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(VERBS, "presets all", VERBS["presets"])
-    function, rest = resolve(["presets", "all", "--json"])
-    assert function.__module__ == "latens_training.cli.presets"
-    assert rest == ["--json"]
+def test_a_command_may_have_two_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "presets all", COMMANDS["presets"])
+    assert find(["presets", "all", "--json"]) == ("presets all", ["--json"])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_help_and_refuses_unknown_variables(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--help"])
+    assert ended.value.code == 0
+    assert "usage: latens-train" in capsys.readouterr().out
+    monkeypatch.setenv("LATENS_TRAIN_BETTA", "4")
+    assert main(command.split()) == 2
+    assert "LATENS_TRAIN_BETTA" in capsys.readouterr().err
 
 
 def test_a_run_tells_programs_on_standard_output_and_people_on_standard_error(
@@ -117,7 +129,7 @@ def test_evaluate_reports_the_whole_test_set(
     assert result["images"] == 1000
     assert metrics["kl"] == pytest.approx(sum(result["kl_by_unit"]), rel=1e-5)
     assert metrics["elbo"] == pytest.approx(-metrics["reconstruction"] - metrics["kl"])
-    assert metrics["log_likelihood_bound"] > metrics["elbo"]
+    assert metrics["iwae_bound"] > metrics["elbo"]
     assert metrics["active_units"] == 2
     stored = checkpoint.load(trained_run).metrics
     assert metrics["elbo"] == pytest.approx(stored["elbo"], rel=1e-6)
@@ -128,9 +140,9 @@ def test_evaluate_speaks_to_people_too(
 ) -> None:
     assert main(["evaluate", str(trained_run), "--bound-samples", "0"]) == 0
     text = capsys.readouterr().out
-    assert "1,000 test images, nats an image" in text
-    assert "KL by latent unit" in text
-    assert "log_likelihood_bound" not in text
+    assert "1,000 test images, nats per image" in text
+    assert "KL by latent coordinate" in text
+    assert "iwae_bound" not in text
 
 
 def test_figures_draws_a_run_again(
@@ -140,6 +152,57 @@ def test_figures_draws_a_run_again(
     paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert tmp_path / "pictures" / "loss.png" in paths
     assert all(path.stat().st_size for path in paths)
+
+
+def test_bfloat16_is_warned_of_on_a_processor_without_it(
+    mnist_subset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flags = ["--data-dir", str(mnist_subset), "--hidden", "16", "--epochs", "1", "--no-figures"]
+    warning = "precision: this processor has no bfloat16 arithmetic"
+    for has_it in (False, True):
+        capabilities = {"architecture": "x86_64", "avx512_bf16": has_it, "amx_bf16": False}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=capabilities: known)
+        out = tmp_path / str(has_it)
+        assert main([*flags, "--precision", "bfloat16", "--device", "cpu", "--out", str(out)]) == 0
+        assert (warning in capsys.readouterr().err) is not has_it
+
+
+def test_the_help_says_that_fewer_threads_can_be_faster(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "On a machine with other work --threads 1 can be twice as fast" in text
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("tensorboard", ["--tensorboard"], "tensorboard"),
+        ("fontTools", ["data", "fonts"], "fonts"),
+    ],
+)
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(
+    module: str, arguments: list[str], extra: str, tmp_path: Path
+) -> None:
+    program = (
+        "import sys\n"
+        f"sys.modules[{module!r}] = None\n"
+        "from latens_training.cli.main import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    out = tmp_path / "out.npz"
+    finished = subprocess.run(
+        [sys.executable, "-c", program, *arguments, "--out", str(out)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 2, finished.stderr
+    assert finished.stderr.splitlines()[-1].endswith(f"pip install 'latens-training[{extra}]'")
+    assert "Traceback" not in finished.stderr
 
 
 def test_presets_are_listed_with_what_they_reproduce(capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,7 @@ def test_encoder_and_decoder_work_apart(architecture: Architecture) -> None:
     model = build(ModelConfig(architecture=architecture, latent_size=3), MNIST)
     mean, log_var = model.encoder(torch.rand(5, *MNIST))
     assert mean.shape == (5, *model.latent_shape)
-    assert (log_var is None) == (model.posterior == "point")
+    assert (log_var is None) == (model.posterior == "deterministic")
     assert model.decoder(mean).shape == (5, *MNIST)
 
 

@@ -18,9 +18,9 @@ from latens_training.cli.main import main
 from latens_training.config import RunConfig
 from latens_training.devices import Placement
 from latens_training.errors import UsageError
-from latens_training.interrupts import Interrupted, StopWish
 from latens_training.progress import Reporter
 from latens_training.resume import STATE_FILE, load_state, restore
+from latens_training.run_directory import Interrupted, StopSignal
 
 SETTINGS = ["--latent-size", "3", "--hidden", "32", "--batch-size", "500", "--no-figures"]
 VARIANTS = {
@@ -85,15 +85,15 @@ def test_another_seed_gives_another_run(train: Callable[..., Path]) -> None:
 class StoppedAfter(Reporter):
     """Stands for a person who presses Ctrl-C after some steps."""
 
-    def __init__(self, steps: int, wish: StopWish) -> None:
+    def __init__(self, steps: int, stop: StopSignal) -> None:
         super().__init__(2, json_lines=False)
-        self.left, self.wish = steps, wish
+        self.left, self.stop = steps, stop
 
     def step(self) -> None:
         super().step()
         self.left -= 1
         if self.left == 0:
-            self.wish.signal = signal.SIGINT
+            self.stop.signal = signal.SIGINT
 
 
 @pytest.mark.parametrize("steps", [1, 5, 12, 17])
@@ -103,10 +103,10 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_as_if_never_stopped(
     whole = train("whole", 2, *SETTINGS)
     config = load_state(whole).config
     out = whole.with_name("stopped")
-    wish = StopWish()
+    stop = StopSignal()
     run = runs.prepare(config, out, Placement(torch.device("cpu")), None)
-    with pytest.raises(Interrupted) as interrupted, StoppedAfter(steps, wish) as reporter:
-        runs.train(run, reporter, wish)
+    with pytest.raises(Interrupted) as interrupted, StoppedAfter(steps, stop) as reporter:
+        runs.train(run, reporter, stop)
     assert interrupted.value.exit_code == 130
     state = load_state(out)
     assert (state.progress.epoch, state.progress.step) == divmod(steps, 12)
@@ -124,7 +124,7 @@ def test_resuming_a_finished_run_changes_nothing(train: Callable[..., Path]) -> 
 def test_what_decides_over_exactness_is_on_record(train: Callable[..., Path]) -> None:
     from latens_training import checkpoint
 
-    environment = checkpoint.load(train("run", 1, *SETTINGS)).description.environment
+    environment = checkpoint.load(train("run", 1, *SETTINGS)).record.environment
     assert environment["torch"] == torch.__version__
     assert environment["threads"] == torch.get_num_threads()
     assert environment["device"] == "cpu"

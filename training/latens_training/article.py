@@ -1,11 +1,11 @@
-"""The weights of Penkovsky's article "Day 9: Roaming face vectors" (10 days of grad), as a run.
+"""Imports the weights of Penkovsky's article "Day 9: Roaming The Latent Space" (10 days of grad).
 
 Its program saves a flat list of tensors, weight before bias and layer after layer, as a TorchScript
-archive without any code (hasktorch's `save`). The list of its MLP VAE and that of its convolutional
-VAE stand in the order of our networks, so position by position they are our parameters.
+archive without code (hasktorch's `save`). The tensors of its MLP VAE and of its convolutional VAE
+are in the order of our networks' parameters.
 
-TorchScript archives may hold code in general, so this is for files that you trust; nothing else in
-the project reads them.
+TorchScript archives can contain code, so import only files that you trust. Nothing else in the
+project reads them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from latens_training.checkpoint import Checkpoint, Description, save
+from latens_training.checkpoint import Checkpoint, save
 from latens_training.config import LossConfig, ModelConfig, RunConfig, TrainConfig
 from latens_training.data.types import Dataset
 from latens_training.errors import DataError, NotFoundError
 from latens_training.metrics.evaluation import evaluate, latent_units
 from latens_training.models.autoencoder import Autoencoder, ImageShape, build
+from latens_training.run_record import RunRecord
 
 IMAGE_SHAPE: ImageShape = (1, 28, 28)
 _EPOCHS = 20
@@ -37,7 +38,7 @@ def read_tensors(path: Path) -> list[Tensor]:
 
     Raises:
         NotFoundError: there is no such file.
-        DataError: it is no archive of this form.
+        DataError: it is not such an archive.
     """
     if not path.is_file():
         raise NotFoundError(f"{path}: no such file")
@@ -56,10 +57,10 @@ def read_tensors(path: Path) -> list[Tensor]:
 
 
 def model_of(path: Path, tensors: list[Tensor]) -> tuple[ModelConfig, Autoencoder]:
-    """The network that the tensors are of, with them as its weights.
+    """The network that the tensors belong to, with these weights.
 
     Raises:
-        DataError: they are of no network of ours, or not finite.
+        DataError: they fit none of our networks, or are not finite.
     """
     config = _config_of(path, tensors)
     model = build(config, IMAGE_SHAPE)
@@ -77,17 +78,17 @@ def model_of(path: Path, tensors: list[Tensor]) -> tuple[ModelConfig, Autoencode
 
 
 def beta_in(path: Path) -> float | None:
-    """The beta that the article's program puts into a file's name."""
+    """The beta in the name of a file that the article's program wrote; None without one."""
     match = _BETA_IN_NAME.search(path.name)
     return float(match[1]) if match else None
 
 
 def import_weights(path: Path, beta: float, dataset: Dataset, run: Path) -> Checkpoint:
-    """Makes a run directory of the article's weights, measured on the data set.
+    """Creates a run directory from the article's weights, measured on the data set.
 
     Args:
         path: the `.ht` file.
-        beta: the weight of the KL term that it was trained with, for the record.
+        beta: the weight of the KL term in its training, for the record.
         dataset: MNIST, to measure the model and its latent units on.
         run: the directory to write.
 
@@ -99,7 +100,7 @@ def import_weights(path: Path, beta: float, dataset: Dataset, run: Path) -> Chec
         model=model_config, loss=LossConfig(beta=beta), train=TrainConfig(epochs=_EPOCHS)
     )
     terms = evaluate(model, dataset.test.images, config.loss)
-    description = Description(
+    record = RunRecord(
         config=config,
         image_shape=IMAGE_SHAPE,
         epoch=_EPOCHS,
@@ -111,8 +112,8 @@ def import_weights(path: Path, beta: float, dataset: Dataset, run: Path) -> Chec
             "imported_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         },
     )
-    save(run, model, description)
-    return Checkpoint(run, model, description)
+    save(run, model, record)
+    return Checkpoint(run, model, record)
 
 
 def _config_of(path: Path, tensors: list[Tensor]) -> ModelConfig:

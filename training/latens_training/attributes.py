@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from latens_training.models.autoencoder import Autoencoder
 
 FEWEST = 5
-"""Images that each side of a contrast needs; below, its mean says too little."""
+"""Images that each side of a contrast needs for a meaningful mean."""
 _MOST_CLASSES = 64
 _BLOCK = 1000
 _NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
@@ -52,7 +52,7 @@ class Condition:
         """Reads `ATTRIBUTE OPERATOR NUMBER`.
 
         Raises:
-            UsageError: it is not one.
+            UsageError: the text has another form.
         """
         match = _CONDITION.fullmatch(text)
         if match is None:
@@ -60,7 +60,7 @@ class Condition:
         return cls(match[1], match[2], float(match[3]))
 
     def holds(self, values: Mapping[str, NDArray[np.generic]]) -> NDArray[np.bool_]:
-        """Of which images it is true, [n].
+        """Which images satisfy it, [n].
 
         Raises:
             UsageError: there is no such attribute.
@@ -73,7 +73,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A named direction: from the images of which `less` is true to those of which `more` is."""
+    """A named direction, from the images that satisfy `less` to those that satisfy `more`."""
 
     name: str
     more: Condition
@@ -84,7 +84,7 @@ class Contrast:
         """Reads `NAME=CONDITION:CONDITION`, as `bold=weight>=700:weight==400`.
 
         Raises:
-            UsageError: it is not one.
+            UsageError: the text has another form.
         """
         name, equals, conditions = text.partition("=")
         more, colon, less = conditions.partition(":")
@@ -102,7 +102,9 @@ _OF_FONTS = {
 }
 
 
-def suggested(values: Mapping[str, NDArray[np.generic]]) -> list[Contrast]:
+def suggested(
+    values: Mapping[str, NDArray[np.generic]], class_names: Sequence[str] = ()
+) -> list[Contrast]:
     """The contrasts that the labels of a set suggest.
 
     For an attribute of two values the higher against the lower, and for one of more values those
@@ -113,7 +115,7 @@ def suggested(values: Mapping[str, NDArray[np.generic]]) -> list[Contrast]:
     for name, known in values.items():
         distinct = np.unique(known)
         if name == "label":
-            contrasts += _classes(distinct)
+            contrasts += _classes(distinct, class_names)
         elif name in _OF_FONTS:
             contrasts += [Contrast.parse(text) for text in _OF_FONTS[name]]
         elif len(distinct) > 1:
@@ -125,7 +127,7 @@ def suggested(values: Mapping[str, NDArray[np.generic]]) -> list[Contrast]:
 
 
 def attributes_of(split: Split) -> dict[str, NDArray[np.generic]]:
-    """What is known of each image by name, [n]: the attributes, and the class as `label`."""
+    """The attributes of each image by name, [n]; the class is named `label`."""
     values = {name: known.numpy() for name, known in split.attributes.items()}
     return values if split.labels is None else values | {"label": split.labels.numpy()}
 
@@ -166,21 +168,29 @@ def posterior_means(model: Autoencoder, split: Split) -> NDArray[np.float32]:
     return np.asarray(torch.cat(parts).flatten(1).numpy())
 
 
-def _classes(distinct: NDArray[np.generic]) -> list[Contrast]:
+def _classes(distinct: NDArray[np.generic], class_names: Sequence[str]) -> list[Contrast]:
+    """Each class against the rest."""
+    classes = [int(value) for value in distinct.tolist() if value >= 0]
     if not 1 < len(distinct) <= _MOST_CLASSES:
         return []
     return [
         Contrast(
-            f"label-{value}",
-            Condition("label", "==", float(value)),
-            Condition("label", "!=", float(value)),
+            name, Condition("label", "==", float(value)), Condition("label", "!=", float(value))
         )
-        for value in distinct.tolist()
-        if value >= 0
+        for name, value in zip(_names_of(classes, class_names), classes, strict=True)
     ]
 
 
+def _names_of(classes: Sequence[int], class_names: Sequence[str]) -> list[str]:
+    """`label-` and the name of each class; their numbers where names are missing or alike."""
+    numbered = [f"label-{value}" for value in classes]
+    if max(classes, default=0) >= len(class_names):
+        return numbered
+    named = [_slug(f"label-{class_names[value]}") for value in classes]
+    return named if len(set(named)) == len(named) else numbered
+
+
 def _slug(name: str) -> str:
-    """A name that a bundle takes, whatever the array was called."""
+    """A name that bundles accept, from the name of an array or folder."""
     slug = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:63]
     return slug or "attribute"

@@ -1,9 +1,9 @@
-"""The run directory: a trained model, what it is, and how well it does.
+"""The run directory: a trained model and its record.
 
-`model.safetensors` holds the weights and, as one JSON document under one metadata key (more keys
-would be written in random order), everything else about the model: a single file, so that weights
-and figures always belong together. `config.json` and `metrics.json` repeat its parts for people
-and scripts. Nothing is ever unpickled.
+`model.safetensors` holds the weights and, as one JSON document under one metadata key (several keys
+would be written in random order), the record: one file, so weights and metrics always belong
+together. `config.json` and `metrics.json` repeat parts of it for people and scripts. Nothing is
+ever unpickled.
 """
 
 from __future__ import annotations
@@ -11,141 +11,109 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from latens_training.atomic_files import make_directory, write_whole
 from latens_training.config import RunConfig
-from latens_training.errors import DataError
+from latens_training.errors import CheckpointError, DataError, RunNotFoundError
 from latens_training.models.autoencoder import Autoencoder, ImageShape, build
+from latens_training.run_directory import make_directory, write_whole
+from latens_training.run_record import LatentUnit, RunRecord, parse_record
 
-SCHEMA_VERSION = 1
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.jsonl"
+SCORES_FILE = "scores.json"
 FIGURES = "figures"
 _METADATA_KEY = "latens"
 
 
-class CheckpointError(DataError):
-    """A run that cannot be read; the message names the file and what is wrong."""
-
-
-class RunNotFoundError(CheckpointError):
-    """There is no run in the directory."""
-
-    exit_code = 3
-
-
-class LatentUnit(BaseModel):
-    """What is known of one latent coordinate over the training set."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kl: float
-    """Mean over the data of KL(q(z_i|x) || p(z_i)), nats."""
-    mean: float
-    """Mean over the data of the posterior's mean."""
-    std: float
-    """Standard deviation over the data of the posterior's mean."""
-
-
-class Description(BaseModel):
-    """All about a model except its weights, as stored beside them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: int = SCHEMA_VERSION
-    config: RunConfig
-    image_shape: ImageShape
-    epoch: Annotated[int, Field(ge=0)] = 0
-    """Whole epochs trained."""
-    metrics: dict[str, float] = {}
-    """Test-set figures by name, nats an image."""
-    latent_units: tuple[LatentUnit, ...] = ()
-    """One a coordinate, in C order of the latent shape; empty when not known."""
-    attribute_vectors: dict[str, tuple[float, ...]] = {}
-    """Directions of the latent space by attribute, in C order of the latent shape."""
-    dataset_sha256: str = ""
-    environment: dict[str, Any] = {}
-    """What decides whether a rerun is bit-equal: versions, device, thread count."""
-
-
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model in eval mode on the CPU, and its description."""
+    """A trained model in eval mode on the CPU, and its record."""
 
     path: Path
     model: Autoencoder
-    description: Description
+    record: RunRecord
 
     @property
     def config(self) -> RunConfig:
-        return self.description.config
+        return self.record.config
 
     @property
     def metrics(self) -> dict[str, float]:
-        return self.description.metrics
+        return self.record.metrics
 
     @property
     def latent_units(self) -> tuple[LatentUnit, ...]:
-        return self.description.latent_units
+        return self.record.latent_units
 
     @property
     def attribute_vectors(self) -> dict[str, tuple[float, ...]]:
-        return self.description.attribute_vectors
+        return self.record.attribute_vectors
 
 
-def save(run: Path, model: Autoencoder, description: Description) -> None:
-    """Writes the model and its description, each file whole or not at all.
+def save(run: Path, model: Autoencoder, record: RunRecord) -> None:
+    """Writes the model and its record; each file is written completely or not at all.
 
     Raises:
-        TrainingError: it cannot be written; what was saved before stays.
+        TrainingError: it cannot be written; the earlier files stay.
     """
-    save_config(run, description)
-    write_whole(run / MODEL_FILE, model_bytes(model, description))
-    write_whole(run / METRICS_FILE, _metrics_json(description))
+    save_config(run, record)
+    write_whole(run / MODEL_FILE, model_bytes(model, record))
+    write_whole(run / METRICS_FILE, _metrics_json(record))
 
 
-def save_config(run: Path, description: Description) -> None:
-    """Writes `config.json` alone: a run that has begun.
+def save_config(run: Path, record: RunRecord) -> None:
+    """Writes only `config.json`, which marks a run as begun.
 
     Raises:
         TrainingError: it cannot be written.
     """
     make_directory(run)
-    write_whole(run / CONFIG_FILE, _config_json(description))
+    write_whole(run / CONFIG_FILE, _config_json(record))
 
 
 def load(run: Path | str) -> Checkpoint:
     """Reads a run directory.
 
     Raises:
-        CheckpointError: it is missing, damaged, of another schema, or its files disagree.
+        CheckpointError: it is missing, damaged, of another schema, or its files contradict.
     """
     run = Path(run)
     path = run / MODEL_FILE
     if not path.exists():
         raise RunNotFoundError(f"{run}: no run here ({MODEL_FILE} is missing)")
-    tensors, metadata = _read_tensors(path)
-    description = _parse_description(path, metadata)
-    _check_config(run / CONFIG_FILE, description)
-    return Checkpoint(run, _rebuild(path, description, tensors), description)
+    tensors, metadata = _read(path, with_tensors=True)
+    record = _parse_record(path, metadata)
+    _check_config(run / CONFIG_FILE, record)
+    return Checkpoint(run, _rebuild(path, record, tensors), record)
+
+
+def load_record(run: Path | str) -> RunRecord:
+    """Reads the record of a run, without its weights.
+
+    Raises:
+        CheckpointError: the run is missing, damaged or of another schema.
+    """
+    path = Path(run) / MODEL_FILE
+    if not path.exists():
+        raise RunNotFoundError(f"{run}: no run here ({MODEL_FILE} is missing)")
+    return _parse_record(path, _read(path, with_tensors=False)[1])
 
 
 def require_shape(checkpoint: Checkpoint, image_shape: ImageShape) -> None:
-    """Refuses images that are not of the model's shape.
+    """Refuses images whose shape is not the model's.
 
     Raises:
-        DataError: they are not.
+        DataError: the shapes differ.
     """
-    expected = checkpoint.description.image_shape
+    expected = checkpoint.record.image_shape
     if image_shape != expected:
         raise DataError(
             f"{checkpoint.path}: its images are {' x '.join(map(str, expected))}, "
@@ -154,23 +122,23 @@ def require_shape(checkpoint: Checkpoint, image_shape: ImageShape) -> None:
 
 
 def amend(run: Path | str, **changes: Any) -> Checkpoint:
-    """Rewrites a run with some fields of its `Description` changed.
+    """Rewrites a run with some fields of its record changed.
 
     Raises:
         CheckpointError: the run cannot be read.
         TrainingError: it cannot be written.
     """
     checkpoint = load(run)
-    values = checkpoint.description.model_dump() | changes
-    description = Description.model_validate(values)
-    save(checkpoint.path, checkpoint.model, description)
-    return Checkpoint(checkpoint.path, checkpoint.model, description)
+    values = checkpoint.record.model_dump() | changes
+    record = RunRecord.model_validate(values)
+    save(checkpoint.path, checkpoint.model, record)
+    return Checkpoint(checkpoint.path, checkpoint.model, record)
 
 
-def model_bytes(model: Autoencoder, description: Description) -> bytes:
+def model_bytes(model: Autoencoder, record: RunRecord) -> bytes:
     """The content of `model.safetensors`: the same bytes for the same state."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(model).items()}
-    document = json.dumps(description.model_dump(mode="json"), sort_keys=True)
+    document = json.dumps(record.model_dump(mode="json"), sort_keys=True)
     return safetensors.torch.save(tensors, metadata={_METADATA_KEY: document})
 
 
@@ -178,20 +146,20 @@ def _tensors(model: Autoencoder) -> dict[str, Tensor]:
     return dict(model.state_dict())
 
 
-def _config_json(description: Description) -> bytes:
-    parts = description.model_dump(mode="json", include={"schema_version", "image_shape", "config"})
+def _config_json(record: RunRecord) -> bytes:
+    parts = record.model_dump(mode="json", include={"schema_version", "image_shape", "config"})
     return (json.dumps(parts, indent=2) + "\n").encode()
 
 
-def _metrics_json(description: Description) -> bytes:
-    parts = description.model_dump(mode="json", include={"epoch", "metrics", "latent_units"})
+def _metrics_json(record: RunRecord) -> bytes:
+    parts = record.model_dump(mode="json", include={"epoch", "metrics", "latent_units"})
     return (json.dumps(parts, indent=2) + "\n").encode()
 
 
-def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(path: Path, *, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            names = file.keys()
+            names = file.keys() if with_tensors else ()
             return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
@@ -199,56 +167,39 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
 
 
-def _parse_description(path: Path, metadata: dict[str, str]) -> Description:
+def _parse_record(path: Path, metadata: dict[str, str]) -> RunRecord:
     if _METADATA_KEY not in metadata:
         raise CheckpointError(f"{path}: not a checkpoint of latens (no '{_METADATA_KEY}' metadata)")
-    return _validated(path, metadata[_METADATA_KEY])
+    return parse_record(path, metadata[_METADATA_KEY])
 
 
-def _validated(path: Path, document: str) -> Description:
-    try:
-        values = json.loads(document)
-        version = values.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise CheckpointError(
-                f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}"
-            )
-        return Description.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{path}: {where}: {first['msg']}") from error
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its description is not a JSON object") from error
-
-
-def _check_config(path: Path, description: Description) -> None:
-    """Refuses a run whose config.json tells of another model than its weights."""
+def _check_config(path: Path, record: RunRecord) -> None:
+    """Refuses a run whose config.json describes another model than its weights."""
     try:
         document = path.read_text()
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{path}: not UTF-8") from error
-    stated = _validated(path, document)
-    if stated.config.model != description.config.model:
+    stated = parse_record(path, document)
+    if stated.config.model != record.config.model:
         raise CheckpointError(
             f"{path}: tells of another model ({_summary(stated)}) "
-            f"than {MODEL_FILE} holds ({_summary(description)})"
+            f"than {MODEL_FILE} holds ({_summary(record)})"
         )
-    if stated.image_shape != description.image_shape:
+    if stated.image_shape != record.image_shape:
         raise CheckpointError(f"{path}: image_shape differs from {MODEL_FILE}'s")
 
 
-def _summary(description: Description) -> str:
-    model = description.config.model
+def _summary(record: RunRecord) -> str:
+    model = record.config.model
     hidden = ",".join(map(str, model.hidden))
     return f"{model.architecture}, latent size {model.latent_size}, hidden {hidden}"
 
 
-def _rebuild(path: Path, description: Description, tensors: dict[str, Tensor]) -> Autoencoder:
+def _rebuild(path: Path, record: RunRecord, tensors: dict[str, Tensor]) -> Autoencoder:
     with torch.random.fork_rng(devices=[]):
-        model = build(description.config.model, description.image_shape)
+        model = build(record.config.model, record.image_shape)
     expected = _tensors(model)
     if expected.keys() != tensors.keys():
         odd = sorted(expected.keys() ^ tensors.keys())[0]

@@ -1,4 +1,4 @@
-"""Which device, how many of them, and in what precision."""
+"""Devices, processes and precision."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from latens_training.errors import UsageError
 from latens_training.onednn_matmul import by_onednn
+from latens_training.run_directory import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where this process computes, and its place among the processes of the run."""
+    """The device of this process, and its rank among the processes of the run."""
 
     device: torch.device
     rank: int = 0
@@ -30,7 +31,7 @@ class Placement:
 
     @property
     def is_first(self) -> bool:
-        """The one process that writes and speaks."""
+        """Whether this is the process that writes files and reports."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
@@ -42,10 +43,10 @@ class Placement:
 
 @contextmanager
 def placed(config: DeviceConfig) -> Iterator[Placement]:
-    """Chooses the device; under torchrun, joins the processes of the run for the while.
+    """Chooses the device; under torchrun, joins the processes of the run.
 
     Raises:
-        UsageError: the device asked for is not there.
+        UsageError: the device does not exist.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -57,15 +58,19 @@ def placed(config: DeviceConfig) -> Iterator[Placement]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Placement(device, dist.get_rank(), world_size)
+        dist.barrier()  # a process that closes its connections early can abort the others
+    except Interrupted:
+        dist.barrier()
+        raise
     finally:
         dist.destroy_process_group()
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """The torch device of a setting; `auto` takes an accelerator where there is one.
+    """The torch device of a setting; `auto` prefers an accelerator.
 
     Raises:
-        UsageError: it is not there.
+        UsageError: the device does not exist.
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
@@ -87,6 +92,21 @@ def _choose_gpu(device: torch.device, local_rank: int) -> torch.device:
 def autocast(device: torch.device, config: DeviceConfig) -> torch.autocast:
     """The context of the network's forward pass."""
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+
+
+def slow_precision(device: torch.device, config: DeviceConfig) -> str | None:
+    """A warning if the precision is emulated on this device."""
+    if config.precision != "bfloat16" or device.type != "cpu":
+        return None
+    capabilities = torch.cpu.get_capabilities()
+    if capabilities.get("architecture") != "x86_64":
+        return None  # not measured
+    if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
+        return None
+    return (
+        "precision: this processor has no bfloat16 arithmetic; a step was measured to take eleven "
+        "times as long as with --precision float32"
+    )
 
 
 def describe_environment(placement: Placement) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What can go wrong in training, as a person is told of it: one clear line and an exit code."""
+"""The errors of training, each with a one-line message and an exit code."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ class TrainingError(Exception):
 
 
 class UsageError(TrainingError):
-    """A setting that is wrong, or that contradicts another."""
+    """A setting that is invalid or contradicts another."""
 
     exit_code = 2
 
 
 class NotFoundError(TrainingError):
-    """A run, a data set or a preset that does not exist."""
+    """A run, a data set or a preset does not exist."""
 
     exit_code = 3
 
@@ -25,3 +25,13 @@ class DataError(TrainingError):
     """A file whose content cannot be used."""
 
     exit_code = 5
+
+
+class CheckpointError(DataError):
+    """A run that cannot be read; the message names the file and what is wrong."""
+
+
+class RunNotFoundError(CheckpointError):
+    """There is no run in the directory."""
+
+    exit_code = 3

@@ -1,9 +1,9 @@
-"""Float32 matrix products by the processor's widest instructions.
+"""Float32 matrix products by oneDNN on AMD processors with AVX-512.
 
-torch gives float32 products to MKL, which leaves the AVX-512 of AMD processors unused. oneDNN,
-which torch has too, uses it: the article's network trains 1.5 times as fast. torch lets oneDNN
-have float32 products only where bfloat16 is allowed inside them. Without AMX that is a permission
-which oneDNN has no use for, and the arithmetic stays float32; a probe makes sure of it.
+torch gives float32 products to MKL, which does not use the AVX-512 of AMD processors. oneDNN, which
+torch contains too, uses it: the article's network trains 1.5 times as fast. torch passes float32
+products to oneDNN only where bfloat16 is allowed inside them. Without AMX, oneDNN makes no use of
+that permission and computes in float32; a probe checks this.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def widest_products(device: torch.device) -> Iterator[None]:
-    """Float32 products on the device by oneDNN for the while, where that is faster and exact."""
+def onednn_matmul(device: torch.device) -> Iterator[None]:
+    """Computes float32 products on the device by oneDNN, where that is faster and exact."""
     if not by_onednn(device):
         yield
         return
@@ -29,7 +29,7 @@ def widest_products(device: torch.device) -> Iterator[None]:
 
 
 def by_onednn(device: torch.device) -> bool:
-    """Whether `widest_products` takes oneDNN; bits of the products depend on it."""
+    """Whether `onednn_matmul` uses oneDNN; bits of the products depend on it."""
     return device.type == "cpu" and _is_amd_with_avx512() and _onednn_rounds_nothing()
 
 

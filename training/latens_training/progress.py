@@ -1,4 +1,4 @@
-"""What a run tells while it goes: a bar on a terminal, a line an epoch, TensorBoard."""
+"""Reports the progress of a run: a bar on a terminal, a line per epoch, TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Reporter:
-    """Speaks for the first process of a run; a silent one for the others.
+    """Reports a run; the reporters of further processes are silent.
 
-    Progress goes to standard error, and the bar only to a terminal; with `json_lines`, each
-    epoch's record goes to standard output as one JSON line.
+    Progress goes to standard error, the bar only to a terminal. With `json_lines`, each epoch's
+    record goes to standard output as one JSON line.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Reporter:
             self._writer.close()
 
     def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
-        """Shows the bar of an epoch (counted from 0) at the step it starts from."""
+        """Shows the bar of an epoch (counted from 0), starting at a step."""
         if not self._silent:
             bar: tqdm[Any] = tqdm(
                 total=steps,
@@ -71,7 +71,7 @@ class Reporter:
             self._bar.update()
 
     def end_epoch(self, record: Mapping[str, Any]) -> None:
-        """Tells of a complete epoch."""
+        """Reports a complete epoch."""
         self._close_bar()
         if self._silent:
             return
@@ -84,7 +84,6 @@ class Reporter:
                     self._writer.add_scalar(name.replace("_", "/", 1), value, record["epoch"])
 
     def say(self, text: str) -> None:
-        """A line of progress."""
         if not self._silent:
             print(text, file=sys.stderr, flush=True)
 
@@ -95,7 +94,7 @@ class Reporter:
 
 
 def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
-    """An epoch's record for a person: `epoch  3/20  test elbo -160.2 = -(154.8 + 5.4) ...`."""
+    """An epoch's record in one line: `epoch  3/20  test elbo -160.2 = -(154.8 + 5.4) ...`."""
     parts = [f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}"]
     if "test_elbo" in record:
         parts.append(
@@ -112,5 +111,7 @@ def _open_tensorboard(directory: Path) -> SummaryWriter:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise UsageError("tensorboard: not installed (pip install tensorboard)") from error
+        raise UsageError(
+            "tensorboard: not installed; pip install 'latens-training[tensorboard]'"
+        ) from error
     return SummaryWriter(str(directory))

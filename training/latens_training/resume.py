@@ -1,23 +1,25 @@
-"""All that a broken-off run needs to go on as if it had never stopped, in one file.
+"""The state of a run in one file: all that resuming needs to continue as if it had never stopped.
 
-The file holds the weights too, so that it is consistent by itself whatever happened to the others.
+The file holds the weights too, so it is consistent whatever happened to the other files.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import safetensors
 import safetensors.torch
+import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from latens_training.atomic_files import write_whole
-from latens_training.checkpoint import SCHEMA_VERSION, CheckpointError
+from latens_training import checkpoint
 from latens_training.config import RunConfig
-from latens_training.errors import UsageError
+from latens_training.errors import CheckpointError, UsageError
+from latens_training.run_directory import write_whole
+from latens_training.run_record import SCHEMA_VERSION, RunRecord
 from latens_training.trainer import Progress
 
 if TYPE_CHECKING:
@@ -32,13 +34,13 @@ _ADAM_PARTS = ("exp_avg", "exp_avg_sq", "step")
 
 @dataclass(frozen=True)
 class SavedState:
-    """A run as it stood when it was last saved."""
+    """The content of a state file."""
 
     path: Path
     config: RunConfig
     dataset_sha256: str
     device: str
-    """The kind of device whose generators' states these are."""
+    """The kind of device that the generators' states belong to."""
     progress: Progress
     history: list[dict[str, Any]]
     tensors: dict[str, Tensor]
@@ -50,7 +52,7 @@ def save_state(
     """Writes the state, whole or not at all.
 
     Raises:
-        TrainingError: it cannot be written; the one before stays.
+        TrainingError: it cannot be written; the earlier file stays.
     """
     progress = trainer.progress
     document = {
@@ -63,7 +65,7 @@ def save_state(
         "seconds": progress.seconds,
         "history": history,
     }
-    metadata = {_METADATA_KEY: json.dumps(document, sort_keys=True)}
+    metadata = {_METADATA_KEY: json.dumps(document)}  # the history keeps the order of its keys
     write_whole(run / STATE_FILE, safetensors.torch.save(_tensors(trainer), metadata=metadata))
 
 
@@ -106,11 +108,11 @@ def _state(path: Path, document: dict[str, Any], tensors: dict[str, Tensor]) -> 
 
 
 def restore(trainer: Trainer, state: SavedState) -> None:
-    """Puts a fresh trainer where the saved one was.
+    """Brings a new trainer to the saved state.
 
     Raises:
-        CheckpointError: the state is of another network.
-        UsageError: it is of another kind of device, whose random numbers are others.
+        CheckpointError: the state belongs to another network.
+        UsageError: it belongs to another kind of device, whose random numbers differ.
     """
     device = trainer.placement.device.type
     if device != state.device:
@@ -126,7 +128,26 @@ def restore(trainer: Trainer, state: SavedState) -> None:
         raise CheckpointError(
             f"{state.path}: does not fit the network ({str(error).splitlines()[0]})"
         ) from error
-    trainer.progress = state.progress
+    trainer.progress = replace(state.progress)
+    if not trainer.placement.is_first:
+        # The saved totals are sums over all processes, so only one process may start from them.
+        trainer.progress.totals = torch.zeros_like(state.progress.totals)
+
+
+def resumed_record(state: SavedState, fresh: RunRecord) -> RunRecord:
+    """The record of the run to resume, with the settings of now.
+
+    Args:
+        state: of the run.
+        fresh: the record to use if the run has none, or one of older weights than the state.
+    """
+    try:
+        saved = checkpoint.load_record(state.path.parent)
+    except CheckpointError:
+        saved = None  # the state has all that is needed to go on
+    if saved is None or saved.epoch != state.progress.epoch:
+        return fresh.model_copy(update={"epoch": state.progress.epoch})
+    return saved.model_copy(update={"config": fresh.config})
 
 
 def _tensors(trainer: Trainer) -> dict[str, Tensor]:

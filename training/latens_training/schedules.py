@@ -1,4 +1,4 @@
-"""The course of the learning rate, as a factor by progress."""
+"""The learning rate over the epochs."""
 
 from __future__ import annotations
 

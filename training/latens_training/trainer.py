@@ -1,4 +1,4 @@
-"""One epoch after another: the network, its optimiser, and the two streams of random numbers."""
+"""Trains epoch by epoch: the network, its optimiser, and two streams of random numbers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from latens_training.adam import Adam
 from latens_training.data.binarization import draw_binary
 from latens_training.devices import Placement, autocast
-from latens_training.objectives.elbo import Drawn, objective
-from latens_training.onednn_matmul import widest_products
+from latens_training.models.autoencoder import ForwardOutput
+from latens_training.objectives.registry import OBJECTIVES
+from latens_training.onednn_matmul import onednn_matmul
 from latens_training.schedules import learning_rate
 
 if TYPE_CHECKING:
@@ -25,29 +25,31 @@ if TYPE_CHECKING:
     from latens_training.models.autoencoder import Autoencoder
 
 _STEPS_BETWEEN_AGREEMENTS = 16
-_TERMS = 3
+_TERMS = ("loss", "reconstruction", "kl")
+"""The terms that a run records, as every objective names them."""
+_ADAM_BETA2 = 0.999
 
 
 @dataclass
 class Progress:
-    """How far a run is; with the weights, Adam and the generators, all that resuming needs."""
+    """How far a run is. Resuming needs this, the weights, Adam's moments and the generators."""
 
     epoch: int = 0
     """Whole epochs done."""
     step: int = 0
-    """Steps done of the epoch under way."""
-    totals: Tensor = field(default_factory=lambda: torch.zeros(_TERMS, dtype=torch.float64))
-    """Sums over the images of the epoch under way: loss, reconstruction, KL; nats."""
+    """Steps done in the current epoch."""
+    totals: Tensor = field(default_factory=lambda: torch.zeros(len(_TERMS), dtype=torch.float64))
+    """Sums over the images of the current epoch: loss, reconstruction, KL; nats."""
     seconds: float = 0.0
-    """Time that the epoch under way has taken."""
+    """Seconds that the current epoch has taken."""
 
 
 class Trainer:
     """Trains a network on images that stay on its device.
 
-    A step's batch is global: under torchrun each process takes its slice of the same order and of
-    the same noise, and gradients are summed over the global batch and divided by its size. So the
-    objective, beta included, does not depend on the number of processes.
+    Batches are global: under torchrun each process takes its slice of the same order and the same
+    noise, and gradients are summed over the global batch and divided by its size. So the objective,
+    beta included, does not depend on the number of processes.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class Trainer:
         self.images = images.to(device)
         self.config = config
         self.placement = placement
-        self.optimizer = Adam(self.model.parameters(), config.train.learning_rate)
+        self.optimizer = self._adam()
         self.order = torch.Generator(device).manual_seed(config.train.seed)
         self.noise = torch.Generator(device).manual_seed(config.train.seed + 1)
         self.order_at_epoch_start = self.order.get_state()
@@ -67,16 +69,16 @@ class Trainer:
 
     @property
     def steps(self) -> int:
-        """Steps an epoch; the last one's batch may be smaller."""
+        """Steps per epoch; the last batch may be smaller."""
         return -(-len(self.images) // self.config.train.batch_size)
 
     @property
     def learning_rate(self) -> float:
-        """Of the epoch under way."""
+        """The learning rate of the current epoch."""
         return learning_rate(self.config.train, self.progress.epoch)
 
     def run_epoch(self, stop: Callable[[], bool], stepped: Callable[[], None]) -> bool:
-        """Trains on from `progress` to the end of the epoch, or until `stop`.
+        """Trains from `progress` to the end of the epoch, or until `stop` returns true.
 
         Args:
             stop: asked before each step.
@@ -91,7 +93,7 @@ class Trainer:
         order = self._order_of_epoch()
         totals = self.progress.totals.to(self.placement.device, self._total_dtype())
         batches = torch.split(order, self.config.train.batch_size)
-        with widest_products(self.placement.device):
+        with onednn_matmul(self.placement.device):
             for batch in batches[self.progress.step :]:
                 if self._agreed(stop):
                     break
@@ -102,16 +104,32 @@ class Trainer:
         return self.progress.step == self.steps
 
     def finish_epoch(self) -> dict[str, float]:
-        """Closes a complete epoch; its mean terms, nats an image."""
-        totals = self.progress.totals.clone()
-        if self.placement.world_size > 1:
-            shared = totals.to(self.placement.device)
-            dist.all_reduce(shared)
-            totals = shared.cpu()
-        loss, reconstruction, kl = (totals / len(self.images)).tolist()
+        """Ends a complete epoch; returns its mean terms, nats per image."""
+        self.gather_totals()
+        means = (self.progress.totals / len(self.images)).tolist()
         self.progress = Progress(epoch=self.progress.epoch + 1)
         self.order_at_epoch_start = self.order.get_state()
-        return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
+        return dict(zip(_TERMS, means, strict=True))
+
+    def gather_totals(self) -> None:
+        """Sums the totals over all processes; each process then holds the sum.
+
+        Every process must call it, and none may train on from the sum: see `resume.restore`.
+        """
+        if self.placement.world_size > 1:
+            shared = self.progress.totals.to(self.placement.device, self._total_dtype())
+            dist.all_reduce(shared)
+            self.progress.totals = shared.cpu().double()
+
+    def _adam(self) -> torch.optim.Adam:
+        train = self.config.train
+        return torch.optim.Adam(
+            self.model.parameters(),
+            train.learning_rate,
+            betas=(train.adam_beta1, _ADAM_BETA2),
+            eps=train.adam_epsilon,
+            fused=self.placement.device.type != "mps",
+        )
 
     def _network(self) -> nn.Module:
         network: nn.Module = self.model
@@ -133,22 +151,22 @@ class Trainer:
             device=self.placement.device,
         )
         with autocast(self.placement.device, self.config.machine):
-            logits, latents, mean, log_var = self.network(targets, noise[:, share])
-        drawn = Drawn(
-            logits.float(),
-            latents.float(),
-            mean.float(),
-            None if log_var is None else log_var.float(),
+            output: ForwardOutput = self.network(targets, noise[:, share])
+        in_float32 = ForwardOutput(
+            output.logits.float(),
+            output.latents.float(),
+            output.mean.float(),
+            None if output.log_var is None else output.log_var.float(),
         )
-        loss, terms = objective(drawn, targets, self.config.loss)
+        terms = OBJECTIVES[self.config.loss.objective](in_float32, targets, self.config.loss)
         self.optimizer.zero_grad(set_to_none=True)
         # DistributedDataParallel averages over the processes; the objective is the sum.
-        torch.autograd.backward(loss * (self.placement.world_size / count))
-        self.optimizer.update()
-        return terms
+        torch.autograd.backward(terms["loss"] * (self.placement.world_size / count))
+        self.optimizer.step()
+        return torch.stack([terms[name].detach() for name in _TERMS])
 
     def _targets(self, index: Tensor) -> Tensor:
-        """The images of an index [n] in [0, 1], binarised anew if that is asked for."""
+        """The images of an index [n] in [0, 1]; with `dynamic`, binarised anew at each step."""
         targets = self._chosen(index).float().div_(255)
         if self.config.data.binarize == "dynamic":
             return draw_binary(targets, self.noise)
@@ -160,19 +178,19 @@ class Trainer:
         return images.index_select(0, index) if isinstance(images, Tensor) else images[index]
 
     def _order_of_epoch(self) -> Tensor:
-        """The epoch's permutation; drawn again, the same, where an epoch was broken off."""
+        """The epoch's permutation; an interrupted epoch gets the same one again."""
         self.order.set_state(self.order_at_epoch_start)
         return torch.randperm(len(self.images), generator=self.order, device=self.placement.device)
 
     def _agreed(self, stop: Callable[[], bool]) -> bool:
-        """Whether to stop; all processes must stop before the same step."""
+        """Whether to stop; all processes stop before the same step."""
         if self.placement.world_size == 1:
             return stop()
         if self.progress.step % _STEPS_BETWEEN_AGREEMENTS:
             return False
-        wish = torch.tensor(float(stop()), device=self.placement.device)
-        dist.all_reduce(wish)
-        return bool(wish.item())
+        asked = torch.tensor(float(stop()), device=self.placement.device)
+        dist.all_reduce(asked)
+        return bool(asked.item())
 
     def _total_dtype(self) -> torch.dtype:
         return torch.float32 if self.placement.device.type == "mps" else torch.float64

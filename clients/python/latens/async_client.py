@@ -21,6 +21,7 @@ from latens.options import ClientSettings
 from latens.picture_rows import PictureArgument
 from latens.plans import Plans
 from latens.results import (
+    SCORE_SAMPLES,
     Decoding,
     Encoding,
     Inpainting,
@@ -202,7 +203,7 @@ class AsyncClient:
         self,
         images: ArrayLike | PictureArgument,
         *,
-        samples: int = 64,
+        samples: int = SCORE_SAMPLES,
         seed: int | None = None,
         model: str = "",
         version: str = "",

@@ -21,6 +21,7 @@ from latens.options import ClientSettings
 from latens.picture_rows import PictureArgument
 from latens.plans import Plans
 from latens.results import (
+    SCORE_SAMPLES,
     Decoding,
     Encoding,
     Inpainting,
@@ -278,7 +279,7 @@ class Client:
         self,
         images: ArrayLike | PictureArgument,
         *,
-        samples: int = 64,
+        samples: int = SCORE_SAMPLES,
         seed: int | None = None,
         model: str = "",
         version: str = "",
@@ -290,6 +291,10 @@ class Client:
         Args:
             images: as for `encode`.
             samples: importance samples per image; more make the bound tighter.
+
+        Returns:
+            The bounds with their errors. Two errors contain log p(x) less often than a normal error
+            would; what was measured is in `docs/scores.md`.
         """
         score = operations.Score(images, samples, seed)
         return self._run(score, model, version, progress, timeout)

@@ -20,6 +20,10 @@ Floats = NDArray[np.float32]
 Images = NDArray[Any]
 """`[n, channels, height, width]`, float32 in [0, 1] or uint8 in 0..255."""
 
+SCORE_SAMPLES = 256
+"""The default number of importance samples per image; what it gives is in `docs/scores.md`."""
+_FEWEST_EFFECTIVE_SAMPLES = 4.0
+
 _SHOWN_IMAGES = 256
 
 
@@ -136,11 +140,21 @@ class Scores(Result):
     bound: Floats
     """The importance-weighted lower bound of log p(x), `[n]`, nats."""
     standard_error: Floats | None
-    """The standard error of each bound, `[n]`, nats; None for one sample."""
+    """The error of each bound from the choice of samples, `[n]`, nats; None for one sample."""
+    effective_samples: Floats
+    """How many samples of equal weight would be as good, `[n]`; see `dominated`."""
     seed: int
     """The seed of the samples."""
     version: str
     """The version of the model that answered."""
+
+    @property
+    def dominated(self) -> NDArray[np.bool_]:
+        """Whether one sample outweighs the rest, `[n]`: these bounds depend on the seed.
+
+        More samples help.
+        """
+        return np.asarray(self.effective_samples < _FEWEST_EFFECTIVE_SAMPLES)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

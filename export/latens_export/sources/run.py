@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from latens_export.bundling import BundleOptions, write_bundle
-from latens_export.errors import SourceError, UsageError
+from latens_export.errors import SourceError
 from latens_serving.bundle.schema import (
     LatentContract,
     LatentUnit,
@@ -14,8 +14,8 @@ from latens_serving.bundle.schema import (
     Posterior,
 )
 from latens_training import checkpoint
-from latens_training.data import datasets
 from latens_training.errors import TrainingError
+from latens_training.run_data import dataset_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from latens_export.bundling import WrittenBundle
     from latens_export.graphs.precision import Precision
     from latens_training.checkpoint import Checkpoint
-    from latens_training.data.types import Dataset
+
+_POSTERIORS = {
+    "diagonal-gaussian": Posterior.DIAGONAL_GAUSSIAN,
+    "deterministic": Posterior.DETERMINISTIC,
+}
 
 
 def export_run(
@@ -57,7 +61,8 @@ def export_run(
     step(f"reading {run}")
     with _reading():
         trained = checkpoint.load(run)
-        dataset = _dataset(trained, data_dir)
+        # As the model was evaluated: binary pixels, if it was trained on binary ones.
+        dataset = dataset_of(trained, step, data_dir=data_dir)
     model = trained.model
     return write_bundle(
         model.encoder,
@@ -82,17 +87,6 @@ def _reading() -> Iterator[None]:
         raise SourceError(str(error), error.exit_code) from error
 
 
-def _dataset(trained: Checkpoint, data_dir: Path | None) -> Dataset:
-    source = trained.config.data
-    dataset = datasets.load(source.dataset, data_dir or source.data_dir)
-    if dataset.image_shape != trained.model.image_shape:
-        raise UsageError(
-            f"the images of {dataset.name} are {dataset.image_shape}, "
-            f"the model's {trained.model.image_shape} (channels, height, width)"
-        )
-    return dataset
-
-
 def _spec(trained: Checkpoint, precision: Precision, tolerance: float) -> LatentContract:
     config, model = trained.config, trained.model
     return LatentContract(
@@ -103,7 +97,7 @@ def _spec(trained: Checkpoint, precision: Precision, tolerance: float) -> Latent
         dataset=config.data.dataset,
         likelihood=Likelihood(config.loss.likelihood),
         sigma=config.loss.sigma,
-        posterior=Posterior(model.posterior),
+        posterior=_POSTERIORS[model.posterior],
         precision=precision,
         tolerance=tolerance,
         parameter_count=sum(parameter.numel() for parameter in model.parameters()),

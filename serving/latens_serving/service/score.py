@@ -1,7 +1,8 @@
 """Score: how probable the model finds images, as an importance-weighted bound of log p(x).
 
-Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders" (2016), equation 8. An anomaly
-score: an image unlike the training set's has a bound far below theirs.
+Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders" (2016), equation 8, with latents
+drawn from a widened posterior (`likelihood.proposal_scale`). An anomaly score: an image unlike the
+training set has a bound far below that of the training set.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Floats = NDArray[np.float32]
 Weights = NDArray[np.float64]
 
 MOST_SAMPLES = 100_000
-# Latents decoded at a time: enough to keep the engine busy, few enough to let others in between.
+# Latents per decoder run: enough to keep the engine busy, few enough to let others in between.
 _ROWS_AT_A_TIME = 1024
 
 
@@ -68,17 +69,20 @@ async def score(
             samples=samples,
         )
         weights.append(await _log_weights(block, model, call))
-    bound, error = likelihood.importance_bound(np.concatenate(weights))
+    found = likelihood.importance_bound(np.concatenate(weights))
     response = pb.ScoreResponse(
-        bound=to_message(bound.astype(np.float32)), seed=seed, version=model.version
+        bound=to_message(found.bound.astype(np.float32)),
+        effective_samples=to_message(found.effective_samples.astype(np.float32)),
+        seed=seed,
+        version=model.version,
     )
     if samples > 1:
-        response.standard_error.CopyFrom(to_message(error.astype(np.float32)))
+        response.standard_error.CopyFrom(to_message(found.standard_error.astype(np.float32)))
     return response
 
 
 async def _log_weights(block: _Block, model: LoadedModel, call: CallContext) -> Weights:
-    """The logarithm of p(x, z) / q(z|x), `[n, k]` nats, of some images and all their samples."""
+    """The logarithm of p(x, z) over the density of z, `[n, k]` nats, of some images."""
     size = block.mean.size * block.samples
     latents, weights = await offload(size > DRAWS, _draw, block)
     width = max(1, _ROWS_AT_A_TIME // len(block.images))
@@ -94,15 +98,16 @@ async def _log_weights(block: _Block, model: LoadedModel, call: CallContext) -> 
 
 
 def _draw(block: _Block) -> tuple[Floats, Weights]:
-    """The latents `[n, k, size]` and the logarithm of p(z) / q(z|x), `[n, k]`."""
+    """The latents `[n, k, size]` and the logarithm of p(z) over their density, `[n, k]`."""
     rows = len(block.images)
     mean, log_var = (part.reshape(rows, 1, -1) for part in (block.mean, block.log_var))
     size = mean.shape[2]
     noise = standard_normal(
         block.seed, Stream.SCORE, block.first_row, rows, block.samples * size
     ).reshape(rows, block.samples, size)
-    latents = mean + np.exp(np.float32(0.5) * log_var) * noise
-    return latents, likelihood.log_prior_to_posterior(latents, noise, log_var).astype(np.float64)
+    scale = likelihood.proposal_scale(log_var)
+    latents = mean + scale * noise
+    return latents, likelihood.log_prior_to_proposal(latents, noise, scale).astype(np.float64)
 
 
 def _reconstruction_error(images: Floats, decoded: Floats, contract: LatentContract) -> Floats:

@@ -20,8 +20,9 @@ from latens_serving.bundle.schema import LatentContract, Likelihood, Posterior
 from latens_training import checkpoint
 from latens_training.config import LossConfig
 from latens_training.data import datasets
-from latens_training.metrics.evaluation import evaluate, importance_bound
-from latens_training.objectives import elbo as losses
+from latens_training.metrics.evaluation import evaluate
+from latens_training.metrics.iwae_bound import iwae_bound
+from latens_training.objectives import terms as losses
 from server_process import Server
 
 IMAGES = datasets.load("mnist").test.images[:24]
@@ -44,9 +45,7 @@ def test_the_bound_is_the_training_modules_within_its_standard_error(
 ) -> None:
     run = checkpoint.load(trained_run)
     terms = evaluate(run.model, IMAGES, run.config.loss)
-    theirs = importance_bound(
-        run.model, IMAGES, run.config.loss, terms, samples=2000, subset=len(IMAGES)
-    )
+    theirs = iwae_bound(run.model, IMAGES, run.config.loss, terms, samples=2000, subset=len(IMAGES))
 
     ours = scored(stub, slice(None), samples=2000)
 
@@ -79,10 +78,18 @@ def test_noise_scores_far_below_digits(stub: Any) -> None:
     assert to_array(of_noise.bound).max() < digits.min() - 100
 
 
+def test_the_effective_samples_are_between_one_and_all(stub: Any) -> None:
+    effective = to_array(scored(stub, slice(None), samples=50).effective_samples)
+
+    assert effective.shape == (len(IMAGES),)
+    assert ((effective > 1) & (effective < 50)).all()
+
+
 def test_one_sample_has_no_standard_error(stub: Any) -> None:
     response = scored(stub, slice(0, 2), samples=1)
 
     assert not response.HasField("standard_error")
+    assert to_array(response.effective_samples).tolist() == [1, 1]
     assert np.isfinite(to_array(response.bound)).all()
 
 

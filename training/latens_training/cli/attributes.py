@@ -1,4 +1,4 @@
-"""The verb `attributes`: directions of the latent space, found from labels, kept with the run."""
+"""The command `attributes`: finds directions of the latent space from labels."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
-from pydantic_settings import CliPositionalArg
 
-from latens_training.cli.command import parse
-from latens_training.cli.settings import CommandSettings
+from latens_training.cli.settings import RunCommandSettings
 from latens_training.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -23,14 +21,13 @@ if TYPE_CHECKING:
     from latens_training.data.types import Dataset
 
 
-class AttributesSettings(CommandSettings):
+class AttributesSettings(RunCommandSettings):
     """Computes attribute vectors, stores them in the run, and draws one image along each.
 
     The vector of an attribute is the mean code of the images that have it minus the mean code of
     those that do not. Exported bundles carry the vectors on.
     """
 
-    run: CliPositionalArg[Annotated[Path, Field(description="run directory")]]
     vector: Annotated[
         tuple[str, ...],
         Field(
@@ -45,30 +42,28 @@ class AttributesSettings(CommandSettings):
     reach: Annotated[
         float, Field(gt=0, le=100, description="largest multiple of a vector in the pictures")
     ] = 2.4
-    data_dir: Annotated[Path | None, Field(description="where the run's data set lies now")] = None
     json_lines: Annotated[bool, Field(description="print the vectors as JSON")] = False
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Computes, stores and draws as the arguments say; the exit code.
+def run(settings: AttributesSettings) -> int:
+    """Computes, stores and draws as the settings say; returns the exit code.
 
     Raises:
-        TrainingError: of the run, its data set, or a vector that is asked for.
+        TrainingError: the run, its data set or a requested vector cannot be used.
     """
-    settings = parse(AttributesSettings, arguments, "latens-train attributes")
     from latens_training import attributes, checkpoint
-    from latens_training.data import datasets
 
     contrasts = [attributes.Contrast.parse(text) for text in settings.vector]
     loaded = checkpoint.load(settings.run)
-    data = loaded.config.data
-    dataset = datasets.load(data.dataset, settings.data_dir or data.data_dir)
-    checkpoint.require_shape(loaded, dataset.image_shape)
-    index = _image_index(settings.image, Path(data.dataset), len(dataset.train))
+    dataset = settings.load_dataset(loaded)
+    source = settings.dataset or loaded.config.data.dataset
+    index = _image_index(settings.image, Path(source), len(dataset.train))
     values = attributes.attributes_of(dataset.train)
     means = attributes.posterior_means(loaded.model, dataset.train)
-    found = attributes.directions(means, values, contrasts or attributes.suggested(values))
-    _require(found, [contrast.name for contrast in contrasts], data.dataset)
+    found = attributes.directions(
+        means, values, contrasts or attributes.suggested(values, dataset.class_names)
+    )
+    _require(found, [contrast.name for contrast in contrasts], source)
     amended = checkpoint.amend(settings.run, attribute_vectors=found)
     _report(found, settings.json_lines)
     name = f"image {index}" if settings.image.isdecimal() else settings.image
@@ -115,8 +110,10 @@ def _draw(
 
     subject, folder = subject_of(loaded, dataset), loaded.path / FIGURES
     vectors = loaded.attribute_vectors
-    drawn = [pictures.draw_scales(subject, start, vectors, name, folder / "attributes.png", reach)]
+    drawn = [
+        pictures.draw_scales(subject, start, vectors, name, folder / pictures.SCALES_FILE, reach)
+    ]
     if all(part in vectors for part in pictures.WEIGHT_AND_SLANT):
-        path = folder / "weight-and-slant.png"
+        path = folder / pictures.WEIGHT_AND_SLANT_FILE
         drawn.append(pictures.draw_weight_and_slant(subject, start, vectors, name, path, reach))
     return drawn

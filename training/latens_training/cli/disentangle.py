@@ -1,15 +1,14 @@
-"""The verb `disentangle`: betas compared, by scores where the factors of the images are known."""
+"""The command `disentangle`: compares betas, by scores where the factors are known."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from latens_training.cli.command import parse
 from latens_training.cli.settings import CommandSettings
 
 if TYPE_CHECKING:
@@ -61,6 +60,13 @@ class DisentangleSettings(CommandSettings):
     learning_rate: Annotated[
         float, Field(gt=0, allow_inf_nan=False, description="Adam's step size")
     ] = 1e-3
+    dci_classifier: Annotated[
+        Literal["boosted-trees", "random-forest"],
+        Field(
+            description="DCI's classifier: boosted-trees, the published protocol, minutes per "
+            "model; or random-forest, seconds, with lower figures"
+        ),
+    ] = "boosted-trees"
     device: Annotated[
         str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda or mps")
     ] = "auto"
@@ -81,25 +87,25 @@ class DisentangleSettings(CommandSettings):
         return RunConfig.model_validate(sectioned(values | {"epochs": epochs}))
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(settings: DisentangleSettings) -> int:
     """Carries out the study that the arguments describe; the exit code.
 
     Raises:
         TrainingError: of the data, the device, or a folder that holds another study.
     """
-    settings = parse(DisentangleSettings, arguments, "latens-train disentangle")
-    from latens_training.atomic_files import make_directory, write_whole
     from latens_training.devices import placed
-    from latens_training.interrupts import stop_on_signals
+    from latens_training.metrics.disentanglement.protocol import Protocol
+    from latens_training.run_directory import make_directory, stop_on_signals, write_whole
     from latens_training.studies.study import Study, carry_out
     from latens_training.studies.table import as_markdown
 
     out = settings.out or Path("runs") / f"disentangle-{Path(settings.dataset).stem}"
     betas = tuple(dict.fromkeys(settings.betas))
     study = Study(settings.run_config(), betas, settings.seeds, out)
+    protocol = Protocol(dci_classifier=settings.dci_classifier)
     make_directory(out)
-    with placed(study.config.machine) as placement, stop_on_signals() as wish:
-        results = carry_out(study, placement, wish, _say)
+    with placed(study.config.machine) as placement, stop_on_signals() as stop:
+        results = carry_out(study, placement, stop, _say, protocol)
     table = as_markdown(results)
     write_whole(out / "table.md", (table + "\n").encode())
     pictures = _draw(results, settings, out)

@@ -1,70 +1,59 @@
-"""The verb `evaluate`: a run's figures on the whole test set."""
+"""The command `evaluate`: measures a run on its whole test set."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field
-from pydantic_settings import CliPositionalArg
 
-from latens_training.cli.command import parse
-from latens_training.cli.settings import CommandSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from latens_training.cli.settings import RunCommandSettings
 
 
-class EvaluateSettings(CommandSettings):
-    """Measures a trained run on its whole test set, in nats an image; changes nothing."""
+class EvaluateSettings(RunCommandSettings):
+    """Measures a trained run on its whole test set, in nats per image; changes nothing."""
 
-    run: CliPositionalArg[Annotated[Path, Field(description="run directory")]]
     bound_samples: Annotated[
-        int, Field(ge=0, description="draws an image for the importance-weighted bound; 0: none")
+        int, Field(ge=0, description="draws per image for the importance-weighted bound; 0: none")
     ] = 5000
     bound_images: Annotated[
         int,
         Field(ge=2, description="images with that many draws; the others' ELBO is the control"),
     ] = 500
-    draws: Annotated[int, Field(ge=1, description="draws an image for the ELBO")] = 5
-    data_dir: Annotated[Path | None, Field(description="where the run's data set lies now")] = None
+    draws: Annotated[int, Field(ge=1, description="draws per image for the ELBO")] = 5
     device: Annotated[
         str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda or mps")
     ] = "auto"
     json_lines: Annotated[bool, Field(description="one JSON document on standard output")] = False
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Evaluates as the arguments say; the exit code.
+def run(settings: EvaluateSettings) -> int:
+    """Evaluates as the settings say; returns the exit code.
 
     Raises:
         TrainingError: the run or its data set cannot be read.
     """
-    settings = parse(EvaluateSettings, arguments, "latens-train evaluate")
     result = measure(settings)
     print(json.dumps(result) if settings.json_lines else _table(result))
     return 0
 
 
 def measure(settings: EvaluateSettings) -> dict[str, Any]:
-    """The figures of a run by name, and the KL of each latent unit over the test set."""
+    """The metrics of a run by name, and the KL of each latent coordinate over the test set."""
     from latens_training import checkpoint
-    from latens_training.data import binarization, datasets
     from latens_training.devices import choose_device
-    from latens_training.metrics.evaluation import evaluate, importance_bound
+    from latens_training.metrics.evaluation import evaluate
+    from latens_training.metrics.iwae_bound import iwae_bound
 
     loaded = checkpoint.load(settings.run)
-    data, loss = loaded.config.data, loaded.config.loss
-    dataset = datasets.load(data.dataset, settings.data_dir or data.data_dir)
-    checkpoint.require_shape(loaded, dataset.image_shape)
+    loss = loaded.config.loss
     device = choose_device(settings.device)
     model = loaded.model.to(device)
-    images = binarization.for_evaluation(dataset, data).test.images.to(device)
+    images = settings.load_dataset(loaded).test.images.to(device)
     terms = evaluate(model, images, loss, settings.draws)
     metrics = terms.metrics(model.posterior)
-    if settings.bound_samples and model.posterior != "point":
-        metrics |= importance_bound(
+    if settings.bound_samples and model.posterior != "deterministic":
+        metrics |= iwae_bound(
             model, images, loss, terms, samples=settings.bound_samples, subset=settings.bound_images
         ).metrics()
     return {
@@ -76,10 +65,10 @@ def measure(settings: EvaluateSettings) -> dict[str, Any]:
 
 
 def _table(result: dict[str, Any]) -> str:
-    lines = [f"{result['run']}: {result['images']:,} test images, nats an image"]
+    lines = [f"{result['run']}: {result['images']:,} test images, nats per image"]
     lines += [f"  {name:<30} {value:10.3f}" for name, value in result["metrics"].items()]
     if result["kl_by_unit"]:
-        lines.append("  KL by latent unit, largest first")
+        lines.append("  KL by latent coordinate, largest first")
         ranked = sorted(enumerate(result["kl_by_unit"]), key=lambda unit: -unit[1])
-        lines += [f"    z[{unit}]{'':<{24 - len(str(unit))}} {kl:10.3f}" for unit, kl in ranked]
+        lines += [f"    {f'z{unit + 1}':<28} {kl:10.3f}" for unit, kl in ranked]
     return "\n".join(lines)

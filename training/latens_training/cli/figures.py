@@ -1,46 +1,34 @@
-"""The verb `figures`: a run's pictures, drawn again."""
+"""The command `figures`: draws a run's pictures again."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import CliPositionalArg
 
-from latens_training.cli.command import parse
-from latens_training.cli.settings import CommandSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from latens_training.cli.settings import RunCommandSettings
 
 
-class FiguresSettings(CommandSettings):
+class FiguresSettings(RunCommandSettings):
     """Draws the pictures of a trained run and prints their paths."""
 
-    run: CliPositionalArg[Annotated[Path, Field(description="run directory")]]
     out: Annotated[
         Path | None, Field(description="folder for the pictures; default RUN/figures")
     ] = None
-    data_dir: Annotated[Path | None, Field(description="where the run's data set lies now")] = None
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Draws as the arguments say; the exit code.
+def run(settings: FiguresSettings) -> int:
+    """Draws as the settings say; returns the exit code.
 
     Raises:
         TrainingError: the run or its data set cannot be read, or a picture not be written.
     """
-    settings = parse(FiguresSettings, arguments, "latens-train figures")
     from latens_training import checkpoint
-    from latens_training.data import binarization, datasets
     from latens_training.figures import write_all
 
     loaded = checkpoint.load(settings.run)
-    data = loaded.config.data
-    dataset = datasets.load(data.dataset, settings.data_dir or data.data_dir)
-    checkpoint.require_shape(loaded, dataset.image_shape)
     directory = settings.out or settings.run / checkpoint.FIGURES
-    for path in write_all(loaded, binarization.for_evaluation(dataset, data), directory):
+    for path in write_all(loaded, settings.load_dataset(loaded), directory):
         print(path)
     return 0

@@ -1,4 +1,4 @@
-"""The verb `data fonts`: an image set from the fonts of this machine."""
+"""The command `data fonts`: makes an image set from the fonts of this machine."""
 
 from __future__ import annotations
 
@@ -10,21 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from latens_training.cli.command import parse
 from latens_training.cli.settings import CommandSettings
 from latens_training.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from latens_training.data.fonts.collection import Collection
 
 
 class FontsSettings(CommandSettings):
     """Draws characters with every font found, as an image set for --dataset.
 
-    Fonts that lack a character and faces that draw what another draws are left out. The labels
-    are weight (100 thin to 900 black), italic (0 or 1) and width (1 narrow to 9 wide); the
+    Fonts that lack a character, and faces that draw the same as another face, are left out. The
+    labels are weight (100 thin to 900 black), italic (0 or 1) and width (1 narrow to 9 wide). The
     families of the test set are not trained on.
     """
 
@@ -40,21 +37,27 @@ class FontsSettings(CommandSettings):
     json_lines: Annotated[bool, Field(description="print the summary as JSON")] = False
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Collects and saves as the arguments say; the exit code.
+def run(settings: FontsSettings) -> int:
+    """Collects and saves as the settings say; returns the exit code.
 
     Raises:
         TrainingError: there are no such fonts, or the file cannot be written.
     """
-    settings = parse(FontsSettings, arguments, "latens-train data fonts")
     _check(settings)
     from tqdm import tqdm
 
-    from latens_training.atomic_files import make_directory
     from latens_training.data.fonts.catalogue import font_files
-    from latens_training.data.fonts.collection import collect, save
+    from latens_training.run_directory import make_directory
 
-    # fontTools speaks of every oddity of a font; what cannot be used is counted below.
+    try:
+        from latens_training.data.fonts.collection import collect, save
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("fontTools"):
+            raise
+        message = "fonts: fontTools is not installed; pip install 'latens-training[fonts]'"
+        raise UsageError(message) from error
+
+    # fontTools logs every oddity of a font; unusable fonts are counted below.
     logging.getLogger("fontTools").setLevel(logging.CRITICAL)
     files = font_files(settings.folder)
     with tqdm(total=len(files), desc="fonts", unit="file", disable=None) as bar:

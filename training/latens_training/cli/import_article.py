@@ -1,24 +1,20 @@
-"""The verb `import-article`: a run made of the article's own weights."""
+"""The command `import-article`: makes a run from the article's published weights."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
-from latens_training.cli.command import parse
 from latens_training.cli.settings import CommandSettings
 from latens_training.errors import UsageError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 class ImportArticleSettings(CommandSettings):
-    """Makes a run of a .ht file of the article's, so that it can be measured, drawn and exported.
+    """Makes a run from a .ht file of the article, so that it can be measured, drawn and exported.
 
     The files are TorchScript archives: import only those that you trust.
     """
@@ -31,7 +27,7 @@ class ImportArticleSettings(CommandSettings):
         Field(
             ge=0,
             allow_inf_nan=False,
-            description="the KL weight that it was trained with; default: as the file's name says",
+            description="the KL weight of its training; default: the one in the file's name",
         ),
     ] = None
     out: Annotated[Path | None, Field(description="run directory; default runs/FILE")] = None
@@ -39,13 +35,12 @@ class ImportArticleSettings(CommandSettings):
     json_lines: Annotated[bool, Field(description="print the result as JSON")] = False
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Imports as the arguments say; the exit code.
+def run(settings: ImportArticleSettings) -> int:
+    """Imports as the settings say; returns the exit code.
 
     Raises:
         TrainingError: the file cannot be used, or there is a run in the way.
     """
-    settings = parse(ImportArticleSettings, arguments, "latens-train import-article")
     from latens_training import article
     from latens_training.checkpoint import FIGURES, MODEL_FILE
     from latens_training.data import datasets

@@ -1,4 +1,4 @@
-"""`latens-train`: finds the verb, runs it, and turns failures into one line and an exit code."""
+"""`latens-train`: parses the command line, runs the command, turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from latens_training.cli.verbs import resolve
+from latens_training.cli.commands import COMMANDS, DEFAULT, find, listing
+from latens_training.cli.parser import parse
 from latens_training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -14,10 +15,14 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs `latens-train` with the arguments (default: the process's); the exit code."""
+    """Runs `latens-train` with the arguments (default: the process's); returns the exit code."""
     try:
-        run, rest = resolve(sys.argv[1:] if arguments is None else arguments)
-        return run(rest)
+        name, rest = find(sys.argv[1:] if arguments is None else arguments)
+        command = COMMANDS[name]
+        program, epilog = (
+            ("latens-train", listing()) if name == DEFAULT else (f"latens-train {name}", "")
+        )
+        return command.run(parse(command.settings_class, rest, program, epilog))
     except TrainingError as error:
         print(f"latens-train: {error}", file=sys.stderr)
         return error.exit_code

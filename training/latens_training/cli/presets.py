@@ -1,18 +1,14 @@
-"""The verb `presets`: the named sets of settings."""
+"""The command `presets`: lists the named sets of settings."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
-from latens_training.cli.command import parse
 from latens_training.cli.settings import CommandSettings
 from latens_training.presets import PRESETS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class PresetsSettings(CommandSettings):
@@ -21,9 +17,8 @@ class PresetsSettings(CommandSettings):
     json_lines: Annotated[bool, Field(description="one JSON document on standard output")] = False
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(settings: PresetsSettings) -> int:
     """Lists the presets; the exit code."""
-    settings = parse(PresetsSettings, arguments, "latens-train presets")
     if settings.json_lines:
         print(json.dumps({name: preset._asdict() for name, preset in PRESETS.items()}))
         return 0
@@ -34,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _flags(values: dict[str, object]) -> str:
-    """The values as the flags that would say the same."""
+    """The values written as flags."""
     words = []
     for name, value in values.items():
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,12 +1,13 @@
-"""The command line of `latens-train`: the fields of a run's sections, flat, and what to do."""
+"""The settings of the commands; those of `train` are the fields of a run's sections, flat."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 
 from latens_training.config import (
     DataConfig,
@@ -19,11 +20,15 @@ from latens_training.config import (
 )
 from latens_training.presets import preset_values
 
+if TYPE_CHECKING:
+    from latens_training.checkpoint import Checkpoint
+    from latens_training.data.types import Dataset
+
 ENV_PREFIX = "LATENS_TRAIN_"
 
 
 class CommandSettings(BaseSettings):
-    """Settings of one verb: flags, environment variables and help come from its fields."""
+    """The settings of one command; its fields give flags, environment variables and help."""
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -36,6 +41,35 @@ class CommandSettings(BaseSettings):
         cli_hide_none_type=True,
         cli_shortcuts={"architecture": "model", "json-lines": "json"},
     )
+
+
+class RunCommandSettings(CommandSettings):
+    """Settings of a command that works on a trained run and its images."""
+
+    model_config = SettingsConfigDict()
+
+    run: CliPositionalArg[Annotated[Path, Field(description="run directory")]]
+    dataset: Annotated[
+        str | None,
+        Field(description="where the run's data set lies now, or other images of its shape"),
+    ] = None
+    data_dir: Annotated[
+        Path | None, Field(description="folder where the run's named data set lies now")
+    ] = None
+
+    def load_dataset(self, run: Checkpoint) -> Dataset:
+        """The images to work on; a note on standard error says if they are not the run's.
+
+        Raises:
+            TrainingError: they cannot be read, or are not of the model's shape.
+        """
+        from latens_training.run_data import dataset_of
+
+        return dataset_of(run, _note, dataset=self.dataset, data_dir=self.data_dir)
+
+
+def _note(text: str) -> None:
+    print(f"latens-train: {text}", file=sys.stderr, flush=True)
 
 
 # The last of the bases comes first in the help.
@@ -71,7 +105,7 @@ class TrainSettings(
     )
 
     def run_config(self) -> RunConfig:
-        """The sections with what was set here, over the preset, over the defaults.
+        """The sections: values set here override the preset, which overrides the defaults.
 
         Raises:
             NotFoundError: there is no preset of this name.
@@ -80,7 +114,7 @@ class TrainSettings(
         return RunConfig.model_validate(sectioned(preset | self.explicit()))
 
     def explicit(self) -> dict[str, Any]:
-        """The run's fields that the command line or the environment set, by their flat names."""
+        """The fields that the command line or the environment set, by their flat names."""
         fields = {name for names in SECTION_FIELDS.values() for name in names}
         return {name: getattr(self, name) for name in self.model_fields_set & fields}
 
@@ -99,12 +133,12 @@ _SECTIONS: dict[str, type[Section]] = {
 }
 SECTION_FIELDS = {name: tuple(section.model_fields) for name, section in _SECTIONS.items()}
 
-RESUMABLE_FIELDS = {"epochs", "data_dir", *SECTION_FIELDS["machine"]}
-"""What may differ when a run is resumed."""
+RESUMABLE_FIELDS = {"epochs", "dataset", "data_dir", *SECTION_FIELDS["machine"]}
+"""The settings that may differ when a run is resumed."""
 
 
 def sectioned(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Flat field values, put under their sections."""
+    """Puts flat field values under their sections."""
     return {
         section: {name: values[name] for name in names if name in values}
         for section, names in SECTION_FIELDS.items()

@@ -1,17 +1,14 @@
-"""The verb `train`, which `latens-train` runs where no other verb is named."""
+"""The command `train`, which `latens-train` runs if no other command is named."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from latens_training.cli.command import parse, refuse_unknown_environment
 from latens_training.cli.settings import RESUMABLE_FIELDS, TrainSettings, flattened, sectioned
-from latens_training.cli.verbs import listing
-from latens_training.errors import UsageError
+from latens_training.errors import RunNotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from latens_training.checkpoint import Checkpoint
@@ -19,14 +16,12 @@ if TYPE_CHECKING:
     from latens_training.resume import SavedState
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Trains as the arguments say; the exit code.
+def run(settings: TrainSettings) -> int:
+    """Trains as the settings say; returns the exit code.
 
     Raises:
-        TrainingError: with what went wrong.
+        TrainingError: the run failed; the message says why.
     """
-    settings = parse(TrainSettings, arguments, "latens-train", listing())
-    refuse_unknown_environment(TrainSettings)
     config = settings.run_config()
     directory = settings.run_directory(config)
     if settings.print_config:
@@ -34,14 +29,23 @@ def run(arguments: Sequence[str]) -> int:
         print(json.dumps(document, indent=2))
         return 0
     state = _state_to_resume(settings, directory)
-    if state is not None:
+    if state is None:
+        _refuse_without_effect(config)
+    else:
         config = resumed_config(state, settings.explicit())
     _train(settings, config, directory, state)
     return 0
 
 
+def _refuse_without_effect(config: RunConfig) -> None:
+    from latens_training.config import without_effect
+
+    for name, reason in without_effect(config).items():
+        raise UsageError(f"{name.replace('_', '-')}: has no effect here: {reason}")
+
+
 def resumed_config(state: SavedState, explicit: dict[str, Any]) -> RunConfig:
-    """The saved run's settings, with the epochs and the machine as they are asked for now.
+    """The saved run's settings, with the epochs, the place of the data and the machine of now.
 
     Raises:
         UsageError: a setting was given that would make it another run.
@@ -57,16 +61,33 @@ def resumed_config(state: SavedState, explicit: dict[str, Any]) -> RunConfig:
                 "leave the flag out to resume, or choose another --out"
             )
     changed = {name: value for name, value in explicit.items() if name in RESUMABLE_FIELDS}
+    _refuse_epochs(state, changed.get("epochs", saved["epochs"]))
     return RunConfig.model_validate(sectioned(saved | changed))
 
 
-def _state_to_resume(settings: TrainSettings, directory: Path) -> SavedState | None:
-    """The state to go on from, or None to begin.
+def _refuse_epochs(state: SavedState, epochs: int) -> None:
+    """Refuses a number of epochs that the run cannot be brought to.
 
     Raises:
-        UsageError: there is a run already, and the settings do not say what to do with it.
+        UsageError: it has more, or its learning rates depend on the number it was begun with.
     """
-    from latens_training.checkpoint import CONFIG_FILE, MODEL_FILE, RunNotFoundError
+    run, begun = state.path.parent, state.config.train
+    if epochs < state.progress.epoch:
+        raise UsageError(f"epochs: {run} has {state.progress.epoch} epochs already, not {epochs}")
+    if epochs != begun.epochs and begun.schedule != "constant":
+        raise UsageError(
+            f"epochs: the {begun.schedule} schedule of {run} is spread over {begun.epochs} epochs; "
+            f"with {epochs} its first epochs would have had other learning rates"
+        )
+
+
+def _state_to_resume(settings: TrainSettings, directory: Path) -> SavedState | None:
+    """The state to resume from; None to start a new run.
+
+    Raises:
+        UsageError: a run exists, and the settings do not say what to do with it.
+    """
+    from latens_training.checkpoint import CONFIG_FILE, MODEL_FILE
     from latens_training.resume import STATE_FILE, load_state
 
     if settings.resume and settings.overwrite:
@@ -81,7 +102,7 @@ def _state_to_resume(settings: TrainSettings, directory: Path) -> SavedState | N
             raise UsageError(f"resume: {directory} has a model, but no {STATE_FILE} to go on from")
         if not begun:
             raise RunNotFoundError(f"resume: {directory} holds no run")
-        return None  # broken off before there was anything to save
+        return None  # stopped before anything was saved
     if (saved or trained) and not settings.overwrite:
         raise UsageError(
             f"out: {directory} holds a run; add --resume to go on, or --overwrite to replace it"
@@ -93,11 +114,11 @@ def _train(
     settings: TrainSettings, config: RunConfig, directory: Path, state: SavedState | None
 ) -> None:
     from latens_training import run as runs
-    from latens_training.devices import placed
-    from latens_training.interrupts import Interrupted, stop_on_signals
+    from latens_training.devices import placed, slow_precision
     from latens_training.progress import Reporter
+    from latens_training.run_directory import Interrupted, stop_on_signals
 
-    with placed(config.machine) as placement, stop_on_signals() as wish:
+    with placed(config.machine) as placement, stop_on_signals() as stop:
         log = directory / "tensorboard" if settings.tensorboard else None
         with Reporter(
             config.train.epochs,
@@ -105,13 +126,15 @@ def _train(
             silent=not placement.is_first,
             tensorboard=log,
         ) as reporter:
+            if slow := slow_precision(placement.device, config.machine):
+                reporter.say(f"latens-train: {slow}")
             run = runs.prepare(config, directory, placement, state)
-            checkpoint = runs.train(run, reporter, wish)
+            checkpoint = runs.train(run, reporter, stop)
             if not placement.is_first:
                 return
-            if wish.signal is not None:
+            if stop.signal is not None:
                 raise Interrupted(
-                    wish.signal, f"stopped, trained and saved; latens-train figures {directory}"
+                    stop.signal, f"stopped, trained and saved; latens-train figures {directory}"
                 )
             if settings.figures:
                 from latens_training.figures import write_all
@@ -125,6 +148,6 @@ def _print_result(checkpoint: Checkpoint, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"run": str(checkpoint.path), "metrics": checkpoint.metrics}))
         return
-    print(f"{checkpoint.path}: trained, {checkpoint.description.epoch} epochs")
+    print(f"{checkpoint.path}: trained, {checkpoint.record.epoch} epochs")
     for name, value in checkpoint.metrics.items():
         print(f"  {name:<30} {value:10.3f}")

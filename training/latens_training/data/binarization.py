@@ -1,4 +1,4 @@
-"""Grey pixels as the probabilities of binary ones."""
+"""Binarisation: grey pixels are the probabilities of binary ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from latens_training.config import DataConfig
-    from latens_training.data.types import Dataset
+    from latens_training.data.types import Dataset, Images
 
 _BLOCK = 4096
 _TRAIN_SEED = 2015
@@ -18,23 +18,23 @@ _TEST_SEED = 2016
 
 
 def draw_binary(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Independent Bernoulli draws of images in [0, 1], of their shape and type."""
+    """Independent Bernoulli draws of images in [0, 1]; same shape and type."""
     draws = torch.rand(images.shape, generator=generator, device=images.device)
     return (draws < images).to(images.dtype)
 
 
-def binarized_once(images: Tensor, seed: int) -> Tensor:
-    """One draw of uint8 images, the same for the same seed; uint8, of values 0 and 255."""
+def binarized_once(images: Images, seed: int) -> Tensor:
+    """One draw of uint8 images, which depends on the seed alone; uint8, values 0 and 255."""
     generator = torch.Generator().manual_seed(seed)
     blocks = [
-        draw_binary(block.float() / 255, generator).mul(255).to(torch.uint8)
-        for block in torch.split(images, _BLOCK)
+        draw_binary(images[index].float() / 255, generator).mul(255).to(torch.uint8)
+        for index in torch.arange(len(images)).split(_BLOCK)  # type: ignore[no-untyped-call]
     ]
     return torch.cat(blocks)
 
 
 def for_evaluation(dataset: Dataset, config: DataConfig) -> Dataset:
-    """The set as the model knows it, with pixels that stay what they are."""
+    """The data set with the pixels that the model is evaluated on, which never change."""
     if config.binarize == "none":
         return dataset
     return replace(
@@ -45,5 +45,5 @@ def for_evaluation(dataset: Dataset, config: DataConfig) -> Dataset:
 
 
 def images_to_train_on(dataset: Dataset, evaluated: Dataset, config: DataConfig) -> Tensor:
-    """Grey where each step binarises them anew, else as they are evaluated."""
+    """Grey images if each step binarises them anew, else those of evaluation."""
     return (dataset if config.binarize == "dynamic" else evaluated).train.images

@@ -1,4 +1,4 @@
-"""Sets of images, whatever their source, as one uint8 tensor a split."""
+"""Loads image sets from any source as one uint8 tensor per split."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from latens_training.data import image_files
+from latens_training.data.idx import load_idx
+from latens_training.data.npz import load_npz
 from latens_training.data.types import Dataset
-from latens_training.errors import DataError, NotFoundError, TrainingError
+from latens_training.errors import DataError, NotFoundError, TrainingError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Name to "module:function" of (data_dir) -> Dataset, so that a source is imported when it is asked.
+    from latens_training.config import DataConfig, Fit
+
+# Name to "module:function" of (data_dir) -> Dataset; the module is imported when it is used.
 SOURCES = {
     "mnist": "latens_training.data.mnist:load_mnist",
     "fashion-mnist": "latens_training.data.mnist:load_fashion_mnist",
@@ -26,23 +29,42 @@ SOURCES = {
 }
 
 
-def load(source: str, data_dir: Path | None = None) -> Dataset:
+def load_configured(config: DataConfig) -> Dataset:
+    """Loads the data set that the settings name.
+
+    Raises:
+        TrainingError: as `load`.
+    """
+    return load(config.dataset, config.data_dir, config.image_size, config.fit)
+
+
+def load(
+    source: str,
+    data_dir: Path | None = None,
+    image_size: tuple[int, int] | None = None,
+    fit: Fit = "pad",
+) -> Dataset:
     """Loads a data set by its name, or from a file or folder.
 
     Args:
         source: a name of `SOURCES`, or the path of an image folder, an .npz or an IDX file.
         data_dir: where the files of a named set lie, or are downloaded to.
+        image_size: height and width to which the pictures of a folder are fitted.
+        fit: how they are fitted.
 
     Raises:
-        NotFoundError: neither a name nor a path.
+        NotFoundError: the source is neither a known name nor a path.
         DataError: its content cannot be used.
+        UsageError: `image_size` is given for something else than a folder.
     """
+    if image_size is not None and not Path(source).is_dir():
+        raise UsageError(f"image-size: only for folders of pictures, {source} is none")
     if source in SOURCES:
         dataset = _source(source)(data_dir)
     elif Path(source).exists():
         if data_dir is not None:
             raise TrainingError(f"data-dir: only for named data sets, {source} is a path")
-        dataset = _from_path(Path(source))
+        dataset = _from_path(Path(source), image_size, fit)
     else:
         raise NotFoundError(f"dataset: no file {source}, and not one of {', '.join(SOURCES)}")
     return _checked(dataset)
@@ -54,16 +76,16 @@ def _source(name: str) -> Callable[[Path | None], Dataset]:
     return source
 
 
-def _from_path(path: Path) -> Dataset:
+def _from_path(path: Path, image_size: tuple[int, int] | None, fit: Fit) -> Dataset:
     if path.is_dir():
-        return image_files.load_folder(path)
-    if path.suffix == ".npz":
-        return image_files.load_npz(path)
-    return image_files.load_idx(path)
+        from latens_training.data.folder import load_folder  # Pillow, only for pictures
+
+        return load_folder(path, image_size, fit)
+    return load_npz(path) if path.suffix == ".npz" else load_idx(path)
 
 
 def _checked(dataset: Dataset) -> Dataset:
-    """Refuses what training could not use, in words that name the set."""
+    """Refuses a data set that training could not use."""
     for name, split in (("training", dataset.train), ("test", dataset.test)):
         if split.images.dtype != torch.uint8 or split.images.dim() != 4:
             raise DataError(f"{dataset.name}: {name} images are not uint8 [n, c, h, w]")

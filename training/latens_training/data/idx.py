@@ -11,12 +11,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latens_training.data.types import Dataset, Split, with_test_part
 from latens_training.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _UNSIGNED_BYTE = 0x08
+
+
+def load_idx(path: Path) -> Dataset:
+    """Reads an IDX file of images [n, h, w] or [n, c, h, w]; every tenth image is in the test set.
+
+    Labels come from the file named with `labels-idx1` in place of `images-idx3`, if it exists.
+
+    Raises:
+        DataError: it is damaged or has no images, or the labels have another length.
+    """
+    images = read_idx(path)
+    if images.dim() not in (3, 4):
+        raise DataError(f"{path}: rank {images.dim()}; images have rank 3 or 4")
+    images = images.unsqueeze(1) if images.dim() == 3 else images
+    beside = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
+    labels = read_idx(beside).long() if beside != path and beside.exists() else None
+    if labels is not None and labels.shape != images.shape[:1]:
+        raise DataError(f"{beside}: {len(labels)} labels for the {len(images)} images of {path}")
+    return with_test_part(path.name.partition(".")[0], Split(images, labels))
 
 
 def read_idx(path: Path) -> Tensor:

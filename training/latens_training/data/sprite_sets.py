@@ -17,17 +17,17 @@ _SEED = 2017
 
 
 def load_full(_data_dir: Path | None = None) -> Dataset:
-    """All 737,280 pictures; they are made as they are asked for."""
+    """All 737,280 pictures; each is made when it is used."""
     return as_dataset("dsprites", FULL)
 
 
 def load_reduced(_data_dir: Path | None = None) -> Dataset:
-    """The 13,824 pictures of the grid that a CPU learns in minutes."""
+    """The 13,824 pictures of the small grid, which a CPU learns in minutes."""
     return as_dataset("dsprites-small", REDUCED)
 
 
 def as_dataset(name: str, grid: Grid) -> Dataset:
-    """One picture in ten, drawn once and for all, is for testing.
+    """One picture in ten is for testing; the choice is fixed.
 
     The labels are the shapes, the attributes the indices of all factor values.
     """
@@ -41,5 +41,5 @@ def as_dataset(name: str, grid: Grid) -> Dataset:
 def _split(sprites: Sprites) -> Split:
     values = torch.from_numpy(sprites.grid.factors(sprites.index.numpy()))
     attributes = {name: values[:, place] for place, name in enumerate(FACTORS)}
-    # Declared as a tensor there; training uses the part of its interface that Sprites has.
+    # Split declares a tensor; training uses only the part of its interface that Sprites has.
     return Split(cast(Tensor, sprites), attributes["shape"], attributes)

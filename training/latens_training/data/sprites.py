@@ -88,9 +88,9 @@ REDUCED = Grid(
 
 
 class Sprites:
-    """The images of a grid, made when asked for: a gather from the canvases.
+    """The images of a grid, each made when it is used: a gather from the canvases.
 
-    Has the part of a tensor's interface that training uses (`data.datasets.Images`).
+    It has the part of a tensor's interface that training uses (`data.types.Images`).
     """
 
     dtype = torch.uint8

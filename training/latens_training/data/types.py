@@ -1,4 +1,4 @@
-"""A data set in memory: two splits of images of one shape, with labels and attributes."""
+"""A data set: two splits of images of one shape, with labels and attributes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latens_training.errors import DataError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HASHED_AT_ONCE = 8192
+_TEST_SHARE = 10
 
 
 class Images(Protocol):
-    """What training needs of a split's images; a uint8 tensor [n, c, h, w] is the usual one."""
+    """What training needs of a split's images; usually a uint8 tensor [n, c, h, w]."""
 
     @property
     def shape(self) -> torch.Size: ...
@@ -33,7 +36,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a data set: images uint8 [n, c, h, w], and what is known of each."""
+    """A part of a data set: images uint8 [n, c, h, w], with their labels and attributes."""
 
     images: Tensor
     labels: Tensor | None = None
@@ -57,6 +60,8 @@ class Dataset:
     name: str
     train: Split
     test: Split
+    class_names: tuple[str, ...] = field(default=(), kw_only=True)
+    """What the labels 0, 1, ... stand for; empty if not known."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -71,3 +76,23 @@ class Dataset:
                 block = torch.arange(start, min(start + _HASHED_AT_ONCE, len(split.images)))
                 digest.update(np.ascontiguousarray(split.images[block].numpy()).data)
         return digest.hexdigest()
+
+
+def with_test_part(name: str, split: Split, class_names: tuple[str, ...] = ()) -> Dataset:
+    """A data set whose test part is every tenth image.
+
+    Raises:
+        DataError: there are fewer than two images.
+    """
+    if len(split) < 2:
+        raise DataError(f"{name}: {len(split)} images; at least 2 are needed")
+    test = torch.arange(len(split)) % _TEST_SHARE == min(_TEST_SHARE, len(split)) - 1
+    return Dataset(name, _chosen(split, ~test), _chosen(split, test), class_names=class_names)
+
+
+def _chosen(split: Split, mask: Tensor) -> Split:
+    return Split(
+        split.images[mask],
+        None if split.labels is None else split.labels[mask],
+        {name: values[mask] for name, values in split.attributes.items()},
+    )

@@ -1,7 +1,7 @@
-"""Pictures of a trained model, one module a kind, each a file that a person reads at a glance."""
+"""Pictures of a trained model, one module per kind, each one file."""
 
 from __future__ import annotations
 
-from latens_training.figures.album import write_all
+from latens_training.figures.album import PICTURE_FILES, write_all
 
-__all__ = ["write_all"]
+__all__ = ["PICTURE_FILES", "write_all"]

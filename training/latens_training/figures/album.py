@@ -13,6 +13,7 @@ import torch
 from latens_training.checkpoint import HISTORY_FILE
 from latens_training.errors import TrainingError
 from latens_training.figures import (
+    attributes,
     curves,
     interpolations,
     manifold,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from latens_training.data.types import Dataset
 
 MOST_IMAGES = 10_000
-"""Test images that the pictures look at; of a larger test set, evenly spaced ones."""
+"""Test images that are drawn at most; of a larger test set, evenly spaced ones."""
 
 _PICTURES: dict[str, Callable[[Subject, Path], Path]] = {
     "scatter.png": scatter.draw,
@@ -45,11 +46,15 @@ _PICTURES: dict[str, Callable[[Subject, Path], Path]] = {
     "walk.gif": walk.draw,
 }
 
+# The pictures of the attribute vectors are drawn by the command that finds the vectors.
+PICTURE_FILES = (*_PICTURES, attributes.SCALES_FILE, attributes.WEIGHT_AND_SLANT_FILE)
+"""The names of all pictures that a run's folder may hold."""
+
 
 def write_all(checkpoint: Checkpoint, dataset: Dataset, directory: Path) -> list[Path]:
     """Draws every picture that suits the model, and returns the files written.
 
-    Left out are the plane where L is not 2 and the curves where no epoch is on record.
+    The plane needs L = 2, and the curves need a history.
 
     Raises:
         TrainingError: a file cannot be written.
@@ -60,7 +65,7 @@ def write_all(checkpoint: Checkpoint, dataset: Dataset, directory: Path) -> list
 
 
 def subject_of(checkpoint: Checkpoint, dataset: Dataset) -> Subject:
-    """The model's view of the test images."""
+    """The model with its codes of the test images."""
     test = dataset.test
     count = len(test.images)
     chosen = torch.from_numpy(np.linspace(0, count - 1, min(count, MOST_IMAGES)).astype(np.int64))
@@ -69,7 +74,9 @@ def subject_of(checkpoint: Checkpoint, dataset: Dataset) -> Subject:
         test.images[chosen].numpy(),
         None if test.labels is None else test.labels[chosen].numpy(),
         caption_of(checkpoint),
-        read_history(checkpoint.path / HISTORY_FILE),
+        history=read_history(checkpoint.path / HISTORY_FILE),
+        objective=checkpoint.config.loss.objective,
+        class_names=dataset.class_names,
     )
 
 
@@ -79,7 +86,7 @@ def caption_of(checkpoint: Checkpoint) -> str:
     source = Path(config.data.dataset).name
     size = "x".join(map(str, checkpoint.model.latent_shape))
     words = [f"{config.model.architecture} on {source}", f"L = {size}"]
-    if checkpoint.model.posterior != "point":
+    if checkpoint.model.posterior != "deterministic":
         words.append(f"β = {config.loss.beta:g}")
     return " · ".join(words)
 

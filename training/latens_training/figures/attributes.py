@@ -1,4 +1,4 @@
-"""One image carried along attribute vectors: a little bolder, a little more slanted."""
+"""One image moved along attribute vectors: a little bolder, a little more slanted."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ _STEPS = 13
 _TILE = 84
 _GAP = 3
 _ROWS = 6
+SCALES_FILE = "attributes.png"
+WEIGHT_AND_SLANT_FILE = "weight-and-slant.png"
 WEIGHT_AND_SLANT = ("light", "bold", "italic")
 """The vectors that `draw_weight_and_slant` needs."""
 

@@ -1,4 +1,4 @@
-"""How the run went: the loss and its two terms, epoch by epoch."""
+"""The loss and its two terms by epoch."""
 
 from __future__ import annotations
 
@@ -26,21 +26,26 @@ Curve = tuple[list[float], list[float]]
 
 
 def draw(subject: Subject, path: Path) -> Path:
-    """One panel a term, nats an image; the training set beside the test set."""
+    """One panel per term, nats per image, with the training set and the test set."""
     terms = {name: found for name in _PANELS if (found := _curves(subject.history, name))}
+    titles = dict(_PANELS)
+    if subject.objective == "iwae":
+        # A test loss that older runs recorded beside it is minus the ELBO: another quantity.
+        titles["loss"] = "loss: minus the importance-weighted bound"
+        terms.get("loss", {}).pop("test", None)
     width = 2 * canvas.MARGIN + 70 + len(terms) * (_WIDTH + _SPACE) - _SPACE
     width = max(width, canvas.MIN_WIDTH)
-    subtitle = f"{subject.caption} · nats an image; training values are averages over the epoch"
+    subtitle = f"{subject.caption} · nats per image; training values are averages over the epoch"
     figure = canvas.new_figure(width, canvas.HEADER + _HEIGHT + 140, "How the run went", subtitle)
     for index, (name, found) in enumerate(terms.items()):
         left = canvas.MARGIN + 70 + index * (_WIDTH + _SPACE)
         axes = canvas.add_chart(figure, left, canvas.HEADER + 40, _WIDTH, _HEIGHT)
-        _fill(axes, _PANELS[name], found)
+        _fill(axes, titles[name], found)
     return canvas.save(figure, path)
 
 
 def has_curves(history: Sequence[Mapping[str, object]]) -> bool:
-    """Whether there is an epoch to draw."""
+    """Whether the history has an epoch to draw."""
     return any(_curves(history, name) for name in _PANELS)
 
 
@@ -60,12 +65,12 @@ def _fill(axes: Axes, title: str, found: dict[str, Curve]) -> None:
 
 
 def _curves(history: Sequence[Mapping[str, object]], name: str) -> dict[str, Curve]:
-    """Epochs and values of a term by part, where the run recorded it."""
+    """Epochs and values of a term by part, if the run recorded it."""
     found: dict[str, Curve] = {}
     for part in _PARTS:
         points = [(record.get("epoch"), record.get(f"{part}_{name}")) for record in history]
         known = [(e, v) for e, v in points if isinstance(e, int) and isinstance(v, int | float)]
-        # A point posterior has no KL, which its loop records as 0.
+        # A deterministic posterior has no KL, which its loop records as 0.
         if any(value for _, value in known):
             found[part] = ([float(e) for e, _ in known], [float(v) for _, v in known])
     return found

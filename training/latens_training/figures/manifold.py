@@ -14,17 +14,18 @@ _MARKS = range(0, STEPS, 5)
 
 
 def draw(subject: Subject, path: Path) -> Path:
-    """The article's 21 x 21 grid; z₁ runs down the rows and z₂ along the columns, as there."""
+    """The article's 21 x 21 grid: z₁ grows to the right and z₂ upwards, as in the scatter plot."""
     axis = scan()
-    units = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    units = np.stack(np.meshgrid(axis, axis[::-1]), axis=-1).reshape(-1, 2)
     pixels = tiles.scaled(tiles.to_pixels(subject.decode(subject.place(units))), _TILE)
     title, subtitle = "The latent plane, decoded", f"{subject.caption} · {subject.reach}"
     sheet = tiles.sheet(pixels, STEPS)
     figure, axes = canvas.image_page(sheet, title, subtitle, left=80, bottom=70)
     height, width = pixels.shape[1:3]
     values = subject.centre[:, None] + subject.scale[:, None] * axis
-    axes.set_yticks([(i + 0.5) * height for i in _MARKS], [f"{values[0][i]:.3g}" for i in _MARKS])
-    axes.set_xticks([(i + 0.5) * width for i in _MARKS], [f"{values[1][i]:.3g}" for i in _MARKS])
-    axes.set_ylabel("z₁")
-    axes.set_xlabel("z₂")
+    axes.set_xticks([(i + 0.5) * width for i in _MARKS], [f"{values[0][i]:.3g}" for i in _MARKS])
+    rows = [(STEPS - 1 - i + 0.5) * height for i in _MARKS]
+    axes.set_yticks(rows, [f"{values[1][i]:.3g}" for i in _MARKS])
+    axes.set_xlabel("z₁")
+    axes.set_ylabel("z₂")
     return canvas.save(figure, path)

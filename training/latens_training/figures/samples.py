@@ -19,7 +19,7 @@ def draw(subject: Subject, path: Path, seed: int = 0) -> Path:
     noise = np.random.default_rng(seed).standard_normal((_SIDE * _SIDE, subject.size))
     if subject.log_vars is None:
         latents = subject.centre + noise @ _factor(subject.means).T
-        source = "a point posterior has no prior: drawn from a Gaussian fitted to the codes"
+        source = "a deterministic posterior has no prior: drawn from a Gaussian fitted to the codes"
     else:
         latents, source = noise, "z drawn from the prior N(0, I), images as the decoder's means"
     pixels = tiles.scaled(tiles.to_pixels(subject.decode(latents)), _TILE)

@@ -1,7 +1,8 @@
-"""Where the test images lie: their means in the latent plane, coloured by label."""
+"""The test images in the latent plane, by their posterior means, coloured by label."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ _MOST_CLASSES = len(canvas.PALETTE)
 
 
 def draw(subject: Subject, path: Path) -> Path:
-    """The plane itself for L = 2; first two principal components for more; one line for L = 1."""
+    """The plane itself for L = 2, two principal components for larger L, a line for L = 1."""
     points, names = _plane(subject)
     title = "Where the model puts the test images"
     subtitle = f"{subject.caption} · {len(points):,} test images, posterior means"
@@ -30,7 +31,7 @@ def draw(subject: Subject, path: Path) -> Path:
     height = canvas.HEADER + _SIDE + 110
     figure = canvas.new_figure(width, height, title, subtitle)
     axes = canvas.add_panel(figure, canvas.MARGIN + 70, canvas.HEADER, _SIDE, _SIDE)
-    _plot(figure, axes, points, subject.labels)
+    _plot(figure, axes, points, subject.labels, subject.class_names)
     axes.set_xlabel(names[0], labelpad=8)
     axes.set_ylabel(names[1], labelpad=8)
     _frame(axes, points, equal=subject.size > 1)
@@ -52,14 +53,12 @@ def principal_components(
     means: NDArray[np.float32], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Coordinates [n, count] along the directions of most variance, and their shares of it."""
-    centred = means.astype(np.float64) - means.mean(axis=0, dtype=np.float64)
-    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
-    directions = directions[:count]
-    # A direction's sign is arbitrary: fix it, so that the same model gives the same picture.
-    largest = np.abs(directions).argmax(axis=1)
-    directions *= np.sign(directions[np.arange(len(directions)), largest])[:, None]
-    total = float((singular**2).sum()) or 1.0
-    return centred @ directions.T, singular[:count] ** 2 / total
+    from sklearn.decomposition import PCA
+
+    pca = PCA(count, svd_solver="full")
+    with np.errstate(invalid="ignore"):  # of codes that do not vary, the shares are 0 / 0
+        points = pca.fit_transform(means.astype(np.float64))
+    return points, np.nan_to_num(pca.explained_variance_ratio_)
 
 
 def _plane(subject: Subject) -> tuple[NDArray[np.float64], tuple[str, str]]:
@@ -78,7 +77,11 @@ def _plane(subject: Subject) -> tuple[NDArray[np.float64], tuple[str, str]]:
 
 
 def _plot(
-    figure: Figure, axes: Axes, points: NDArray[np.float64], labels: NDArray[np.int64] | None
+    figure: Figure,
+    axes: Axes,
+    points: NDArray[np.float64],
+    labels: NDArray[np.int64] | None,
+    class_names: Sequence[str],
 ) -> None:
     classes = np.empty(0, np.int64) if labels is None else np.unique(labels)
     colours: str | list[str] | NDArray[np.int64]
@@ -88,7 +91,7 @@ def _plot(
         colours = [canvas.PALETTE[i] for i in np.searchsorted(classes, labels)]
     else:
         colours = labels
-    # In the order of the data, so that no class lies on top of the others by its number.
+    # In the order of the data, so that no class covers the others because of its number.
     shown = axes.scatter(
         points[:, 0],
         points[:, 1],
@@ -101,24 +104,28 @@ def _plot(
     if labels is not None and colours is labels:
         _add_scale(figure, shown)
     elif labels is not None:
-        _name_classes(axes, points, labels, classes)
+        _name_classes(axes, points, labels, class_names)
 
 
 def _name_classes(
-    axes: Axes, points: NDArray[np.float64], labels: NDArray[np.int64], classes: NDArray[np.int64]
+    axes: Axes,
+    points: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    class_names: Sequence[str],
 ) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patheffects import withStroke
 
     marks = []
-    for index, value in enumerate(classes):
+    for index, value in enumerate(np.unique(labels)):
         colour = canvas.PALETTE[index]
+        name = class_names[value] if 0 <= value < len(class_names) else str(value)
         x, y = np.median(points[labels == value], axis=0)
         axes.text(
-            x, y, str(value), color=canvas.INK, fontsize=12, fontweight="bold",
+            x, y, name, color=canvas.INK, fontsize=12, fontweight="bold",
             ha="center", va="center", path_effects=[withStroke(linewidth=3.5, foreground="white")],
         )  # fmt: skip
-        marks.append(Line2D([], [], marker="o", ls="", color=colour, ms=7, label=str(value)))
+        marks.append(Line2D([], [], marker="o", ls="", color=colour, ms=7, label=name))
     axes.legend(
         handles=marks, title="label", loc="upper left", bbox_to_anchor=(1.02, 1.0),
         frameon=False, fontsize=9.5, title_fontsize=9.5, labelcolor=canvas.INK, borderaxespad=0,

@@ -1,11 +1,11 @@
-"""What the figures are drawn of: a model, the test images, and where it puts them."""
+"""What the figures show: a model, the test images, and their codes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,15 +24,17 @@ _CHUNK = 512
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained model and its view of some images; every latent here is flat, [n, L].
+    """A trained model and its codes of some images; latents are flat here, [n, L].
 
     Attributes:
         images: uint8 [n, c, h, w].
         labels: int64 [n], or None.
         means: float32 [n, L], the posterior's means of `images`.
-        log_vars: float32 [n, L], the logs of its variances; None for a point posterior.
+        log_vars: float32 [n, L], the logs of its variances; None for a deterministic posterior.
         caption: the model and its data in a few words, for subtitles.
-        history: one record an epoch, as the run wrote them.
+        history: one record per epoch, as the run wrote them.
+        objective: what the training loss is, `elbo` or `iwae`.
+        class_names: what the labels 0, 1, ... stand for; empty if not known.
     """
 
     model: Autoencoder
@@ -42,6 +44,8 @@ class Subject:
     log_vars: NDArray[np.float32] | None
     caption: str
     history: Sequence[Mapping[str, object]] = field(default=())
+    objective: str = "elbo"
+    class_names: Sequence[str] = ()
 
     @property
     def size(self) -> int:
@@ -67,31 +71,31 @@ class Subject:
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
-        """Coordinates by falling KL; by falling variance of the mean for a point posterior."""
+        """Coordinates by falling KL, or by falling variance of the mean if there is no KL."""
         weight = self.unit_variance if self.unit_kl is None else self.unit_kl
         return np.argsort(-weight, kind="stable")
 
     @cached_property
     def centre(self) -> NDArray[np.float32]:
-        """Where the codes lie: the prior's mean, or that of the codes where there is no prior."""
+        """The prior's mean; without a prior, the mean of the codes."""
         if self.log_vars is None:
             return np.asarray(self.means.mean(axis=0), dtype=np.float32)
         return np.zeros(self.size, dtype=np.float32)
 
     @cached_property
     def scale(self) -> NDArray[np.float32]:
-        """How far they spread: the prior's deviation, or that of the codes without a prior."""
+        """The prior's standard deviation; without a prior, that of the codes."""
         if self.log_vars is None:
             return np.asarray(self.means.std(axis=0), dtype=np.float32)
         return np.ones(self.size, dtype=np.float32)
 
     def place(self, units: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Latents [n, L] of places given in deviations from the centre, [n, L]."""
+        """Latents [n, L] from offsets in standard deviations from the centre, [n, L]."""
         return np.asarray(self.centre + self.scale * units, dtype=np.float64)
 
     @property
     def reach(self) -> str:
-        """What a scan covers, in words."""
+        """Describes what a scan covers."""
         if self.log_vars is None:
             return f"{STEPS} steps over 3 deviations of the codes to each side"
         return f"{STEPS} steps from -3 to 3"
@@ -117,17 +121,17 @@ def observe(
     images: NDArray[np.uint8],
     labels: NDArray[np.int64] | None,
     caption: str,
-    history: Sequence[Mapping[str, object]] = (),
+    **known: Any,
 ) -> Subject:
-    """Encodes `images`, uint8 [n, c, h, w], and gathers what the figures need."""
+    """Encodes `images`, uint8 [n, c, h, w]; `known` are further fields of the subject."""
     means, log_vars = encode(model, images)
-    return Subject(model, images, labels, means, log_vars, caption, history)
+    return Subject(model, images, labels, means, log_vars, caption, **known)
 
 
 def encode(
     model: Autoencoder, images: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """The posterior of each image: means [n, L] and log-variances [n, L], None when a point."""
+    """The posterior of each image: means [n, L] and log-variances [n, L] or None."""
     means: list[torch.Tensor] = []
     log_vars: list[torch.Tensor] = []
     with torch.inference_mode():

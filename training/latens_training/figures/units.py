@@ -15,10 +15,10 @@ _MOST_NAMES = 40
 
 
 def draw(subject: Subject, path: Path) -> Path:
-    """KL by coordinate, sorted; the variance of the mean where the posterior is a point."""
+    """KL by coordinate, sorted; the variance of the mean for a deterministic posterior."""
     weights = subject.unit_variance if subject.unit_kl is None else subject.unit_kl
     heights = weights[subject.order]
-    title, label = "How much each coordinate carries", "KL from the prior, nats an image"
+    title, label = "How much each coordinate carries", "KL from the prior, nats per image"
     if subject.unit_kl is None:
         label = "variance of the mean"
     count = int(subject.active.sum())

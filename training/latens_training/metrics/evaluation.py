@@ -1,17 +1,16 @@
-"""How good a model is, over a whole set, in nats an image; and what its latent units do."""
+"""The ELBO of a model over a whole set, in nats per image; and what its latent units do."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from latens_training.checkpoint import LatentUnit
 from latens_training.models.autoencoder import Autoencoder, reparameterize
-from latens_training.objectives.elbo import kl_by_unit, log_prior_to_posterior, reconstruction
+from latens_training.objectives.terms import kl_by_unit, reconstruction
+from latens_training.run_record import LatentUnit
 
 if TYPE_CHECKING:
     from latens_training.config import LossConfig
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 ACTIVE_VARIANCE = 0.01
 _BLOCK = 1000
 _SEED = 20_151_019
-_DECODED_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True)
@@ -30,9 +28,9 @@ class Terms:
     reconstruction: Tensor
     """-log p(x|z) [n], nats, averaged over the latent draws."""
     kl: Tensor
-    """KL(q(z|x) || p(z)) [n], nats; zeros where the posterior is a point."""
+    """KL(q(z|x) || p(z)) [n], nats; zeros for a deterministic posterior."""
     kl_by_unit: Tensor
-    """Means over the images [units]; empty where the posterior is a point."""
+    """Means over the images [units]; empty for a deterministic posterior."""
     mean: Tensor
     """Posterior means [n, units]."""
 
@@ -42,35 +40,16 @@ class Terms:
         return int((self.mean.double().var(0, correction=0) > ACTIVE_VARIANCE).sum())
 
     def metrics(self, posterior: str) -> dict[str, float]:
-        """Means over the set by name; a point posterior has no ELBO."""
+        """Means over the set by name; a deterministic posterior has no ELBO."""
         figures = {
             "reconstruction": float(self.reconstruction.mean()),
             "active_units": float(self.active_units),
         }
-        if posterior == "point":
+        if posterior == "deterministic":
             return figures
         figures["kl"] = float(self.kl.mean())
         figures["elbo"] = -figures["reconstruction"] - figures["kl"]
         return figures
-
-
-@dataclass(frozen=True)
-class Bound:
-    """An importance-weighted lower bound of log p(x), a mean over a set."""
-
-    value: float
-    """Nats an image; at most log p(x) in expectation."""
-    standard_error: float
-    """Of the value, from the choice of images that the many draws were made for."""
-    samples: int
-    images: int
-
-    def metrics(self) -> dict[str, float]:
-        return {
-            "log_likelihood_bound": self.value,
-            "log_likelihood_bound_error": self.standard_error,
-            "log_likelihood_bound_samples": float(self.samples),
-        }
 
 
 @torch.inference_mode()
@@ -81,7 +60,7 @@ def evaluate(model: Autoencoder, images: Images, config: LossConfig, draws: int 
         model: on any device, which the images share.
         images: uint8 [n, c, h, w].
         config: likelihood and sigma.
-        draws: latents drawn an image for the reconstruction term.
+        draws: latents drawn per image for the reconstruction term.
     """
     device = _device(model)
     generator = torch.Generator(device).manual_seed(_SEED)
@@ -114,7 +93,7 @@ def evaluate(model: Autoencoder, images: Images, config: LossConfig, draws: int 
 def latent_units(model: Autoencoder, images: Images) -> tuple[LatentUnit, ...]:
     """What each latent coordinate does over a set (usually the training set).
 
-    Of a point posterior the KL is given as 0.
+    Of a deterministic posterior the KL is given as 0.
     """
     means, units = [], []
     for index in _blocks(len(images), _device(model)):
@@ -131,70 +110,6 @@ def latent_units(model: Autoencoder, images: Images) -> tuple[LatentUnit, ...]:
             kls.tolist(), mean.mean(0).tolist(), spread.tolist(), strict=True
         )
     )
-
-
-@torch.inference_mode()
-def importance_bound(
-    model: Autoencoder,
-    images: Images,
-    config: LossConfig,
-    terms: Terms,
-    *,
-    samples: int,
-    subset: int,
-) -> Bound:
-    """The importance-weighted bound of log p(x) with `samples` draws an image.
-
-    Burda et al. (2015), equation 8. Many draws are made for `subset` images only, spread evenly
-    over the set: what they gain over the ELBO varies far less from image to image than the bound
-    itself, so the whole set's ELBO plus the subset's mean gain (a control variate) has the
-    precision of many more images.
-
-    Args:
-        model: with a Gaussian posterior.
-        images: uint8 [n, c, h, w], on the model's device.
-        config: likelihood and sigma.
-        terms: of `evaluate` for the same model and images.
-        samples: draws an image, k.
-        subset: for how many images.
-    """
-    device = _device(model)
-    generator = torch.Generator(device).manual_seed(_SEED + 1)
-    count = min(subset, len(images))
-    chosen = [row * len(images) // count for row in range(count)]
-    elbos = -(terms.reconstruction + terms.kl)
-    gains = []
-    for row in chosen:
-        index = torch.tensor([row], device=device)
-        bound = _log_mean_weight(model, images[index], config, samples, generator)
-        gains.append(bound - float(elbos[row]))
-    gain = torch.tensor(gains, dtype=torch.float64)
-    # What the subset leaves unknown; nothing, if it is the whole set.
-    unseen = 1 - len(chosen) / len(images)
-    error = math.sqrt(float(gain.var()) / len(gains) * unseen) if len(gains) > 1 else math.nan
-    return Bound(float(elbos.mean() + gain.mean()), error, samples, len(gains))
-
-
-def _log_mean_weight(
-    model: Autoencoder,
-    image: Tensor,
-    config: LossConfig,
-    samples: int,
-    generator: torch.Generator,
-) -> float:
-    """Logarithm of 1/k sum_j p(x, z_j) / q(z_j|x) for one image [1, c, h, w] uint8, nats."""
-    target = image.float().div_(255)
-    mean, log_var = model.encode(target)
-    assert log_var is not None
-    weights = []
-    for start in range(0, samples, _DECODED_AT_ONCE):
-        count = min(_DECODED_AT_ONCE, samples - start)
-        noise = torch.randn((count, *mean.shape), generator=generator, device=mean.device)
-        latents = reparameterize(mean, log_var, noise)
-        logits = model.decode(latents.flatten(0, 1)).unsqueeze(1)
-        ratio = log_prior_to_posterior(latents, mean, log_var)
-        weights.append((ratio - reconstruction(logits, target, config)).double())
-    return float(torch.logsumexp(torch.cat(weights), 0).item() - math.log(samples))
 
 
 def _blocks(count: int, device: torch.device) -> tuple[Tensor, ...]:

@@ -1,69 +1,38 @@
-"""The autoencoders: an encoder and a decoder as separate modules, and how they are built.
+"""The autoencoder: an encoder and a decoder as separate modules, and the function that builds it.
 
-The networks are those of Penkovsky's "Day 9: Roaming face vectors" (10 days of grad), with their
-sizes as settings; Burda et al. (2015) is the MLP with hidden sizes 200, 200 and tanh.
-No loss is computed here: see `latens_training.objectives.elbo`.
+The networks are those of Penkovsky's article "Day 9: Roaming The Latent Space" (10 days of grad),
+with their sizes as settings. The loss is computed elsewhere: see `latens_training.objectives`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from latens_training.models.conv import ConvDecoder, ConvEncoder
+from latens_training.models.mlp import MlpDecoder, MlpEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from latens_training.config import ModelConfig
 
-Posterior = Literal["diagonal-gaussian", "point"]
+Posterior = Literal["diagonal-gaussian", "deterministic"]
 ImageShape = tuple[int, int, int]
 
-_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
+class ForwardOutput(NamedTuple):
+    """What the network makes of a batch of n images with k draws per image."""
 
-class MlpEncoder(nn.Module):
-    """Flatten, hidden layers, then the mean and (unless a point is asked for) log-variance heads.
-
-    There is no activation at the code: a ReLU there, as the article's listing of the plain
-    autoencoder has it, kills a 2-d code (both units dead and a constant output for half of the
-    seeds; 205.9 nats a test image against 142.2).
-    """
-
-    def __init__(self, pixels: int, config: ModelConfig, posterior: Posterior) -> None:
-        super().__init__()
-        self.body = _hidden_layers(pixels, config.hidden, config.activation)
-        self.mean = nn.Linear(config.hidden[-1], config.latent_size)
-        self.log_var = (
-            nn.Linear(config.hidden[-1], config.latent_size)
-            if posterior == "diagonal-gaussian"
-            else None
-        )
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images [n, c, h, w] in [0, 1] to mean and log-variance [n, latent_size]."""
-        hidden = self.body(images.flatten(1))
-        return self.mean(hidden), None if self.log_var is None else self.log_var(hidden)
-
-
-class MlpDecoder(nn.Module):
-    """Hidden layers in the encoder's reverse order, then one logit a pixel."""
-
-    def __init__(self, image_shape: ImageShape, config: ModelConfig) -> None:
-        super().__init__()
-        sizes = config.hidden[::-1]
-        self.image_shape = image_shape
-        self.body = _hidden_layers(config.latent_size, sizes, config.activation)
-        self.logits = nn.Linear(sizes[-1], math.prod(image_shape))
-
-    def forward(self, latents: Tensor) -> Tensor:
-        """Latents [n, latent_size] to logits [n, c, h, w]."""
-        logits: Tensor = self.logits(self.body(latents))
-        return logits.view(-1, *self.image_shape)
+    logits: Tensor
+    """[k, n, c, h, w]."""
+    latents: Tensor
+    """[k, n, *latent_shape]."""
+    mean: Tensor
+    """[n, *latent_shape]."""
+    log_var: Tensor | None
+    """[n, *latent_shape]; None for a deterministic posterior."""
 
 
 class Autoencoder(nn.Module):
@@ -87,7 +56,7 @@ class Autoencoder(nn.Module):
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Images [n, c, h, w] in [0, 1] to `(mean, log_var)`, each [n, *latent_shape].
 
-        `log_var` is None where the posterior is a point.
+        `log_var` is None for a deterministic posterior.
         """
         posterior: tuple[Tensor, Tensor | None] = self.encoder(images)
         return posterior
@@ -97,23 +66,17 @@ class Autoencoder(nn.Module):
         logits: Tensor = self.decoder(latents)
         return logits
 
-    def forward(
-        self, images: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    def forward(self, images: Tensor, noise: Tensor) -> ForwardOutput:
         """Encodes, draws latents with the given standard normal noise, and decodes.
 
         Args:
             images: [n, c, h, w] in [0, 1].
-            noise: [k, n, *latent_shape], k draws an image; ignored where the posterior is a point.
-
-        Returns:
-            Logits [k, n, c, h, w], latents [k, n, *latent_shape], mean and log_var
-            [n, *latent_shape].
+            noise: [k, n, *latent_shape], k draws per image; a deterministic posterior ignores it.
         """
         mean, log_var = self.encode(images)
         latents = reparameterize(mean, log_var, noise)
         logits = self.decode(latents.flatten(0, 1)).view(*latents.shape[:2], *self.image_shape)
-        return logits, latents, mean, log_var
+        return ForwardOutput(logits, latents, mean, log_var)
 
 
 def reparameterize(mean: Tensor, log_var: Tensor | None, noise: Tensor) -> Tensor:
@@ -121,7 +84,7 @@ def reparameterize(mean: Tensor, log_var: Tensor | None, noise: Tensor) -> Tenso
 
     Args:
         mean: [n, *latent_shape].
-        log_var: the same shape, or None for a point: then z is the mean.
+        log_var: the same shape; None for a deterministic posterior, where z is the mean.
         noise: standard normal, [k, n, *latent_shape].
 
     Returns:
@@ -145,15 +108,11 @@ def build(config: ModelConfig, image_shape: ImageShape) -> Autoencoder:
         encoder = ConvEncoder(image_shape, config.latent_size)
         decoder = ConvDecoder(image_shape, config.latent_size)
         return Autoencoder(encoder, decoder, image_shape, latent_shape, "diagonal-gaussian")
-    posterior: Posterior = "point" if config.architecture == "ae-mlp" else "diagonal-gaussian"
-    encoder = MlpEncoder(math.prod(image_shape), config, posterior)
+    posterior: Posterior = (
+        "deterministic" if config.architecture == "ae-mlp" else "diagonal-gaussian"
+    )
+    encoder = MlpEncoder(
+        math.prod(image_shape), config, with_log_var=posterior == "diagonal-gaussian"
+    )
     decoder = MlpDecoder(image_shape, config)
     return Autoencoder(encoder, decoder, image_shape, latent_shape, posterior)
-
-
-def _hidden_layers(inputs: int, sizes: tuple[int, ...], activation: str) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for size in sizes:
-        layers += [nn.Linear(inputs, size), _ACTIVATIONS[activation]()]
-        inputs = size
-    return nn.Sequential(*layers)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from latens_training import checkpoint
 from latens_training import run as runs
-from latens_training.atomic_files import write_whole
-from latens_training.checkpoint import Checkpoint, RunNotFoundError
+from latens_training.checkpoint import MODEL_FILE, SCORES_FILE, Checkpoint
 from latens_training.config import RunConfig
 from latens_training.data.sprite_sets import GRIDS
 from latens_training.data.sprites import Sprites
 from latens_training.devices import Placement
-from latens_training.errors import UsageError
-from latens_training.interrupts import StopWish
-from latens_training.metrics.disentanglement.protocol import encode_grid
+from latens_training.errors import RunNotFoundError, UsageError
+from latens_training.metrics.disentanglement.protocol import Protocol, encode_grid
 from latens_training.metrics.disentanglement.scores import all_scores
 from latens_training.progress import Reporter
 from latens_training.resume import STATE_FILE, load_state
+from latens_training.run_directory import StopSignal, write_whole
 
-SCORES_FILE = "scores.json"
 RESULTS_FILE = "results.json"
 
 
@@ -69,7 +68,11 @@ class Study:
 
 
 def carry_out(
-    study: Study, placement: Placement, wish: StopWish, say: Callable[[str], None]
+    study: Study,
+    placement: Placement,
+    stop: StopSignal,
+    say: Callable[[str], None],
+    protocol: Protocol | None = None,
 ) -> list[Result]:
     """Trains and scores every model that is not there yet; each is kept when it is done.
 
@@ -83,8 +86,8 @@ def carry_out(
     results = []
     for number, (run, config) in enumerate(members, 1):
         say(f"{number}/{len(members)}: beta {config.loss.beta:g}, seed {config.train.seed}")
-        trained = _finished(run, config) or _train(run, config, placement, wish)
-        results.append(_scored(trained, placement))
+        trained = _finished(run, config) or _train(run, config, placement, stop)
+        results.append(_scored(trained, placement, protocol or Protocol()))
     write_whole(
         study.directory / RESULTS_FILE,
         (json.dumps([result.as_record() for result in results], indent=2) + "\n").encode(),
@@ -113,30 +116,49 @@ def _identity(config: RunConfig) -> dict[str, Any]:
 def _finished(run: Path, config: RunConfig) -> Checkpoint | None:
     """The run's model, if it has all its epochs and its last evaluation."""
     found = _existing(run)
-    if found is None or found.description.epoch < config.train.epochs or not found.latent_units:
+    if found is None or found.record.epoch < config.train.epochs or not found.latent_units:
         return None
     return found
 
 
-def _train(run: Path, config: RunConfig, placement: Placement, wish: StopWish) -> Checkpoint:
+def _train(run: Path, config: RunConfig, placement: Placement, stop: StopSignal) -> Checkpoint:
     """Trains the model, from where it was stopped if it was."""
     state = load_state(run) if (run / STATE_FILE).exists() else None
     if state is not None and _identity(state.config) != _identity(config):
         raise UsageError(f"out: {run} was begun with other settings; choose another --out")
     with Reporter(config.train.epochs, json_lines=False, silent=True) as reporter:
-        return runs.train(runs.prepare(config, run, placement, state), reporter, wish)
+        return runs.train(runs.prepare(config, run, placement, state), reporter, stop)
 
 
-def _scored(trained: Checkpoint, placement: Placement) -> Result:
-    """The model's scores: those on file, or computed and put there."""
+def _scored(trained: Checkpoint, placement: Placement, protocol: Protocol) -> Result:
+    """The model's scores: those on file if they are of this model and protocol, or new ones."""
     config, path = trained.config, trained.path / SCORES_FILE
     scores: dict[str, float] = {}
     if config.data.dataset in GRIDS:
-        if path.exists():
-            scores = json.loads(path.read_text())
-        else:
-            sprites = Sprites.of(GRIDS[config.data.dataset]).to(placement.device)
-            scores = all_scores(encode_grid(trained.model.to(placement.device), sprites))
-            write_whole(path, (json.dumps(scores, indent=2) + "\n").encode())
-    trained.model.to("cpu")
+        of = {"model_sha256": _digest(trained.path / MODEL_FILE), "protocol": asdict(protocol)}
+        scores = _scores_on_file(path, of) or _new_scores(trained, placement, protocol)
+        write_whole(path, (json.dumps(of | {"scores": scores}, indent=2) + "\n").encode())
     return Result(trained.path, config.loss.beta, config.train.seed, trained.metrics, scores)
+
+
+def _new_scores(trained: Checkpoint, placement: Placement, protocol: Protocol) -> dict[str, float]:
+    sprites = Sprites.of(GRIDS[trained.config.data.dataset]).to(placement.device)
+    codes, factors = encode_grid(trained.model.to(placement.device), sprites)
+    trained.model.to("cpu")
+    return all_scores(codes, factors, protocol)
+
+
+def _scores_on_file(path: Path, of: dict[str, Any]) -> dict[str, float] | None:
+    """The scores that a file holds, if it says that they are of this model and protocol."""
+    try:
+        document = json.loads(path.read_text())
+        if all(document[key] == value for key, value in of.items()):
+            scores: dict[str, float] = document["scores"]
+            return scores
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # there is none, it is damaged, or an older version wrote it
+    return None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

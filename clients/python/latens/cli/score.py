@@ -10,11 +10,15 @@ import typer
 from latens.cli import console, inputs, outputs
 from latens.cli.options import ImagesArgument, InvertOption, JsonOption, ModelOption, SeedOption
 from latens.cli.session import calling
-from latens.results import Scores
+from latens.results import SCORE_SAMPLES, Scores
 
 ScoresOutput = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help=".npz (bound, standard_error) or .npy (the bounds)."),
+    typer.Option(
+        "--output",
+        "-o",
+        help=".npz (bound, standard_error, effective_samples) or .npy (the bounds).",
+    ),
 ]
 SamplesOption = Annotated[
     int, typer.Option("--samples", "-n", min=1, help="Importance samples per image.")
@@ -26,7 +30,7 @@ def score(
     context: typer.Context,
     images: ImagesArgument,
     output: ScoresOutput = None,
-    samples: SamplesOption = 64,
+    samples: SamplesOption = SCORE_SAMPLES,
     below: BelowOption = None,
     seed: SeedOption = None,
     invert: InvertOption = False,
@@ -36,7 +40,9 @@ def score(
     """Estimates the log-likelihood log p(x) of images by a lower bound, in nats.
 
     Images unlike the training set score far lower: an anomaly score to threshold. The bound is the
-    importance-weighted one (Burda et al. 2016), with its standard error.
+    importance-weighted one (Burda et al. 2016), with its standard error and the number of effective
+    samples. Where that number is below 4, one sample outweighs the rest and the bound depends on
+    the seed; a warning says so.
 
     Examples:
       latens score scans/ --below -200
@@ -50,14 +56,24 @@ def score(
     facts = {"count": len(pixels), "samples": samples, "version": done.version, "seed": done.seed}
     rows = _scored(done, [str(path) for path in files], below)
     if target is not None:
-        arrays = {"bound": done.bound, "standard_error": done.standard_error}
+        arrays = {
+            "bound": done.bound,
+            "standard_error": done.standard_error,
+            "effective_samples": done.effective_samples,
+        }
         outputs.write_arrays(target, {name: a for name, a in arrays.items() if a is not None})
         console.report(target.path, facts, as_json=as_json)
     elif as_json:
         console.print_json(facts | {"images": rows})
     else:
         table = [tuple(_cell(value) for value in row.values()) for row in rows]
-        console.print_table("", ("image", "bound (nats)", "standard error"), table)
+        columns = ("image", "bound (nats)", "standard error", "effective samples")
+        console.print_table("", columns, table)
+    if dominated := int(done.dominated.sum()):
+        console.note(
+            f"one sample outweighs the rest for {dominated} of {len(pixels)} images, "
+            "whose bounds depend on the seed; more --samples help"
+        )
 
 
 def _scored(done: Scores, names: list[str], below: float | None) -> list[dict[str, Any]]:
@@ -68,6 +84,7 @@ def _scored(done: Scores, names: list[str], below: float | None) -> list[dict[st
             "image": names[number] if len(names) == len(done.bound) else str(number),
             "bound": float(bound),
             "standard_error": None if errors is None else float(errors[number]),
+            "effective_samples": float(done.effective_samples[number]),
         }
         for number, bound in enumerate(done.bound)
         if below is None or bound < below

@@ -35,6 +35,7 @@ class Score(Operation[Scores]):
         return Scores(
             bound=reply.array("bound"),
             standard_error=reply.find("standard_error"),
+            effective_samples=reply.array("effective_samples"),
             seed=self._seed,
             version=reply.message.version,
         )

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from latens_training.atomic_files import write_whole
 from latens_training.data.fonts.faces import Face, UnreadableFontError, faces_with
 from latens_training.data.fonts.glyphs import draw
 from latens_training.errors import DataError
+from latens_training.run_directory import write_whole
 
 _TEST_SHARE = 10
 

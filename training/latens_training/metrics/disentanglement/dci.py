@@ -1,44 +1,49 @@
 """Disentanglement, completeness and informativeness (Eastwood and Williams 2018, ICLR).
 
-Importances are those of random forests, one of the two regressors of the paper, here as
-classifiers of the factor's value, as in Locatello et al. (who boost trees instead, at a hundred
-times the cost). Each split may use any unit, so that irrelevant units get no importance by lot.
+Importances are those of classifiers of each factor's value. The default is the protocol of
+disentanglement_lib (Locatello et al. 2019): scikit-learn's gradient boosting, 100 trees per class.
+A random forest of 10 trees takes a fortieth of the time, and its figures are its own: 0.52 against
+0.84 where five noisy factors stand beside five units of noise. Compare like with like.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 
-from latens_training.metrics.disentanglement.protocol import Codes, Protocol
+from latens_training.metrics.disentanglement.protocol import Codes, Factors, Protocol
 
+_BOOSTED_TREES, _FOREST_TREES = 100, 10
 _LEAF = 5
 _TINY = 1e-12
 
 
-def scores(codes: Codes, protocol: Protocol) -> dict[str, float]:
+def dci_scores(
+    codes: Codes,
+    factors: Factors,
+    test_codes: Codes,
+    test_factors: Factors,
+    protocol: Protocol,
+) -> dict[str, float]:
     """`dci_disentanglement`, `dci_completeness` and `dci_informativeness`, each from 0 to 1.
 
-    Informativeness is the forests' mean accuracy on images that they have not seen.
+    Informativeness is the classifiers' mean accuracy on images that they have not seen.
+
+    Args:
+        codes: `[n, units]`, which the classifiers are fitted on.
+        factors: `[n, factors]`.
+        test_codes: `[m, units]`, unseen.
+        test_factors: `[m, factors]`.
+        protocol: which classifier, how many trees, and the seed.
     """
-    generator = np.random.default_rng(protocol.seed)
-    means, factors, test_means, test_factors = codes.two_samples(
-        protocol.points, protocol.test_points, generator
-    )
-    importance = np.zeros((means.shape[1], factors.shape[1]))
+    importance = np.zeros((codes.shape[1], factors.shape[1]))
     accuracy = np.zeros(factors.shape[1])
-    active = codes.active
-    for place in range(factors.shape[1] if active.any() else 0):
-        forest = RandomForestClassifier(
-            protocol.trees,
-            max_features=None,
-            min_samples_leaf=_LEAF,
-            random_state=protocol.seed,
-        )
-        forest.fit(means[:, active], factors[:, place])
-        importance[active, place] = forest.feature_importances_
-        accuracy[place] = forest.score(test_means[:, active], test_factors[:, place])
+    for place, (values, test_values) in enumerate(zip(factors.T, test_factors.T, strict=True)):
+        classifier = _classifier(protocol)
+        classifier.fit(codes, values)
+        importance[:, place] = np.abs(classifier.feature_importances_)
+        accuracy[place] = classifier.score(test_codes, test_values)
     return {
         "dci_disentanglement": concentration(importance),
         "dci_completeness": concentration(importance.T),
@@ -46,14 +51,30 @@ def scores(codes: Codes, protocol: Protocol) -> dict[str, float]:
     }
 
 
+def _classifier(protocol: Protocol) -> GradientBoostingClassifier | RandomForestClassifier:
+    if protocol.dci_classifier == "boosted-trees":
+        trees = protocol.dci_trees or _BOOSTED_TREES
+        return GradientBoostingClassifier(n_estimators=trees, random_state=protocol.seed)
+    # Each split may use any unit, so that irrelevant units get no importance by lot.
+    return RandomForestClassifier(
+        protocol.dci_trees or _FOREST_TREES,
+        max_features=None,
+        min_samples_leaf=_LEAF,
+        random_state=protocol.seed,
+    )
+
+
 def concentration(importance: NDArray[np.float64]) -> float:
     """One minus the entropy of each row over its largest, averaged by the rows' weights.
 
-    Of [units, factors] it is the disentanglement, of the transpose the completeness.
+    Of `[units, factors]` it is the disentanglement, of the transpose the completeness. A row of one
+    entry has nothing to spread over and counts as 1; without any importance the result is 0.
     """
     total = importance.sum()
     if total <= 0:
         return 0.0
+    if importance.shape[1] == 1:
+        return 1.0
     weights = importance.sum(axis=1)
     shares = importance / np.maximum(weights[:, None], _TINY)
     entropies = -(shares * np.log(np.maximum(shares, _TINY))).sum(axis=1)

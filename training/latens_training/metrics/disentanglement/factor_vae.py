@@ -5,48 +5,76 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from latens_training.data.sprites import Grid
-from latens_training.metrics.disentanglement.protocol import Codes, Protocol
+from latens_training.metrics.disentanglement.protocol import Codes, Factors, Protocol, active_units
 
 _VOTES_AT_ONCE = 1000
 
 
-def score(codes: Codes, protocol: Protocol) -> float:
-    """Accuracy of telling which factor was held still from which unit varied least; 0 to 1.
+def factor_vae_score(codes: Codes, factors: Factors, protocol: Protocol) -> float:
+    """The accuracy of telling which factor was held still from which unit varied least; 0 to 1.
 
-    A vote is a batch of images alike in one factor at random; the unit of least variance, relative
-    to its variance over all images, votes for that factor. Units that are inactive do not vote, and
-    without an active one the score is that of guessing the commonest factor.
+    A vote is a batch of images with one value of one random factor; the unit of least variance,
+    relative to its variance over all images, votes for that factor. Inactive units do not vote, and
+    without an active unit the score is that of guessing the commonest factor.
+
+    Args:
+        codes: `[n, units]`, of all images that there are.
+        factors: `[n, factors]`; every combination of the factors' values should be there.
+        protocol: the numbers of votes and of images per vote, and the seed.
     """
     generator = np.random.default_rng(protocol.seed)
-    counts = np.zeros((codes.means.shape[1], len(codes.grid.sizes)))
-    np.add.at(counts, _votes(codes, protocol.votes, protocol.vote_images, generator), 1)
+    groups = [images_by_value(values) for values in factors.T]
+    counts = np.zeros((codes.shape[1], factors.shape[1]))
+    learned = _votes(codes, groups, protocol.votes, protocol.vote_images, generator)
+    np.add.at(counts, learned, 1)
     verdicts = counts.argmax(axis=1)
-    units, factors = _votes(codes, protocol.test_votes, protocol.vote_images, generator)
-    return float((verdicts[units] == factors).mean())
+    units, held = _votes(codes, groups, protocol.test_votes, protocol.vote_images, generator)
+    return float((verdicts[units] == held).mean())
+
+
+def images_by_value(values: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The rows that have each value of a factor."""
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order])) + 1
+    return np.split(order, starts)
+
+
+def alike(
+    groups: list[list[NDArray[np.int64]]],
+    held: NDArray[np.int64],
+    images: int,
+    generator: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Rows `[votes, images]` drawn at random among those that share a value of the vote's factor.
+
+    Args:
+        groups: by factor, the rows that have each of its values.
+        held: the factor of each vote, `[votes]`.
+        images: rows per vote.
+        generator: chooses the value and the rows.
+    """
+    votes = []
+    for factor in held:
+        rows = groups[factor][generator.integers(len(groups[factor]))]
+        votes.append(rows[generator.integers(len(rows), size=images)])
+    return np.stack(votes)
 
 
 def _votes(
-    codes: Codes, count: int, images: int, generator: np.random.Generator
+    codes: Codes,
+    groups: list[list[NDArray[np.int64]]],
+    count: int,
+    images: int,
+    generator: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The unit [count] that varied least and the factor [count] that was held still."""
-    scale = np.where(codes.active, codes.means.std(axis=0), np.inf)
-    factors = generator.integers(len(codes.grid.sizes), size=count)
+    """The unit `[count]` that varied least and the factor `[count]` that was held still."""
+    active = active_units(codes)
+    scale = np.where(active, codes.std(axis=0), np.inf)
+    held = generator.integers(len(groups), size=count)
     units = []
     for start in range(0, count, _VOTES_AT_ONCE):
-        index = _alike(codes.grid, factors[start : start + _VOTES_AT_ONCE], images, generator)
-        spread = (codes.means[index].std(axis=1, ddof=1) / scale).astype(np.float64)
-        spread[:, ~codes.active] = np.inf
+        rows = alike(groups, held[start : start + _VOTES_AT_ONCE], images, generator)
+        spread = codes[rows].std(axis=1, ddof=1) / scale
+        spread[:, ~active] = np.inf
         units.append(spread.argmin(axis=1))
-    return np.concatenate(units), factors
-
-
-def _alike(
-    grid: Grid, factors: NDArray[np.int64], images: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
-    """Indices [votes, images] of images drawn at random but for the vote's factor [votes]."""
-    values = [generator.integers(size, size=(len(factors), images)) for size in grid.sizes]
-    for place, column in enumerate(values):
-        still = factors == place
-        column[still] = column[still, :1]
-    return np.asarray(np.ravel_multi_index(tuple(values), grid.sizes))
+    return np.concatenate(units), held

@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.tree import DecisionTreeClassifier
 
-from latens_training.data.sprites import ORDERED
-from latens_training.metrics.disentanglement.protocol import Codes, Protocol, gap
+from latens_training.metrics.disentanglement.protocol import Codes, Factors, active_units, gap
 
 
-def score(codes: Codes, protocol: Protocol) -> NDArray[np.float64]:
-    """By factor: how far the best single unit predicts it better than the second; 0 to 1.
+def separated_predictability(
+    codes: Codes,
+    factors: Factors,
+    test_codes: Codes,
+    test_factors: Factors,
+    ordered: Sequence[bool],
+) -> NDArray[np.float64]:
+    """By factor: how much better the best single unit predicts it than the second; 0 to 1.
 
     For a factor with an order, the share of its variance that a line through one unit explains;
-    for shapes, the balanced accuracy of the best thresholds on one unit, on unseen images. This is
+    for others, the balanced accuracy of the best thresholds on one unit, on unseen images. This is
     the paper's way; disentanglement_lib takes linear support vector machines for all. Inactive
     units predict nothing.
+
+    Args:
+        codes: `[n, units]`, which the predictors are fitted on.
+        factors: `[n, factors]`.
+        test_codes: `[m, units]`, unseen.
+        test_factors: `[m, factors]`.
+        ordered: which factors have an order, `[factors]`.
     """
-    generator = np.random.default_rng(protocol.seed)
-    means, factors, test_means, test_factors = codes.two_samples(
-        protocol.points, protocol.test_points, generator
-    )
-    predicted = np.zeros((means.shape[1], factors.shape[1]))
-    for unit in np.flatnonzero(codes.active):
-        for place, ordered in enumerate(ORDERED):
-            if ordered:
-                predicted[unit, place] = explained(means[:, unit], factors[:, place])
+    predicted = np.zeros((codes.shape[1], factors.shape[1]))
+    for unit in np.flatnonzero(active_units(codes)):
+        for place, has_order in enumerate(ordered):
+            if has_order:
+                predicted[unit, place] = explained(codes[:, unit], factors[:, place])
                 continue
             predicted[unit, place] = separated(
-                means[:, unit], factors[:, place], test_means[:, unit], test_factors[:, place]
+                codes[:, unit], factors[:, place], test_codes[:, unit], test_factors[:, place]
             )
     return gap(predicted)
 
@@ -48,7 +58,7 @@ def separated(
     test_unit: NDArray[np.float64],
     test_factor: NDArray[np.int64],
 ) -> float:
-    """Balanced accuracy of thresholds on one unit, one interval a class."""
+    """The balanced accuracy of thresholds on one unit, one interval per class."""
     classes = len(np.unique(factor))
     if classes < 2:
         return 0.0

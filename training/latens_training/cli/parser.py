@@ -1,4 +1,4 @@
-"""From a command line to a settings object: one line for each mistake, and a help worth reading."""
+"""The parser of every command: a command line becomes a settings object, or a one-line error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import CliSettingsSource, SettingsError
 
-from latens_training.cli.settings import ENV_PREFIX, CommandSettings
+from latens_training.cli.settings import ENV_PREFIX, CommandSettings, TrainSettings
 from latens_training.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ Each flag is also an environment variable: --latent-size is {ENV_PREFIX}LATENT_S
 
 
 def parse(settings: type[S], arguments: Sequence[str], program: str, epilog: str = "") -> S:
-    """Parses a verb's arguments over its environment variables over its defaults.
+    """Parses a command's arguments, which take precedence over the environment variables.
 
     `--help`, and flags that do not exist, exit as argparse does (0 and 2).
 
     Raises:
-        UsageError: a value that its setting refuses, named as the flag.
+        UsageError: a value is invalid, or an environment variable with our prefix is unknown.
     """
+    _refuse_unknown_environment(settings)
     parser = argparse.ArgumentParser(
         prog=program,
         description=inspect.cleandoc(settings.__doc__ or ""),
@@ -54,13 +55,10 @@ def parse(settings: type[S], arguments: Sequence[str], program: str, epilog: str
         raise UsageError(str(error)) from error
 
 
-def refuse_unknown_environment(settings: type[CommandSettings]) -> None:
-    """Refuses a variable with our prefix that names no setting: most likely a slip.
-
-    Raises:
-        UsageError: there is one.
-    """
-    known = {ENV_PREFIX + name.upper() for name in settings.model_fields}
+def _refuse_unknown_environment(settings: type[CommandSettings]) -> None:
+    """Refuses a variable with our prefix that no command reads: most likely a typing error."""
+    fields = settings.model_fields.keys() | TrainSettings.model_fields.keys()
+    known = {ENV_PREFIX + name.upper() for name in fields}
     unknown = sorted(
         name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known
     )
@@ -69,7 +67,7 @@ def refuse_unknown_environment(settings: type[CommandSettings]) -> None:
 
 
 def _add_argument(parser: argparse.ArgumentParser, *names: str, **options: Any) -> Any:
-    """Shows a flag as `--name NAME`, not by its Python type; and no default that says nothing."""
+    """Shows a flag as `--name NAME` without its Python type, and hides trivial defaults."""
     if isinstance(options.get("metavar"), str) and not options["metavar"].startswith("{"):
         longest = max(names, key=len)
         options["metavar"] = longest.lstrip("-").replace("_", "-").rpartition("-")[2].upper()

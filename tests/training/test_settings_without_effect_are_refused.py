@@ -1,0 +1,42 @@
+"""A setting that would change nothing is refused, so nobody believes that it did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from latens_training.cli.main import main
+from latens_training.cli.parser import parse
+from latens_training.cli.settings import TrainSettings
+from latens_training.config import without_effect
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "vae-conv", "--activation", "tanh"], "activation: has no effect here: vae-"),
+        (["--model", "vae-conv", "--hidden", "5"], "hidden: has no effect here: vae-conv has"),
+        (["--model", "ae-mlp", "--objective", "iwae"], "objective: has no effect here: ae-mlp"),
+        (["--model", "ae-mlp", "--samples", "5"], "samples: has no effect here"),
+        (["--model", "ae-mlp", "--beta", "4"], "beta: has no effect here"),
+        (["--sigma", "0.1"], "sigma: has no effect here: it belongs to --likelihood gaussian"),
+        (["--fit", "crop"], "fit: has no effect here"),
+        (["--preset", "burda-vae", "--model", "vae-conv"], "hidden: has no effect here"),
+        (["--image-size", "12"], "image-size: only for folders of pictures, mnist is none"),
+    ],
+)
+def test_a_setting_without_effect_is_one_line(
+    flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*flags, "--out", str(tmp_path / "run")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "flags", [["--model", "ae-mlp", "--beta", "1"], ["--likelihood", "gaussian", "--sigma", "0.1"]]
+)
+def test_a_default_said_aloud_and_a_setting_with_effect_are_accepted(flags: list[str]) -> None:
+    assert without_effect(parse(TrainSettings, flags, "latens-train").run_config()) == {}
