@@ -65,7 +65,7 @@ async def health(channel: grpc.aio.Channel, service: str = "") -> int:
 
 async def http(latens: lifecycle.Server, path: str) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", latens.http_port)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     status = (await reader.readline()).split()[1]
     writer.close()
     await writer.wait_closed()
@@ -376,7 +376,7 @@ def _await_rows(server: Server) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         with socket.create_connection((host, int(port)), timeout=20) as connection:
-            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             text = connection.makefile().read()
         if any(
             line.startswith("latens_queue_rows") and float(line.split()[-1]) > 0
