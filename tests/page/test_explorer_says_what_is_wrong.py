@@ -122,7 +122,7 @@ def test_what_an_older_server_lacks_is_hidden_with_a_word(browser: Browser, serv
         page.until_gone("#notice")
 
 
-def test_a_model_whose_posterior_is_a_point_offers_what_makes_sense(
+def test_a_deterministic_model_offers_no_scores_and_no_inpainting(
     browser: Browser, server: Server
 ) -> None:
     with explorer(browser, server.http_address) as page:
@@ -133,7 +133,7 @@ def test_a_model_whose_posterior_is_a_point_offers_what_makes_sense(
         page.drag(page.spot(0.5, 0.2, ".paper"), page.spot(0.5, 0.8, ".paper"))
         page.page.locator(".verdict dt", has_text="reconstruction").wait_for()
         assert "log p(x)" not in page.text(".verdict")
-        page.until_text("#panel-image", "is a point")
+        page.until_text("#panel-image", "is deterministic")
 
 
 def test_a_bundle_without_test_embeddings_shows_the_grid_alone(

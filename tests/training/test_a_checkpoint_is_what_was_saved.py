@@ -15,7 +15,7 @@ from latens_training import checkpoint
 from latens_training.config import ModelConfig, RunConfig
 from latens_training.errors import CheckpointError, RunNotFoundError
 from latens_training.models.autoencoder import Autoencoder, build
-from latens_training.run_record import LatentUnit, RunRecord
+from latens_training.run_record import LatentDim, RunRecord
 
 SHAPE = (1, 6, 6)
 
@@ -33,7 +33,7 @@ def record() -> RunRecord:
         image_shape=SHAPE,
         epoch=4,
         metrics={"elbo": -12.5, "kl": 2.25},
-        latent_units=tuple(LatentUnit(kl=k, mean=0.0, std=1.0) for k in (1, 2, 3)),
+        latent_dims=tuple(LatentDim(kl=k, mean=0.0, std=1.0) for k in (1, 2, 3)),
         environment={"torch": "2", "threads": 2},
     )
 
@@ -81,7 +81,15 @@ def test_people_find_settings_and_figures_in_json(run: Path) -> None:
     assert config["image_shape"] == list(SHAPE)
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["metrics"]["elbo"] == -12.5
-    assert [unit["kl"] for unit in metrics["latent_units"]] == [1, 2, 3]
+    assert [dim["kl"] for dim in metrics["latent_dims"]] == [1, 2, 3]
+
+
+def test_a_record_with_the_former_name_of_the_latent_dims_is_read(
+    run: Path, record: RunRecord
+) -> None:
+    dims = [dim.model_dump() for dim in record.latent_dims]
+    rewritten(run, latent_dims=None, latent_units=dims)
+    assert checkpoint.load(run).record == record
 
 
 def test_a_missing_run_is_not_found(tmp_path: Path) -> None:
@@ -94,6 +102,7 @@ def rewritten(run: Path, **changes: object) -> None:
     path = run / "model.safetensors"
     with safetensors.safe_open(path, framework="pt") as file:
         document = json.loads(file.metadata()["latens"]) | changes
+    document = {name: value for name, value in document.items() if value is not None}
     tensors = safetensors.torch.load_file(path)
     path.write_bytes(safetensors.torch.save(tensors, metadata={"latens": json.dumps(document)}))
 

@@ -108,7 +108,7 @@ def test_a_run_killed_between_any_two_files_gets_its_whole_history_back(
     assert resume(out) == 0
     assert epochs_of(out) == [1, 2]
     assert checkpoint.load(out).record.epoch == 2
-    assert len(checkpoint.load(out).latent_units) == 2
+    assert len(checkpoint.load(out).latent_dims) == 2
 
 
 def test_resuming_with_fewer_epochs_than_there_are_is_refused(

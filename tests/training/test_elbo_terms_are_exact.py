@@ -16,7 +16,7 @@ from latens_training.objectives.iwae import iwae
 from latens_training.objectives.registry import OBJECTIVES
 from latens_training.objectives.terms import (
     kl,
-    kl_by_unit,
+    kl_by_dim,
     log_prior_to_posterior,
     reconstruction,
 )
@@ -48,7 +48,7 @@ def test_kl_is_the_closed_form_of_torch_distributions(
 ) -> None:
     expected = kl_divergence(distribution(*posterior), prior())
     torch.testing.assert_close(kl(*posterior), expected)
-    torch.testing.assert_close(kl_by_unit(*posterior).sum(1), expected)
+    torch.testing.assert_close(kl_by_dim(*posterior).sum(1), expected)
 
 
 def test_kl_agrees_with_its_monte_carlo_estimate(

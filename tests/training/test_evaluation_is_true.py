@@ -10,10 +10,10 @@ import torch
 
 from latens_training import checkpoint
 from latens_training.config import LossConfig, ModelConfig
-from latens_training.metrics.evaluation import Terms, evaluate, latent_units
+from latens_training.metrics.evaluation import Terms, evaluate, latent_dims
 from latens_training.metrics.iwae_bound import iwae_bound, log_mean_weight
 from latens_training.models.autoencoder import Autoencoder, build
-from latens_training.objectives.terms import kl_by_unit, reconstruction
+from latens_training.objectives.terms import kl_by_dim, reconstruction
 
 SHAPE = (1, 4, 4)
 LOSS = LossConfig()
@@ -109,12 +109,12 @@ def test_the_elbo_is_a_lower_bound_with_the_gap_of_one_draw(
     assert one.value == pytest.approx(elbo, abs=4 * float(terms.reconstruction.std()) / 40**0.5)
 
 
-def test_kl_by_unit_sums_to_the_kl(model: Autoencoder, images: torch.Tensor) -> None:
+def test_kl_by_dim_sums_to_the_kl(model: Autoencoder, images: torch.Tensor) -> None:
     terms = evaluate(model, images, LOSS)
     mean, log_var = model.encode(images.float() / 255)
     assert log_var is not None
-    torch.testing.assert_close(terms.kl_by_unit.float(), kl_by_unit(mean, log_var).mean(0))
-    assert float(terms.kl_by_unit.sum()) == pytest.approx(float(terms.kl.mean()), rel=1e-5)
+    torch.testing.assert_close(terms.kl_by_dim.float(), kl_by_dim(mean, log_var).mean(0))
+    assert float(terms.kl_by_dim.sum()) == pytest.approx(float(terms.kl.mean()), rel=1e-5)
 
 
 def test_the_same_model_and_set_give_the_same_figures(
@@ -131,20 +131,20 @@ def test_a_unit_is_active_when_its_mean_varies_by_more_than_a_hundredth() -> Non
     assert terms.active_units == 1
 
 
-def test_latent_units_are_those_of_the_whole_set(model: Autoencoder, images: torch.Tensor) -> None:
+def test_latent_dims_are_those_of_the_whole_set(model: Autoencoder, images: torch.Tensor) -> None:
     mean, log_var = model.encode(images.float() / 255)
     assert log_var is not None
-    for index, unit in enumerate(latent_units(model, images)):
-        assert unit.mean == pytest.approx(float(mean[:, index].mean()), rel=1e-4)
-        assert unit.std == pytest.approx(float(mean[:, index].std(correction=0)), rel=1e-4)
-        assert unit.kl == pytest.approx(float(kl_by_unit(mean, log_var)[:, index].mean()), rel=1e-4)
+    for index, dim in enumerate(latent_dims(model, images)):
+        assert dim.mean == pytest.approx(float(mean[:, index].mean()), rel=1e-4)
+        assert dim.std == pytest.approx(float(mean[:, index].std(correction=0)), rel=1e-4)
+        assert dim.kl == pytest.approx(float(kl_by_dim(mean, log_var)[:, index].mean()), rel=1e-4)
 
 
 def test_a_point_posterior_has_no_elbo(images: torch.Tensor) -> None:
     model = build(ModelConfig(architecture="ae-mlp", hidden=(8,)), SHAPE).requires_grad_(False)
     metrics = evaluate(model, images, LOSS).metrics(model.posterior)
     assert metrics.keys() == {"reconstruction", "active_units"}
-    assert [unit.kl for unit in latent_units(model, images)] == [0, 0]
+    assert [dim.kl for dim in latent_dims(model, images)] == [0, 0]
 
 
 def test_a_few_hundred_steps_on_mnist_beat_the_best_constant_picture(trained_run: Path) -> None:

@@ -127,7 +127,7 @@ def test_evaluate_reports_the_whole_test_set(
     result = json.loads(capsys.readouterr().out)
     metrics = result["metrics"]
     assert result["images"] == 1000
-    assert metrics["kl"] == pytest.approx(sum(result["kl_by_unit"]), rel=1e-5)
+    assert metrics["kl"] == pytest.approx(sum(result["kl_by_dim"]), rel=1e-5)
     assert metrics["elbo"] == pytest.approx(-metrics["reconstruction"] - metrics["kl"])
     assert metrics["iwae_bound"] > metrics["elbo"]
     assert metrics["active_units"] == 2

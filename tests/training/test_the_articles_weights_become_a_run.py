@@ -72,7 +72,7 @@ def test_the_run_computes_what_the_articles_formulas_say(tmp_path: Path) -> None
     assert loaded.config.loss.beta == 4.0
     assert loaded.config.model.latent_size == 2
     assert {"elbo", "reconstruction", "kl"} <= loaded.metrics.keys()
-    assert len(loaded.latent_units) == 2
+    assert len(loaded.latent_dims) == 2
 
 
 def test_the_convolutional_vae_is_taken_by_its_places_too(tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ def test_two_processes_learn_what_one_does(
             assert ours[term] == pytest.approx(theirs[term], rel=1e-4), term
     first, second = (checkpoint.load(tmp_path / name) for name in ("two", "one"))
     assert first.record.environment["world_size"] == 2
-    for unit, other in zip(first.latent_units, second.latent_units, strict=True):
-        assert unit.kl == pytest.approx(other.kl, rel=1e-3, abs=1e-3)
+    for dim, other in zip(first.latent_dims, second.latent_dims, strict=True):
+        assert dim.kl == pytest.approx(other.kl, rel=1e-3, abs=1e-3)
 
 
 STOPS_IN_MID_EPOCH = """

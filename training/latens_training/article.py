@@ -22,7 +22,7 @@ from latens_training.checkpoint import Checkpoint, save
 from latens_training.config import LossConfig, ModelConfig, RunConfig, TrainConfig
 from latens_training.data.types import Dataset
 from latens_training.errors import DataError, NotFoundError
-from latens_training.metrics.evaluation import evaluate, latent_units
+from latens_training.metrics.evaluation import evaluate, latent_dims
 from latens_training.models.autoencoder import Autoencoder, ImageShape, build
 from latens_training.run_record import RunRecord
 
@@ -105,7 +105,7 @@ def import_weights(path: Path, beta: float, dataset: Dataset, run: Path) -> Chec
         image_shape=IMAGE_SHAPE,
         epoch=_EPOCHS,
         metrics=terms.metrics(model.posterior),
-        latent_units=latent_units(model, dataset.train.images),
+        latent_dims=latent_dims(model, dataset.train.images),
         dataset_sha256=dataset.digest(),
         environment={
             "imported": path.name,

@@ -22,7 +22,7 @@ from latens_training.config import RunConfig
 from latens_training.errors import CheckpointError, DataError, RunNotFoundError
 from latens_training.models.autoencoder import Autoencoder, ImageShape, build
 from latens_training.run_directory import make_directory, write_whole
-from latens_training.run_record import LatentUnit, RunRecord, parse_record
+from latens_training.run_record import LatentDim, RunRecord, parse_record
 
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -50,8 +50,8 @@ class Checkpoint:
         return self.record.metrics
 
     @property
-    def latent_units(self) -> tuple[LatentUnit, ...]:
-        return self.record.latent_units
+    def latent_dims(self) -> tuple[LatentDim, ...]:
+        return self.record.latent_dims
 
     @property
     def attribute_vectors(self) -> dict[str, tuple[float, ...]]:
@@ -152,7 +152,7 @@ def _config_json(record: RunRecord) -> bytes:
 
 
 def _metrics_json(record: RunRecord) -> bytes:
-    parts = record.model_dump(mode="json", include={"epoch", "metrics", "latent_units"})
+    parts = record.model_dump(mode="json", include={"epoch", "metrics", "latent_dims"})
     return (json.dumps(parts, indent=2) + "\n").encode()
 
 

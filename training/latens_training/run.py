@@ -23,7 +23,7 @@ from latens_training.data import binarization, datasets
 from latens_training.devices import Placement, describe_environment
 from latens_training.errors import DataError, TrainingError
 from latens_training.figures import PICTURE_FILES
-from latens_training.metrics.evaluation import evaluate, latent_units
+from latens_training.metrics.evaluation import evaluate, latent_dims
 from latens_training.metrics.iwae_bound import iwae_bound
 from latens_training.models.autoencoder import build
 from latens_training.resume import STATE_FILE, SavedState, restore, resumed_record, save_state
@@ -223,8 +223,8 @@ def _finish(run: Run) -> Checkpoint:
     if model.posterior != "deterministic":
         bound = iwae_bound(model, test, loss, terms, samples=_BOUND_SAMPLES, subset=_BOUND_IMAGES)
         metrics |= bound.metrics()
-    units = latent_units(model, run.dataset.train.images.to(device))
-    run.record = run.record.model_copy(update={"metrics": metrics, "latent_units": units})
+    units = latent_dims(model, run.dataset.train.images.to(device))
+    run.record = run.record.model_copy(update={"metrics": metrics, "latent_dims": units})
     if run.placement.is_first:
         checkpoint.save(run.directory, model, run.record)
     return Checkpoint(run.directory, model.cpu().requires_grad_(False), run.record)

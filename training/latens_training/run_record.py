@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from latens_training.config import RunConfig
 from latens_training.errors import CheckpointError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 
-class LatentUnit(BaseModel):
+class LatentDim(BaseModel):
     """Statistics of one latent coordinate over the training set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,8 +42,11 @@ class RunRecord(BaseModel):
     """Whole epochs trained."""
     metrics: dict[str, float] = {}
     """Metrics of the test set by name, nats per image."""
-    latent_units: tuple[LatentUnit, ...] = ()
-    """One per coordinate, in C order of the latent shape; empty when not known."""
+    latent_dims: Annotated[
+        tuple[LatentDim, ...], Field(validation_alias=AliasChoices("latent_dims", "latent_units"))
+    ] = ()
+    """One per coordinate, in C order of the latent shape; empty if not known. Records of older
+    versions have it as `latent_units`."""
     attribute_vectors: dict[str, tuple[float, ...]] = {}
     """Directions of the latent space by attribute, in C order of the latent shape."""
     class_names: tuple[str, ...] = ()
@@ -57,7 +60,7 @@ class RunRecord(BaseModel):
     ) -> RunRecord:
         """The record of new weights: what was measured on the old ones is dropped."""
         changes = {"epoch": epoch, "metrics": metrics, "environment": environment}
-        return self.model_copy(update=changes | {"latent_units": (), "attribute_vectors": {}})
+        return self.model_copy(update=changes | {"latent_dims": (), "attribute_vectors": {}})
 
 
 def parse_record(path: Path, document: str) -> RunRecord:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from latens.client import Client
     from latens.errors import LatensError
     from latens.health import Health
-    from latens.models import LatentUnit, Limits, Model
+    from latens.models import LatentDim, Limits, Model
     from latens.results import (
         Decoding,
         Encoding,
@@ -42,7 +42,7 @@ __all__ = [
     "Health",
     "Inpainting",
     "LatensError",
-    "LatentUnit",
+    "LatentDim",
     "Limits",
     "Model",
     "Models",
@@ -60,7 +60,7 @@ _MODULES = {
     "Client": "client",
     "Health": "health",
     "LatensError": "errors",
-    "LatentUnit": "models",
+    "LatentDim": "models",
     "Limits": "models",
     "Model": "models",
     "Tls": "channel",

@@ -23,7 +23,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class LatentUnit:
+class LatentDim:
     """Statistics of one latent coordinate over the training set."""
 
     kl: float
@@ -52,7 +52,7 @@ class Model:
     likelihood: str
     """`BERNOULLI` or `GAUSSIAN`."""
     posterior: str
-    """`DIAGONAL_GAUSSIAN` or `POINT`."""
+    """`DIAGONAL_GAUSSIAN` or `DETERMINISTIC`."""
     precision: str
     tolerance: float
     """Largest absolute difference from the framework that trained it."""
@@ -62,7 +62,7 @@ class Model:
     limits: Limits
     noise_generator: str
     provider: str
-    latent_units: tuple[LatentUnit, ...]
+    latent_dims: tuple[LatentDim, ...]
     """One per coordinate, in C order of the latent shape; empty when not known."""
     metrics: Mapping[str, float]
     """Test-set figures of the training run by name: nats per image, and counts (`active_units`)."""
@@ -81,7 +81,7 @@ class Model:
 
         Burda, Grosse and Salakhutdinov (2016) call those with almost none inactive.
         """
-        kl = [unit.kl for unit in self.latent_units] or [0.0] * self.latent_size
+        kl = [dim.kl for dim in self.latent_dims] or [0.0] * self.latent_size
         return tuple(sorted(range(self.latent_size), key=lambda index: -kl[index]))
 
 
@@ -111,9 +111,7 @@ def from_message(message: pb.Model) -> Model:
         ),
         noise_generator=message.noise_generator,
         provider=message.provider,
-        latent_units=tuple(
-            LatentUnit(unit.kl, unit.mean, unit.std) for unit in message.latent_units
-        ),
+        latent_dims=tuple(LatentDim(dim.kl, dim.mean, dim.std) for dim in message.latent_dims),
         metrics=dict(message.metrics),
         attributes={entry.name: tuple(entry.direction) for entry in message.attributes},
         sigma=message.sigma,

@@ -71,7 +71,7 @@ export class App {
     if (this.space !== space || !embeddings) return;
     space.embeddings = embeddings;
     space.plane = Plane.of(model, embeddings.means);
-    if (!model.units.length) model.units = embeddings.units();
+    if (!model.dims.length) model.dims = embeddings.dims();
     this.announce();
     await embeddings.loadImages().catch(this.trouble);
   }

@@ -23,7 +23,7 @@ export class Filling {
     const point = this.app.space?.model.spread === false, lacking = point || this.app.missing.has("Inpaint");
     this.tools.hidden = lacking;
     this.button.disabled = !this.drawing.masked || this.drawing.empty;
-    this.word.textContent = point ? "Inpainting needs a posterior to draw from; this model's is a point."
+    this.word.textContent = point ? "Inpainting needs a posterior to draw from; this model's is deterministic."
       : lacking ? "This server does not offer inpainting."
       : this.button.disabled ? "Paint with Mask over what should be filled in anew."
         : "The rest of the image stays; what is masked is drawn by the model.";

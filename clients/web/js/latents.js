@@ -6,7 +6,7 @@ import { byteTensor, bytes, floatTensor, floats } from "./tensor.js";
 const SCORE_SAMPLES = 500;
 
 /**
- * @typedef {object} LatentUnit
+ * @typedef {object} LatentDim
  * @property {number} kl @property {number} mean @property {number} std
  */
 /** @typedef {{name: string, direction: number[]}} Attribute */
@@ -15,7 +15,7 @@ const SCORE_SAMPLES = 500;
  * @property {string} name @property {string} version @property {number[]} imageShape
  * @property {number[]} latentShape @property {number} latentSize @property {number} maxRows
  * @property {number} maxPasses rows times iterations of one call
- * @property {LatentUnit[]} units @property {Attribute[]} attributes
+ * @property {LatentDim[]} dims @property {Attribute[]} attributes
  * @property {string} architecture @property {number} beta @property {string} dataset
  * @property {Record<string, number>} metrics @property {boolean} spread whether q(z|x) has a variance
  * @property {string} state @property {string} stateReason
@@ -25,17 +25,17 @@ const SCORE_SAMPLES = 500;
 export function readModel(json) {
   /** @type {number[]} */
   const latentShape = (json.latentShape ?? []).map(Number);
-  const unit = (/** @type {any} */ u) => ({ kl: u.kl ?? 0, mean: u.mean ?? 0, std: u.std ?? 0 });
+  const dim = (/** @type {any} */ u) => ({ kl: u.kl ?? 0, mean: u.mean ?? 0, std: u.std ?? 0 });
   return {
     name: json.name, version: json.version, latentShape,
     imageShape: (json.imageShape ?? []).map(Number),
     latentSize: latentShape.reduce((a, b) => a * b, 1),
     maxRows: Number(json.limits?.maxRows ?? 256),
     maxPasses: Number(json.limits?.maxRowPasses || 10_000),
-    units: (json.latentUnits ?? []).map(unit),
+    dims: (json.latentDims ?? []).map(dim),
     attributes: (json.attributes ?? []).map((/** @type {any} */ a) => ({ name: a.name, direction: a.direction.map(Number) })),
     architecture: json.architecture ?? "", beta: json.beta ?? 0, dataset: json.dataset ?? "",
-    metrics: json.metrics ?? {}, spread: json.posterior !== "POSTERIOR_POINT",
+    metrics: json.metrics ?? {}, spread: json.posterior !== "POSTERIOR_DETERMINISTIC",
     state: json.state ?? "MODEL_STATE_UNSPECIFIED", stateReason: json.stateReason ?? "",
   };
 }

@@ -69,7 +69,7 @@ export class Plane {
     if (size <= 2) return new Plane(unit(size, 0), unit(size, 1), size < 2 ? "z₁" : "z₁ across, z₂ up");
     if (means && means.length > 2 * size)
       return new Plane(...principalAxes(means, size), `two principal axes of ${size}`);
-    const order = model.units.map((_, i) => i).sort((a, b) => model.units[b].kl - model.units[a].kl);
+    const order = model.dims.map((_, i) => i).sort((a, b) => model.dims[b].kl - model.dims[a].kl);
     const [a, b] = order.length > 1 ? order : [0, 1];
     return new Plane(unit(size, a), unit(size, b), `z${a + 1} across, z${b + 1} up`);
   }

@@ -15,14 +15,14 @@ const AT_FIRST = 8;
 const signed = (/** @type {number} */ x) => (x > 0 ? "+" : "−") + Math.abs(x);
 
 /** @param {App} app @param {number} index @returns {Dial} */
-function unitDial(app, index) {
-  const units = /** @type {any} */ (app.space).model.units;
-  const unit = units[index], most = Math.max(0.1, ...units.map((/** @type {any} */ u) => u.kl || 0));
-  const live = unit && unit.std > 0.05;
-  const note = unit?.kl >= 0 ? make("span.kl", { title: "KL(q(z|x) ‖ p(z)) of this coordinate, mean over the data" },
-    make("meter", { min: 0, max: most, value: unit.kl }), `${unit.kl.toFixed(2)} nats`) : null;
+function dimDial(app, index) {
+  const dims = /** @type {any} */ (app.space).model.dims;
+  const dim = dims[index], most = Math.max(0.1, ...dims.map((/** @type {any} */ u) => u.kl || 0));
+  const live = dim && dim.std > 0.05;
+  const note = dim?.kl >= 0 ? make("span.kl", { title: "KL(q(z|x) ‖ p(z)) of this coordinate, mean over the data" },
+    make("meter", { min: 0, max: most, value: dim.kl }), `${dim.kl.toFixed(2)} nats`) : null;
   return {
-    title: coordinate(index), note, middle: live ? unit.mean : 0, step: live ? unit.std : 1,
+    title: coordinate(index), note, middle: live ? dim.mean : 0, step: live ? dim.std : 1,
     tick: (sigma) => (sigma ? `${signed(sigma)}σ` : "μ"), read: (z) => z[index],
     move: (z, value) => z.map((x, i) => (i === index ? value : x)),
   };
@@ -54,12 +54,12 @@ export class Sliders {
     const { space } = this.app;
     if (!space) return;
     this.space = space;
-    const { units, latentSize } = space.model;
+    const { dims, latentSize } = space.model;
     const order = Array.from({ length: latentSize }, (_, i) => i);
-    const activity = (/** @type {number} */ i) => (units[i].kl >= 0 ? units[i].kl : units[i].std);
-    if (units.length) order.sort((a, b) => activity(b) - activity(a));
+    const activity = (/** @type {number} */ i) => (dims[i].kl >= 0 ? dims[i].kl : dims[i].std);
+    if (dims.length) order.sort((a, b) => activity(b) - activity(a));
     const shown = this.all ? order.slice(0, 64) : order.slice(0, AT_FIRST);
-    const coordinates = shown.map((i) => this.row(unitDial(this.app, i)));
+    const coordinates = shown.map((i) => this.row(dimDial(this.app, i)));
     const attributes = space.model.attributes.map((attribute) => this.row(attributeDial(attribute)));
     this.rows = [...coordinates, ...attributes];
     const more = order.length > shown.length && !this.all

@@ -35,8 +35,8 @@ export class TestEmbeddings {
     this.images = (await array(`${this.path}/images.npy`))?.data ?? null;
   }
 
-  /** Mean and spread of each coordinate, for bundles that do not say; the KL is not known. */
-  units() {
+  /** Mean and spread of each coordinate, for models without them; the KL is not known. */
+  dims() {
     return Array.from({ length: this.size }, (_, i) => {
       let sum = 0, squares = 0;
       for (let at = i; at < this.means.length; at += this.size) {

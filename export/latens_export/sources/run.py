@@ -9,7 +9,7 @@ from latens_export.bundling import BundleOptions, write_bundle
 from latens_export.errors import SourceError
 from latens_serving.bundle.schema import (
     LatentContract,
-    LatentUnit,
+    LatentDim,
     Likelihood,
     Posterior,
 )
@@ -101,8 +101,8 @@ def _spec(trained: Checkpoint, precision: Precision, tolerance: float) -> Latent
         precision=precision,
         tolerance=tolerance,
         parameter_count=sum(parameter.numel() for parameter in model.parameters()),
-        latent_units=tuple(
-            LatentUnit(kl=unit.kl, mean=unit.mean, std=unit.std) for unit in trained.latent_units
+        latent_dims=tuple(
+            LatentDim(kl=dim.kl, mean=dim.mean, std=dim.std) for dim in trained.latent_dims
         ),
         attributes=trained.attribute_vectors,
     )

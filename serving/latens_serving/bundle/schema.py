@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -85,7 +86,7 @@ class FileRecord(_Strict):
     size: Annotated[int, Field(ge=0)]
 
 
-class LatentUnit(_Strict):
+class LatentDim(_Strict):
     """Statistics of one latent coordinate over the training set."""
 
     kl: FiniteFloat
@@ -116,8 +117,11 @@ class LatentContract(_Strict):
     """Largest absolute difference from the training framework, for mean, log_var and images; at
     most that of `LARGEST_TOLERANCE`."""
     parameter_count: Annotated[int, Field(ge=0)]
-    latent_units: tuple[LatentUnit, ...] = ()
-    """One entry per coordinate, in C order of the latent shape; empty when not known."""
+    latent_dims: Annotated[
+        tuple[LatentDim, ...], Field(validation_alias=AliasChoices("latent_dims", "latent_units"))
+    ] = ()
+    """One entry per coordinate, in C order of the latent shape; empty if not known. Older bundles
+    have it as `latent_units`."""
     attributes: dict[Annotated[str, Field(pattern=_ATTRIBUTE_NAME)], tuple[FiniteFloat, ...]] = {}
     """Directions by name (`bold`, `italic`). A direction added to a latent strengthens that
     attribute of the image. Each has one value per coordinate, in C order of the latent shape."""

@@ -28,7 +28,7 @@ _LIKELIHOODS = {
 }
 _POSTERIORS = {
     bundle.Posterior.DIAGONAL_GAUSSIAN: pb.POSTERIOR_DIAGONAL_GAUSSIAN,
-    bundle.Posterior.DETERMINISTIC: pb.POSTERIOR_POINT,
+    bundle.Posterior.DETERMINISTIC: pb.POSTERIOR_DETERMINISTIC,
 }
 
 
@@ -68,9 +68,8 @@ def _fill_contract(message: pb.Model, model: LoadedModel) -> None:
             ),
             noise_generator=NOISE_GENERATOR,
             provider=model.provider,
-            latent_units=[
-                pb.LatentUnit(kl=unit.kl, mean=unit.mean, std=unit.std)
-                for unit in contract.latent_units
+            latent_dims=[
+                pb.LatentDim(kl=dim.kl, mean=dim.mean, std=dim.std) for dim in contract.latent_dims
             ],
             metrics=manifest.provenance.metrics,
             attributes=[

@@ -110,6 +110,21 @@ def test_a_posterior_by_its_former_name_is_read_and_written_by_its_new_one(
     assert json.loads(manifest_json(manifest)) == written
 
 
+def test_latent_dims_by_their_former_name_are_read_and_written_by_their_new_one(
+    directory: Path,
+) -> None:
+    dims = [{"kl": 1.5, "mean": 0.25, "std": 0.75}]
+
+    def rename(document: dict[str, Any]) -> None:
+        del document["contract"]["latent_dims"]
+        document["contract"]["latent_units"] = dims
+
+    change(directory, rename)
+    written = json.loads(manifest_json(read_manifest(directory)))
+    assert written["contract"]["latent_dims"] == dims
+    assert "latent_units" not in written["contract"]
+
+
 def test_a_missing_manifest_is_refused(directory: Path) -> None:
     (directory / "bundle.json").unlink()
     with pytest.raises(BundleError, match="No such file"):

@@ -60,15 +60,15 @@ def measure(settings: EvaluateSettings) -> dict[str, Any]:
         "run": str(settings.run),
         "images": len(images),
         "metrics": metrics,
-        "kl_by_unit": terms.kl_by_unit.tolist(),
+        "kl_by_dim": terms.kl_by_dim.tolist(),
     }
 
 
 def _table(result: dict[str, Any]) -> str:
     lines = [f"{result['run']}: {result['images']:,} test images, nats per image"]
     lines += [f"  {name:<30} {value:10.3f}" for name, value in result["metrics"].items()]
-    if result["kl_by_unit"]:
+    if result["kl_by_dim"]:
         lines.append("  KL by latent coordinate, largest first")
-        ranked = sorted(enumerate(result["kl_by_unit"]), key=lambda unit: -unit[1])
-        lines += [f"    {f'z{unit + 1}':<28} {kl:10.3f}" for unit, kl in ranked]
+        ranked = sorted(enumerate(result["kl_by_dim"]), key=lambda pair: -pair[1])
+        lines += [f"    {f'z{dim + 1}':<28} {kl:10.3f}" for dim, kl in ranked]
     return "\n".join(lines)

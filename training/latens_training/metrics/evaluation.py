@@ -1,4 +1,4 @@
-"""The ELBO of a model over a whole set, in nats per image; and what its latent units do."""
+"""The ELBO of a model over a whole set, in nats per image; statistics of its coordinates."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from latens_training.models.autoencoder import Autoencoder, reparameterize
-from latens_training.objectives.terms import kl_by_unit, reconstruction
-from latens_training.run_record import LatentUnit
+from latens_training.objectives.terms import kl_by_dim, reconstruction
+from latens_training.run_record import LatentDim
 
 if TYPE_CHECKING:
     from latens_training.config import LossConfig
@@ -29,10 +29,10 @@ class Terms:
     """-log p(x|z) [n], nats, averaged over the latent draws."""
     kl: Tensor
     """KL(q(z|x) || p(z)) [n], nats; zeros for a deterministic posterior."""
-    kl_by_unit: Tensor
-    """Means over the images [units]; empty for a deterministic posterior."""
+    kl_by_dim: Tensor
+    """Means over the images [dims]; empty for a deterministic posterior."""
     mean: Tensor
-    """Posterior means [n, units]."""
+    """Posterior means [n, dims]."""
 
     @property
     def active_units(self) -> int:
@@ -64,7 +64,7 @@ def evaluate(model: Autoencoder, images: Images, config: LossConfig, draws: int 
     """
     device = _device(model)
     generator = torch.Generator(device).manual_seed(_SEED)
-    errors, divergences, units, means = [], [], [], []
+    errors, divergences, dims, means = [], [], [], []
     for index in _blocks(len(images), device):
         targets = images[index].float().div_(255)
         mean, log_var = model.encode(targets)
@@ -76,36 +76,36 @@ def evaluate(model: Autoencoder, images: Images, config: LossConfig, draws: int 
         errors.append(drawn.mean(0))
         means.append(mean.flatten(1))
         if log_var is not None:
-            unit = kl_by_unit(mean, log_var).flatten(1)
-            divergences.append(unit.sum(1))
-            units.append(unit.sum(0, dtype=torch.float64))
-    by_unit = torch.stack(units).sum(0) / len(images) if units else torch.empty(0)
+            dim = kl_by_dim(mean, log_var).flatten(1)
+            divergences.append(dim.sum(1))
+            dims.append(dim.sum(0, dtype=torch.float64))
+    by_dim = torch.stack(dims).sum(0) / len(images) if dims else torch.empty(0)
     all_errors = torch.cat(errors).cpu()
     return Terms(
         all_errors.double(),
-        torch.cat(divergences).cpu().double() if units else torch.zeros_like(all_errors).double(),
-        by_unit.cpu(),
+        torch.cat(divergences).cpu().double() if dims else torch.zeros_like(all_errors).double(),
+        by_dim.cpu(),
         torch.cat(means).cpu(),
     )
 
 
 @torch.inference_mode()
-def latent_units(model: Autoencoder, images: Images) -> tuple[LatentUnit, ...]:
+def latent_dims(model: Autoencoder, images: Images) -> tuple[LatentDim, ...]:
     """What each latent coordinate does over a set (usually the training set).
 
     Of a deterministic posterior the KL is given as 0.
     """
-    means, units = [], []
+    means, dims = [], []
     for index in _blocks(len(images), _device(model)):
         mean, log_var = model.encode(images[index].float().div_(255))
         means.append(mean.flatten(1))
         if log_var is not None:
-            units.append(kl_by_unit(mean, log_var).flatten(1).sum(0, dtype=torch.float64))
+            dims.append(kl_by_dim(mean, log_var).flatten(1).sum(0, dtype=torch.float64))
     mean = torch.cat(means).double()
-    kls = torch.stack(units).sum(0) / len(images) if units else torch.zeros(mean.shape[1])
+    kls = torch.stack(dims).sum(0) / len(images) if dims else torch.zeros(mean.shape[1])
     spread = mean.std(0, correction=0)
     return tuple(
-        LatentUnit(kl=kl, mean=centre, std=std)
+        LatentDim(kl=kl, mean=centre, std=std)
         for kl, centre, std in zip(
             kls.tolist(), mean.mean(0).tolist(), spread.tolist(), strict=True
         )

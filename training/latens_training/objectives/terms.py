@@ -41,7 +41,7 @@ def reconstruction(logits: Tensor, targets: Tensor, config: LossConfig) -> Tenso
     return squares / (2 * config.sigma**2) + constant
 
 
-def kl_by_unit(mean: Tensor, log_var: Tensor) -> Tensor:
+def kl_by_dim(mean: Tensor, log_var: Tensor) -> Tensor:
     """KL(N(mean, exp(log_var)) || N(0, 1)) of each coordinate, nats; of the arguments' shape.
 
     Kingma and Welling (2013), appendix B.
@@ -53,7 +53,7 @@ def kl(mean: Tensor, log_var: Tensor | None) -> Tensor:
     """KL(q(z|x) || p(z)) [n], nats per image; 0 for a deterministic posterior."""
     if log_var is None:
         return mean.new_zeros(len(mean))
-    return kl_by_unit(mean, log_var).flatten(1).sum(1)
+    return kl_by_dim(mean, log_var).flatten(1).sum(1)
 
 
 def log_prior_to_posterior(latents: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:

@@ -116,7 +116,7 @@ def _identity(config: RunConfig) -> dict[str, Any]:
 def _finished(run: Path, config: RunConfig) -> Checkpoint | None:
     """The run's model, if it has all its epochs and its last evaluation."""
     found = _existing(run)
-    if found is None or found.record.epoch < config.train.epochs or not found.latent_units:
+    if found is None or found.record.epoch < config.train.epochs or not found.latent_dims:
         return None
     return found
 

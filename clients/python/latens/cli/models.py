@@ -79,13 +79,13 @@ def _describe(model: Model) -> None:
     for name, value in sorted(model.metrics.items()):
         shown[f"test {name}"] = f"{value:g}" if _is_count(name) else f"{value:.2f} nats per image"
     console.print_table("", ("", ""), list(shown.items()))
-    if model.latent_units:
-        units = [
-            (str(index), f"{unit.kl:.3f}", f"{unit.mean:.3f}", f"{unit.std:.3f}")
+    if model.latent_dims:
+        dims = [
+            (str(index), f"{dim.kl:.3f}", f"{dim.mean:.3f}", f"{dim.std:.3f}")
             for index in model.coordinates_by_activity()
-            for unit in (model.latent_units[index],)
+            for dim in (model.latent_dims[index],)
         ]
-        console.print_table("", ("coordinate", "KL (nats)", "mean", "std"), units)
+        console.print_table("", ("coordinate", "KL (nats)", "mean", "std"), dims)
 
 
 def _words(name: str) -> str:

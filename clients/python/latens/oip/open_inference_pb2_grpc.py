@@ -31,7 +31,7 @@ if _version_not_supported:
 
 
 class GRPCInferenceServiceStub(object):
-    """Inference on the encoder and the decoder of each model, one graph a call.
+    """Inference on the encoder and the decoder of each model, one graph per call.
     """
 
     def __init__(self, channel):
@@ -103,7 +103,7 @@ class GRPCInferenceServiceStub(object):
 
 
 class GRPCInferenceServiceServicer(object):
-    """Inference on the encoder and the decoder of each model, one graph a call.
+    """Inference on the encoder and the decoder of each model, one graph per call.
     """
 
     def ServerLive(self, request, context):
@@ -121,7 +121,7 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ModelReady(self, request, context):
-        """Whether a model takes inference calls. An unknown model is not an error: it is not ready.
+        """Whether a model takes inference calls. For an unknown model the answer is false, not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,42 +149,42 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ModelStreamInfer(self, request_iterator, context):
-        """Runs a model on each batch of a stream; a failure is reported in its place on the stream.
+        """Runs a model on each batch of a stream. An error is reported as the answer to its batch.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelConfig(self, request, context):
-        """A model's configuration, in the terms of Triton.
+        """A model's configuration, as Triton describes it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelStatistics(self, request, context):
-        """Counts and durations of the inference done since a model was loaded.
+        """Counts and durations of inference since a model was loaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryIndex(self, request, context):
-        """The models of the repository, those that were refused included.
+        """The models of the repository, including those that were refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryModelLoad(self, request, context):
-        """Loads a model. Refused here: it belongs to the administration's address.
+        """Loads a model. Always refused: use the administration service.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryModelUnload(self, request, context):
-        """Unloads a model. Refused here: it belongs to the administration's address.
+        """Unloads a model. Always refused: use the administration service.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -262,7 +262,7 @@ def add_GRPCInferenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GRPCInferenceService(object):
-    """Inference on the encoder and the decoder of each model, one graph a call.
+    """Inference on the encoder and the decoder of each model, one graph per call.
     """
 
     @staticmethod

@@ -29,7 +29,7 @@ class Posterior(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     POSTERIOR_UNSPECIFIED: _ClassVar[Posterior]
     POSTERIOR_DIAGONAL_GAUSSIAN: _ClassVar[Posterior]
-    POSTERIOR_POINT: _ClassVar[Posterior]
+    POSTERIOR_DETERMINISTIC: _ClassVar[Posterior]
 
 class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -50,7 +50,7 @@ LIKELIHOOD_BERNOULLI: Likelihood
 LIKELIHOOD_GAUSSIAN: Likelihood
 POSTERIOR_UNSPECIFIED: Posterior
 POSTERIOR_DIAGONAL_GAUSSIAN: Posterior
-POSTERIOR_POINT: Posterior
+POSTERIOR_DETERMINISTIC: Posterior
 MODEL_STATE_UNSPECIFIED: ModelState
 MODEL_STATE_LOADING: ModelState
 MODEL_STATE_READY: ModelState
@@ -345,7 +345,7 @@ class ModelLimits(_message.Message):
     max_row_passes: int
     def __init__(self, max_rows: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_row_passes: _Optional[int] = ...) -> None: ...
 
-class LatentUnit(_message.Message):
+class LatentDim(_message.Message):
     __slots__ = ("kl", "mean", "std")
     KL_FIELD_NUMBER: _ClassVar[int]
     MEAN_FIELD_NUMBER: _ClassVar[int]
@@ -364,7 +364,7 @@ class Attribute(_message.Message):
     def __init__(self, name: _Optional[str] = ..., direction: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "state", "state_reason", "image_shape", "latent_shape", "architecture", "beta", "dataset", "likelihood", "posterior", "precision", "tolerance", "encoder_sha256", "decoder_sha256", "parameter_count", "limits", "noise_generator", "provider", "latent_units", "metrics", "attributes", "sigma")
+    __slots__ = ("name", "version", "state", "state_reason", "image_shape", "latent_shape", "architecture", "beta", "dataset", "likelihood", "posterior", "precision", "tolerance", "encoder_sha256", "decoder_sha256", "parameter_count", "limits", "noise_generator", "provider", "latent_dims", "metrics", "attributes", "sigma")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -391,7 +391,7 @@ class Model(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     NOISE_GENERATOR_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
-    LATENT_UNITS_FIELD_NUMBER: _ClassVar[int]
+    LATENT_DIMS_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     SIGMA_FIELD_NUMBER: _ClassVar[int]
@@ -414,11 +414,11 @@ class Model(_message.Message):
     limits: ModelLimits
     noise_generator: str
     provider: str
-    latent_units: _containers.RepeatedCompositeFieldContainer[LatentUnit]
+    latent_dims: _containers.RepeatedCompositeFieldContainer[LatentDim]
     metrics: _containers.ScalarMap[str, float]
     attributes: _containers.RepeatedCompositeFieldContainer[Attribute]
     sigma: float
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., image_shape: _Optional[_Iterable[int]] = ..., latent_shape: _Optional[_Iterable[int]] = ..., architecture: _Optional[str] = ..., beta: _Optional[float] = ..., dataset: _Optional[str] = ..., likelihood: _Optional[_Union[Likelihood, str]] = ..., posterior: _Optional[_Union[Posterior, str]] = ..., precision: _Optional[str] = ..., tolerance: _Optional[float] = ..., encoder_sha256: _Optional[str] = ..., decoder_sha256: _Optional[str] = ..., parameter_count: _Optional[int] = ..., limits: _Optional[_Union[ModelLimits, _Mapping]] = ..., noise_generator: _Optional[str] = ..., provider: _Optional[str] = ..., latent_units: _Optional[_Iterable[_Union[LatentUnit, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., attributes: _Optional[_Iterable[_Union[Attribute, _Mapping]]] = ..., sigma: _Optional[float] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., image_shape: _Optional[_Iterable[int]] = ..., latent_shape: _Optional[_Iterable[int]] = ..., architecture: _Optional[str] = ..., beta: _Optional[float] = ..., dataset: _Optional[str] = ..., likelihood: _Optional[_Union[Likelihood, str]] = ..., posterior: _Optional[_Union[Posterior, str]] = ..., precision: _Optional[str] = ..., tolerance: _Optional[float] = ..., encoder_sha256: _Optional[str] = ..., decoder_sha256: _Optional[str] = ..., parameter_count: _Optional[int] = ..., limits: _Optional[_Union[ModelLimits, _Mapping]] = ..., noise_generator: _Optional[str] = ..., provider: _Optional[str] = ..., latent_dims: _Optional[_Iterable[_Union[LatentDim, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., attributes: _Optional[_Iterable[_Union[Attribute, _Mapping]]] = ..., sigma: _Optional[float] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("model", "version")

@@ -31,7 +31,7 @@ if _version_not_supported:
 
 
 class LatentServiceStub(object):
-    """Encodes images to posteriors, decodes latents to images, and walks between them.
+    """Encodes images to posteriors, decodes latents to images, and combines the two.
     """
 
     def __init__(self, channel):
@@ -93,12 +93,12 @@ class LatentServiceStub(object):
 
 
 class LatentServiceServicer(object):
-    """Encodes images to posteriors, decodes latents to images, and walks between them.
+    """Encodes images to posteriors, decodes latents to images, and combines the two.
     """
 
     def Encode(self, request, context):
-        """Encodes images to the parameters of their approximate posterior q(z|x), and on request to a
-        latent drawn from it.
+        """Encodes images to the parameters of their approximate posterior q(z|x). On request it also
+        returns a latent drawn from that posterior.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,14 +119,14 @@ class LatentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Interpolate(self, request, context):
-        """Decodes a path of latents between each pair of end points.
+        """Decodes the latents on a path between each pair of end points.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reconstruct(self, request, context):
-        """Encodes images and decodes the latents again, and says what was lost.
+        """Encodes images, decodes their latents, and returns the reconstruction error and the KL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,30 +140,30 @@ class LatentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Inpaint(self, request, context):
-        """Fills the missing pixels of images by the Markov chain of Rezende, Mohamed and Wierstra (2014),
-        appendix F: encode, draw, decode, keep the known pixels, repeat.
+        """Fills the missing pixels of images with the Markov chain of Rezende, Mohamed and Wierstra
+        (2014), appendix F: encode, draw, decode, restore the known pixels, repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Score(self, request, context):
-        """Estimates how probable the model finds images: the importance-weighted lower bound of log p(x)
-        (Burda, Grosse and Salakhutdinov 2016).
+        """Estimates log p(x) of images: the importance-weighted lower bound (Burda, Grosse and
+        Salakhutdinov 2016).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Describes one model: shapes, value ranges, provenance, limits.
+        """Describes one model: its shapes, value ranges, origin and limits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the models that the server holds, those that it refused included.
+        """Lists the models of the server, including those that it refused to load.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -231,7 +231,7 @@ def add_LatentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LatentService(object):
-    """Encodes images to posteriors, decodes latents to images, and walks between them.
+    """Encodes images to posteriors, decodes latents to images, and combines the two.
     """
 
     @staticmethod

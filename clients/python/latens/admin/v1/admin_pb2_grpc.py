@@ -67,31 +67,31 @@ class AdminServiceServicer(object):
     """
 
     def ReloadRepository(self, request, context):
-        """Looks at the repository at once: loads what is new, drains what is gone. Returns when all of
-        it is settled; a bundle that is refused is no error, and is among the models with its reason.
+        """Reads the repository immediately: loads new versions and drains removed ones. Returns when this
+        is done. A refused bundle is not an error: it is listed with the reason.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LoadModel(self, request, context):
-        """Loads one version that was unloaded, or tries a refused one again. FAILED_PRECONDITION with
-        the reason if it is refused; what serves already goes on.
+        """Loads a version that was unloaded or refused. If it is refused, the status is
+        FAILED_PRECONDITION with the reason, and the versions in service stay in service.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Drains one version, and keeps it out until LoadModel asks for it or the server starts anew.
+        """Drains one version. It stays unloaded until LoadModel or a restart of the server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Drain(self, request, context):
-        """Takes the whole server out of service as SIGTERM does: says NOT_SERVING, finishes what was
-        accepted, ends. Returns at once.
+        """Starts a graceful shutdown, as SIGTERM does: health turns NOT_SERVING, the accepted calls
+        finish, the server ends. Returns immediately.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
