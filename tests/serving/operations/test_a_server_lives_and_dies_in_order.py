@@ -376,7 +376,9 @@ def _await_rows(server: Server) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         with socket.create_connection((host, int(port)), timeout=20) as connection:
-            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            connection.sendall(
+                b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            )
             text = connection.makefile().read()
         if any(
             line.startswith("latens_queue_rows") and float(line.split()[-1]) > 0

@@ -72,7 +72,7 @@ def front_end(name: str, tls: TlsFiles | None = None, **limits: Any) -> FrontEnd
     files: dict[str, Any] = {}
     if tls is not None:
         files = {"tls_certificate": tls.certificate, "tls_key": tls.key}
-    return GrpcioFrontEnd(Settings(**files), (), ConnectionLimits(**limits))
+    return GrpcioFrontEnd(Settings(**files), ConnectionLimits(**limits))
 
 
 @asynccontextmanager
@@ -224,7 +224,7 @@ async def test_a_call_that_outlives_an_old_connections_grace_is_cut(name: str) -
 @both
 async def test_the_age_is_the_settings(name: str) -> None:
     settings = Settings(frontend=name, connection_age=0.3)
-    async with serving(make_front_end(settings, ())) as place:
+    async with serving(make_front_end(settings)) as place:
         assert await asked_to_go(await place.connect()) is ErrorCode.NO_ERROR
 
 

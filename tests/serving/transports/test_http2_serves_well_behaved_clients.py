@@ -18,6 +18,7 @@ import http2_frames as frames
 from http2_frames import Setting
 from latens_serving.transports.http2.limits import Limits
 from raw_http2 import SAY, SECONDS, Running, prefixed, start
+from toy_engine import until
 
 HEADERS = [
     (":method", "POST"),
@@ -266,3 +267,17 @@ async def test_many_callers_at_a_time_each_get_their_own_answer(running: Running
         messages = [b"%d " % number * (number * 37 % 9000) for number in range(300)]
         answers = await asyncio.gather(*(say(message, timeout=SECONDS) for message in messages))
     assert answers == messages
+
+
+async def test_a_call_with_too_much_metadata_is_refused_and_no_other(running: Running) -> None:
+    async with grpc.aio.insecure_channel(running.address) as channel:
+        wait: Any = channel.unary_unary("/test.Echo/Wait")
+        other = wait(b"still here", timeout=SECONDS)
+        await until(lambda: running.echo.waiting == 1)
+        say: Any = channel.unary_unary(SAY)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await say(b"x", metadata=(("x-long", "x" * (64 << 10)),), timeout=SECONDS)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "metadata exceeds 16384 bytes" in (caught.value.details() or "")
+        running.echo.open.set()
+        assert await other == b"still here"

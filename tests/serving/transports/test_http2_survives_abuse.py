@@ -110,9 +110,14 @@ async def test_a_header_list_that_unpacks_to_megabytes_ends_the_connection(
     running: Running,
 ) -> None:
     peer = await running.connect()
+    peer.call(1, b"before")
     entry = peer.encoder.encode([("x-large", "v" * 3900)])
-    peer.send(frames.frame(frames.HEADERS, 4, 1, entry + b"\xbe" * 10000))
-    assert await peer.goaway() is ErrorCode.ENHANCE_YOUR_CALM
+    peer.send(frames.frame(frames.HEADERS, 4, 3, entry + b"\xbe" * 10000))
+    while (frame := await peer.frame()).kind != frames.GOAWAY:
+        pass
+    last_stream, code = frames.PAIR.unpack_from(frame.payload)
+    assert code == ErrorCode.ENHANCE_YOUR_CALM
+    assert last_stream == 3  # a client would send what is beyond once more, on a new connection
 
 
 async def test_what_is_not_http2_is_hung_up_on(running: Running) -> None:

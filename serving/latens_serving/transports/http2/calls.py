@@ -45,6 +45,10 @@ class Calls:
         self.streams: dict[int, Stream] = {}
         self.bodies = 0
         """Bytes of requests in memory."""
+        self.begun: list[Stream] = []
+        """Unary calls whose headers came in this turn."""
+        self.early: set[int] = set()
+        """Streams that were answered before their request was complete."""
         self.is_settled = False
         """Whether the client's first SETTINGS came."""
         self.is_pinged = False
@@ -59,8 +63,6 @@ class Calls:
         limits = directory.limits
         self._misuse = Bucket(limits.misuse_burst, limits.misuse_rate, time.monotonic())
         self._ready: list[Stream] = []  # to be started
-        self._begun: list[Stream] = []  # in this turn
-        self._early: set[int] = set()  # answered before their request was complete
 
     def handle(self, events: Sequence[ngh2.Event]) -> None:
         """Applies what the session reports."""
@@ -96,14 +98,14 @@ class Calls:
         elif handler.takes_stream:
             self._ready.append(stream)
         else:
-            self._begun.append(stream)
+            self.begun.append(stream)
 
     def end_turn(self) -> None:
         """Tells the admission of requests that began in this turn and did not come whole."""
-        for stream in self._begun:
+        for stream in self.begun:
             if stream.is_open and not stream.is_started:
                 self._admission.await_request(stream)
-        self._begun.clear()
+        self.begun.clear()
 
     def data(self, event: ngh2.DataReceived) -> None:
         stream = self.streams.get(event.stream_id)
@@ -136,7 +138,7 @@ class Calls:
     def answered_early(self, stream: Stream) -> None:
         """A call was ended before its request was complete."""
         self._admission.forget_request(stream)
-        self._early.add(stream.id)
+        self.early.add(stream.id)
 
     def forget_body(self, stream: Stream) -> None:
         """The request of a call that was ended is free; its answer may be held for long."""
@@ -146,9 +148,9 @@ class Calls:
 
     def stop_uploads(self) -> None:
         """Resets streams whose answer is sent: the rest of their request is not wanted."""
-        for number in list(self._early):
+        for number in list(self.early):
             if not self._session.queued_of(number):
-                self._early.discard(number)
+                self.early.discard(number)
                 self._session.reset(number, ngh2.ErrorCode.NO_ERROR)
                 self._host.flush_soon()
 
@@ -239,8 +241,8 @@ class Calls:
     def _drop(self, stream: Stream) -> None:
         admission = self._admission
         del self.streams[stream.id]
-        if self._early:
-            self._early.discard(stream.id)
+        if self.early:
+            self.early.discard(stream.id)
         if stream.is_awaited:
             admission.forget_request(stream)
         if stream.is_started:

@@ -134,7 +134,8 @@ class Connection(asyncio.Protocol):
             transport.write(output)
         if events:
             self.calls.handle(events)
-        self.calls.stop_uploads()
+        if self.calls.early:
+            self.calls.stop_uploads()
         if len(output) == OUTPUT_BYTES:
             self.flush_soon()
         if self._writers:
@@ -193,7 +194,8 @@ class Connection(asyncio.Protocol):
 
     def _end_turn(self) -> None:
         self._is_parsing = False
-        self.calls.end_turn()
+        if self.calls.begun:
+            self.calls.end_turn()
         self.flush()
 
     def _parse(self, data: bytes | memoryview) -> int:

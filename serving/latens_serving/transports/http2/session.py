@@ -23,6 +23,7 @@ from latens_serving.transports.http2.trailers import OK_TRAILERS, RESPONSE
 Fields = Sequence[tuple[bytes, bytes]]
 
 _CONTINUATIONS = 8
+_LONGEST_LIST = 16  # times the longest list of a call that is served
 # The library ends the connection of a client with more streams than were announced, and all calls
 # on it. So it is told of more than are announced: what lies between is for the owner to refuse.
 _LENIENCE = 2
@@ -44,7 +45,7 @@ class Session:
             auto_window_update=False,
             max_outbound_ack=limits.misuse_burst,
             max_continuations=_CONTINUATIONS,
-            max_inbound_header_list_size=4 * limits.header_bytes,
+            max_inbound_header_list_size=_LONGEST_LIST * limits.header_bytes,
             stream_reset_rate_limit=misuse,
             glitch_rate_limit=misuse,
         )
@@ -63,7 +64,7 @@ class Session:
             _STREAMS.pack(ngh2.Setting.MAX_CONCURRENT_STREAMS, limits.streams),
             1,
         )
-        self._farewell = b""
+        self._fault: ngh2.ErrorCode | None = None
         self._is_cut = False
         self.is_over = False
         """Whether nothing that the client sends matters any more."""
@@ -86,8 +87,7 @@ class Session:
     def output(self, limit: int) -> tuple[bytes, list[ngh2.Event]]:
         """Up to `limit` bytes to send, and what happened as they were made."""
         if self.failure:
-            farewell, self._farewell = self._farewell, b""
-            return farewell, []
+            return self._last_words(), []
         output = self._http.data_to_send(limit)
         self._is_cut = len(output) == limit
         if self._greeting:
@@ -176,9 +176,17 @@ class Session:
         return events
 
     def _fail(self, code: ngh2.ErrorCode, reason: str) -> None:
-        # The library has dropped its state. Its client must still learn why, unless a frame of
-        # ours was cut in two: then nothing after it could be read.
         self.is_over = True
         self.failure = reason
-        if not self._is_cut:
-            self._farewell = _GOAWAY.pack(_GOAWAY_SIZED, 0, 0, self.last_stream, code)
+        self._fault = code
+
+    def _last_words(self) -> bytes:
+        """Why the session failed. The library has dropped its state, so it cannot say it.
+
+        Nothing, if a frame of ours was cut in two: then what came after it could not be read.
+        """
+        code, self._fault = self._fault, None
+        if code is None or self._is_cut:
+            return b""
+        # The next stream is counted as served: it may be the fault, and must not be retried.
+        return _GOAWAY.pack(_GOAWAY_SIZED, 0, 0, self.last_stream + 2, code)
