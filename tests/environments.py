@@ -72,7 +72,7 @@ def metadata_of(wheel: Path) -> str:
 
 
 def kept(wheel: Path) -> Path:
-    """Moves a wheel to a folder named after what it depends on.
+    """Copies a wheel to a folder named after what it depends on.
 
     So an environment made of it lasts until the dependencies change; `renew` installs new code.
     """
@@ -80,7 +80,7 @@ def kept(wheel: Path) -> Path:
     digest = hashlib.sha256("\n".join(needs).encode()).hexdigest()[:12]
     target = REPOSITORY / ".stamps" / "wheels" / digest / wheel.name
     target.parent.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.move(wheel, target))
+    return Path(shutil.copy2(wheel, target))
 
 
 def renew(python: Path, *wheels: Path) -> None:

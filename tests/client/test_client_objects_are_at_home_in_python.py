@@ -66,9 +66,12 @@ def test_a_client_shows_its_address_and_never_its_token() -> None:
 
 
 def test_results_show_shapes_ranges_seed_and_version() -> None:
-    scores = Scores(np.array([-101.25, -90.5], np.float32), None, 7, "3")
+    scores = Scores(
+        np.array([-101.25, -90.5], np.float32), None, np.array([3, 40], np.float32), 7, "3"
+    )
     assert repr(scores) == (
-        "Scores(bound=float32 [2] in -101..-90.5, standard_error=None, seed=7, version='3')"
+        "Scores(bound=float32 [2] in -101..-90.5, standard_error=None, "
+        "effective_samples=float32 [2] in 3..40, seed=7, version='3')"
     )
     images = np.arange(8, dtype=np.uint8).reshape(2, 1, 2, 2) * 30
     assert repr(Decoding(images, None, "1")) == (
@@ -88,7 +91,9 @@ def test_a_notebook_shows_the_images_of_a_result(channels: int) -> None:
         first = np.asarray(sheet).reshape(129, 324, channels)[:64, :64]
     expected = np.rint(images[0, 0].transpose(1, 2, 0) * 255)
     np.testing.assert_array_equal(first, expected)
-    assert Scores(np.zeros(2, np.float32), None, 1, "1")._repr_png_() is None
+    assert (
+        Scores(np.zeros(2, np.float32), None, np.ones(2, np.float32), 1, "1")._repr_png_() is None
+    )
     assert Decoding(images[0, :, :1].repeat(4, 1), None, "1")._repr_png_() is None
 
 

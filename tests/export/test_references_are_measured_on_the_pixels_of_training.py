@@ -10,7 +10,7 @@ import torch
 
 from latens_export.checks.reference import LEVELS
 from latens_export.cli import main as export
-from latens_serving.bundle.schema import read_manifest
+from latens_serving.bundle.files import read_manifest
 from latens_training import checkpoint
 from latens_training.cli.main import main as train
 from latens_training.data import binarization, datasets

@@ -36,7 +36,7 @@ PROJECTS = {
 }
 COMMANDS = {
     "latens": {"latens"},
-    "latens_serving": {"latens-serve", "latens-healthcheck"},
+    "latens_serving": {"latens-serve", "latens-healthcheck", "latens-mirror"},
     "latens_training": {"latens-train"},
     "latens_export": {"latens-export"},
 }

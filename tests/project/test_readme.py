@@ -32,7 +32,8 @@ class Block:
     text: str
 
 
-BLOCKS = [Block(*found) for found in BLOCK.findall(README)]
+# A diagram is no command.
+BLOCKS = [Block(*found) for found in BLOCK.findall(README) if found[1] != "mermaid"]
 
 
 def blocks(how: str) -> list[Block]:
