@@ -1,4 +1,4 @@
-"""What our client costs beside the bare channel: CPU time an image, in the calling process.
+"""What our client costs beside the bare channel: CPU time per image, in the calling process.
 
 The bare channel sends a message that is ready and gets bytes back: the least that a Python program
 can do with gRPC. The client takes an array and gives arrays. Both make the same calls to the same
@@ -40,7 +40,7 @@ IN_FLIGHT = 8
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Both for one batch size, in microseconds of CPU an image."""
+    """Both for one batch size, in microseconds of CPU per image."""
 
     api: str
     batch: int

@@ -1,7 +1,7 @@
 """What ONNX Runtime takes in process: by the form of the graph, and by its own options.
 
 The choices that Latens makes rest on these tables: how graphs are written at export, which
-precisions are offered, and how sessions are set up. CPU microseconds an image, one thread unless a
+precisions are offered, and how sessions are set up. CPU microseconds per image, one thread unless a
 row says otherwise; the rows of a table take turns, figures are medians.
 
     python benchmarks/engine.py [--short] [--json]
@@ -47,7 +47,7 @@ def main() -> None:
     for name, table in tables.items():
         heads = [f"batch {batch}" for batch in next(iter(table.values()))]
         rows = {row: [f"{value:.2f}" for value in cells.values()] for row, cells in table.items()}
-        print(markdown(f"{name}: CPU us an image", heads, rows) + "\n")
+        print(markdown(f"{name}: CPU us per image", heads, rows) + "\n")
 
 
 def _graphs(architecture: str, seconds: float) -> Table:

@@ -229,7 +229,7 @@ def _text(results: dict[str, Any]) -> str:
         file=text,
     )
     calls = ", ".join(f"{name} {value:.2f}" for name, value in results["first_calls_ms"].items())
-    print(f"\nvae-mlp encoder, largest batch, ms a call after opening: {calls}", file=text)
+    print(f"\nvae-mlp encoder, largest batch, ms per call after opening: {calls}", file=text)
     return text.getvalue()
 
 

@@ -1,7 +1,7 @@
 """How well a served model fills what is missing from held-out MNIST, in nats and as a picture.
 
 Calls a running server. Three ways to fill the same pixels of test images are compared by the
-cross-entropy of the missing pixels, nats an image: the mean training image, one reconstruction of
+cross-entropy of the missing pixels, nats per image: the mean training image, one reconstruction of
 the image with its hole, and the Markov chain of the Inpaint RPC: one chain, as a person would look
 at it, and the mean of many, which the nats ask for where a hole leaves several digits open.
 
@@ -66,8 +66,8 @@ def main() -> None:
     images = np.divide(mnist.test.images[: options.images].numpy(), 255, dtype=np.float32)
     mean_image = np.divide(mnist.train.images.numpy().mean(0), 255, dtype=np.float32)
     filled: dict[str, list[Images]] = {}
-    print(f"Nats an image on {len(images)} test images; {options.iterations} steps a chain, the")
-    print(f"last {options.average} averaged; {options.chains} chains an image.\n")
+    print(f"Nats per image on {len(images)} test images; {options.iterations} steps per chain, the")
+    print(f"last {options.average} averaged; {options.chains} chains per image.\n")
     print(f"| missing | {' | '.join(_WAYS)} |\n|{'---|' * (1 + len(_WAYS))}")
     with latens.Client(options.address) as client:
         for name, cut in HOLES.items():
@@ -137,7 +137,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--address", default="127.0.0.1:50051")
     parser.add_argument("--model", default="mnist")
     parser.add_argument("--images", type=int, default=500, help="how many test images")
-    parser.add_argument("--chains", type=int, default=32, help="chains an image")
+    parser.add_argument("--chains", type=int, default=32, help="chains per image")
     parser.add_argument("--iterations", type=int, default=50, help="steps of a chain")
     parser.add_argument("--average", type=int, default=20, help="last steps averaged over")
     parser.add_argument("-o", "--output", default="inpainting.png")

@@ -1,4 +1,4 @@
-"""Cells of the table: CPU time an image, rate and latency of one server under one load."""
+"""Cells of the table: CPU time per image, rate and latency of one server under one load."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def medians(cells: Sequence[Cell]) -> Cell:
 def in_process(
     run: Callable[[np.ndarray], object], shape: tuple[int, ...], batch: int, seconds: float
 ) -> float:
-    """CPU microseconds an image of a graph that is called where it is loaded."""
+    """CPU microseconds per image of a graph that is called where it is loaded."""
     images = np.random.default_rng(0).random((batch, *shape), np.float32)
     run(images)
     rounds = 0
@@ -122,7 +122,7 @@ def in_process(
 def table(rows: Mapping[str, Sequence[Cell]], limit: Mapping[int, float]) -> str:
     """The table of the figures, in Markdown."""
     heads = [f"b{batch} c{shape.callers}" for batch, shape in CELLS]
-    lines = ["| server CPU, us an image | " + " | ".join(heads) + " |"]
+    lines = ["| server CPU, us per image | " + " | ".join(heads) + " |"]
     lines.append("|---" * (len(CELLS) + 1) + "|")
     if limit:
         values = [f"{limit[batch]:.1f}" for batch, _ in CELLS]

@@ -44,7 +44,7 @@ class Arm:
     process: subprocess.Popen[str]
 
     def turn(self) -> float:
-        """Trains on the agreed number of images; images a second."""
+        """Trains on the agreed number of images; images per second."""
         assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
@@ -122,7 +122,7 @@ def peer_python(folder: Path) -> Path:
 def table(turns: dict[str, list[float]]) -> str:
     """Best and median turn of each arm, and ratios of the bests."""
     best = {name: max(values) for name, values in turns.items()}
-    lines = ["| arm | best images/s | median | s an epoch |", "|---|---|---|---|"]
+    lines = ["| arm | best images/s | median | s per epoch |", "|---|---|---|---|"]
     for name, values in turns.items():
         middle, epoch = statistics.median(values), 60_000 / best[name]
         lines.append(f"| {ARMS[name]} | {best[name]:,.0f} | {middle:,.0f} | {epoch:.2f} |")

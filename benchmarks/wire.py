@@ -1,4 +1,4 @@
-"""What reading and writing a message costs, by protobuf and by hand: CPU microseconds a message.
+"""What reading and writing a message costs, by protobuf and by hand: CPU microseconds per message.
 
 python benchmarks/wire.py
 """
@@ -34,7 +34,7 @@ def main() -> None:
     for _, rows, dtype in cases:
         for name, work in _ways(rows, dtype).items():
             ways.setdefault(name, []).append(_cpu_us(work))
-    print("| us a message | " + " | ".join(name for name, _, _ in cases) + " |")
+    print("| us per message | " + " | ".join(name for name, _, _ in cases) + " |")
     print("|---" * (len(cases) + 1) + "|")
     for name, values in ways.items():
         print(f"| {name} | " + " | ".join(f"{value:.1f}" for value in values) + " |")

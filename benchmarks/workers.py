@@ -1,8 +1,8 @@
-"""What `--workers` gives: images a second, and the CPU time that server and load take of it.
+"""What `--workers` gives: images per second, and the CPU time that server and load take of it.
 
 One worker has a core to itself and the load another one; several share all cores with the load,
 and what that takes is not the server's to have. So the CPU time of both is measured while the cores
-are full: images a CPU second are what a core gives when the load is elsewhere.
+are full: images per CPU second are what a core gives when the load is elsewhere.
 
     python benchmarks/workers.py
     python benchmarks/workers.py --workers 1 --workers 4 --connections 64
@@ -67,7 +67,7 @@ def main() -> None:
                 if turn:  # the first run warms up
                     runs[count].append(run)
     print(
-        "| workers | images/s | server us an image | images a CPU second | load us an image |",
+        "| workers | images/s | server us per image | images a CPU second | load us per image |",
         end="",
     )
     print(" cores busy | busiest |\n|---|---|---|---|---|---|---|")
