@@ -1,8 +1,8 @@
-"""What our client costs beside the bare channel: CPU time per image, in the calling process.
+"""Compares the CPU time per image of the Latens client with that of a bare gRPC channel.
 
-The bare channel sends a message that is ready and gets bytes back: the least that a Python program
-can do with gRPC. The client takes an array and gives arrays. Both make the same calls to the same
-server, on another core, in turns; figures are medians.
+The bare channel sends a serialized message and receives bytes: the minimum for a Python program
+with gRPC. The client takes an array and returns arrays. Both make the same calls to the same
+server, which runs on another core, in turns; figures are medians.
 
     python benchmarks/client.py
     python benchmarks/client.py --short --json
@@ -35,12 +35,12 @@ from serve import ENCODE, serving
 
 BATCHES = (1, 64, 1024)
 IN_FLIGHT = 8
-"""Calls under way at a time, of the asynchronous ones."""
+"""Concurrent calls of the asynchronous clients."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Both for one batch size, in microseconds of CPU per image."""
+    """The channel and the client at one batch size, in CPU microseconds per image."""
 
     api: str
     batch: int
@@ -78,9 +78,9 @@ def main() -> None:
 
 
 def payloads(batch: int) -> tuple[Iterator[NDArray[np.float32]], Iterator[bytes]]:
-    """Images and the messages of them, by turns.
+    """Different images and their messages, again and again.
 
-    No program sends one payload over and over, which would then stay in the processor's cache.
+    A single payload would stay in the cache of the CPU, unlike those of real programs.
     """
     generator = np.random.default_rng(0)
     images = [
@@ -91,7 +91,7 @@ def payloads(batch: int) -> tuple[Iterator[NDArray[np.float32]], Iterator[bytes]
 
 
 def sync_rows(address: str, repeats: int, seconds: float) -> list[Row]:
-    """`Client` and a channel with the same options, call after call."""
+    """`Client` and a channel with the same options, one call at a time."""
     connection = Connection(address)
     rows = []
     with (

@@ -1,8 +1,8 @@
-"""What ONNX Runtime takes in process: by the form of the graph, and by its own options.
+"""CPU time of ONNX Runtime in process, by variant of the graph and by option of the session.
 
-The choices that Latens makes rest on these tables: how graphs are written at export, which
-precisions are offered, and how sessions are set up. CPU microseconds per image, one thread unless a
-row says otherwise; the rows of a table take turns, figures are medians.
+Latens chooses by these tables how graphs are exported, which precisions there are, and how sessions
+are configured. CPU microseconds per image, one thread unless a row says otherwise; the rows of a
+table take turns, figures are medians.
 
     python benchmarks/engine.py [--short] [--json]
 """
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _graphs(architecture: str, seconds: float) -> Table:
-    """Every form of a network's two graphs, and the conversions that they save."""
+    """All variants of a network's two graphs, and the conversions that they save."""
     batches = BATCHES if architecture == "vae-mlp" else BATCHES[:3]
     encoders, decoders = graphs.encoders(architecture), graphs.decoders(architecture)
     sources: dict[str, Callable[[int], Call]] = {
@@ -64,7 +64,7 @@ def _graphs(architecture: str, seconds: float) -> Table:
 
 
 def _options(seconds: float) -> Table:
-    """The MLP's encoder by ONNX Runtime's options, each changed alone."""
+    """The MLP's encoder with options of ONNX Runtime, one changed at a time."""
     graph = graphs.encoders("vae-mlp")["float32"]
     level = ort.GraphOptimizationLevel
     changes: dict[str, Change] = {

@@ -1,12 +1,12 @@
-"""What a GPU makes of the graphs: the engine against ONNX Runtime's own rate, and torch.compile.
+"""Compares the engine on a GPU with bare ONNX Runtime and with torch.compile.
 
-One command, under five minutes, on a machine with an NVIDIA GPU, `latens-serving[gpu]`,
-latens-export and a torch for CUDA. Wall time; figures are medians of rounds that take turns.
+It takes less than five minutes and needs an NVIDIA GPU, `latens-serving[gpu]`, latens-export and a
+torch with CUDA. Figures are elapsed times, medians of rounds in turns.
 Goals: the engine at 90% of ONNX Runtime's rate with everything on the device (batch 8192, MLP),
 the conv decoder at half of what torch.compile reaches, the first call no slower than the tenth.
 
     python benchmarks/gpu.py [--json]
-    python benchmarks/gpu.py --device cpu     tries the script itself; its figures say nothing
+    python benchmarks/gpu.py --device cpu     only tests the script; the figures mean nothing
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _engine_call(engine: Engine, batch: int) -> Call:
 
 
 def _bound_call(graph: bytes, batch: int, on_gpu: bool) -> Call:
-    """ONNX Runtime alone: inputs and outputs stay on the device."""
+    """Bare ONNX Runtime: inputs and outputs stay on the device."""
     import onnxruntime as ort
 
     kind = "cuda" if on_gpu else "cpu"
@@ -141,7 +141,7 @@ def _bound_call(graph: bytes, batch: int, on_gpu: bool) -> Call:
 
 
 def _torch_call(architecture: str, part: str, batch: int, on_gpu: bool) -> Call:
-    """torch.compile on the same device, inputs and outputs there."""
+    """torch.compile: inputs and outputs stay on the device."""
     kind = "cuda" if on_gpu else "cpu"
     network = copy.deepcopy(getattr(graphs.network(architecture), part)).to(kind)
     run = torch.compile(network) if on_gpu else network
@@ -158,7 +158,7 @@ def _torch_call(architecture: str, part: str, batch: int, on_gpu: bool) -> Call:
 
 
 def _first_calls(engine: Engine, batch: int) -> dict[str, float]:
-    """The first call after opening, and the tenth, each of a batch not run before."""
+    """The first call after opening, and the tenth, each with a batch that was not run before."""
     inputs = _inputs(engine.input.name, batch, engine.input.dtype)
     taken = []
     for _ in range(10):
@@ -170,7 +170,7 @@ def _first_calls(engine: Engine, batch: int) -> dict[str, float]:
 
 
 def _by_grpc(batch: int, on_gpu: bool) -> float:
-    """Encode calls of byte images through the server and our client, a few at a time."""
+    """Concurrent Encode calls of byte images from the Latens client to a server."""
     import latens
     import serve
 
@@ -202,14 +202,14 @@ def _closing(engine: Engine) -> Iterator[Engine]:
 
 
 def _on_host(graph: bytes, _settings: EngineSettings) -> Engine:
-    """The GPU's engine over the processor's own memory."""
+    """The engine of the GPU with the memory of the host as the device's."""
     session, _ = open_session(graph, EngineSettings(device=Device.CPU))
     return DeviceEngine(session, HostMemory(), BatchSizes.doubling(64), stream=0)
 
 
 def _device(on_gpu: bool) -> str:
     if not on_gpu:
-        return "the CPU: only a trial of the script"
+        return "the CPU: only a test of the script"
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
@@ -225,7 +225,7 @@ def _text(results: dict[str, Any]) -> str:
         print("\n" + markdown(f"{name}: images/s", heads, rows), file=text)
     rate = results["by_grpc_images_per_second"]
     print(
-        f"\nvae-mlp encoder by gRPC, byte images, {CALLERS} callers: {rate:,.0f} images/s",
+        f"\nvae-mlp encoder over gRPC, byte images, {CALLERS} callers: {rate:,.0f} images/s",
         file=text,
     )
     calls = ", ".join(f"{name} {value:.2f}" for name, value in results["first_calls_ms"].items())

@@ -1,4 +1,4 @@
-"""The graphs under measurement: the article's networks at L = 20, in every form we know."""
+"""The graphs to measure: the article's networks at L = 20, in all variants."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMAGE_SHAPE = (1, 28, 28)
 
 @functools.cache
 def network(architecture: str) -> Autoencoder:
-    """A network with random weights: no speed depends on them."""
+    """A network with random weights, which do not affect the speed."""
     torch.manual_seed(0)
     config = ModelConfig.model_validate({"architecture": architecture, "latent_size": LATENT_SIZE})
     return build(config, IMAGE_SHAPE).eval()
@@ -34,13 +34,13 @@ def byte_images() -> torch.Tensor:
 
 
 def pixels(rows: int) -> Floats:
-    """Real test images, float32 in [0, 1]; from the start again when there are no more."""
+    """Real test images, float32 in [0, 1]; repeated if there are not enough."""
     images = byte_images()[torch.arange(rows) % len(byte_images())]
     return np.divide(images.numpy(), 255, dtype=np.float32)
 
 
 def encoders(architecture: str) -> dict[str, bytes]:
-    """The encoder's forms by name."""
+    """The variants of the encoder by name."""
     model = network(architecture)
     plain = encoder_graph(model)
     integers = with_int8_products(plain, pixels(1000))
@@ -54,7 +54,7 @@ def encoders(architecture: str) -> dict[str, bytes]:
 
 
 def decoders(architecture: str) -> dict[str, bytes]:
-    """The decoder's forms by name; `as trained` has plain transposed convolutions."""
+    """The variants of the decoder by name; `as trained` has plain transposed convolutions."""
     model = network(architecture)
     plain = decoder_graph(model)
     integers = with_int8_products(plain, prior_draws(model, 1000))
@@ -71,7 +71,7 @@ def decoders(architecture: str) -> dict[str, bytes]:
 
 
 def _unfused(model: Autoencoder) -> torch.nn.Module:
-    """The decoder with plain transposed convolutions, as the article writes it."""
+    """The decoder with plain transposed convolutions, as in the article."""
     import copy
 
     decoder = copy.deepcopy(model.decoder)

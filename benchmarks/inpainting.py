@@ -1,9 +1,9 @@
-"""How well a served model fills what is missing from held-out MNIST, in nats and as a picture.
+"""Measures how well a served model fills missing pixels of MNIST test images, and draws a figure.
 
-Calls a running server. Three ways to fill the same pixels of test images are compared by the
-cross-entropy of the missing pixels, nats per image: the mean training image, one reconstruction of
-the image with its hole, and the Markov chain of the Inpaint RPC: one chain, as a person would look
-at it, and the mean of many, which the nats ask for where a hole leaves several digits open.
+Calls a running server. It compares three ways to fill the same pixels by the cross-entropy of the
+missing pixels in nats per image: the mean training image, one reconstruction of the image with the
+missing pixels, and the Markov chain of the Inpaint RPC. Of the latter it measures one chain, and
+the mean of many, which has a lower cross-entropy if several digits fit.
 
     make run                                                  in another terminal
     python benchmarks/inpainting.py --model mnist -o inpainting.png
@@ -31,7 +31,7 @@ Mask = NDArray[np.bool_]
 
 SIDE = 28
 SHOWN = 10
-_LEAST = 1e-3  # a filled pixel is taken to be no surer than this
+_LEAST = 1e-3  # probabilities of filled pixels are clipped to this distance from 0 and 1
 _WAYS = ("mean image", "one reconstruction", "one chain", "mean of chains")
 
 
@@ -60,7 +60,7 @@ HOLES: dict[str, Callable[[Mask], None]] = {
 
 
 def main() -> None:
-    """Measures, prints the table, draws the picture."""
+    """Measures, prints the table, draws the figure."""
     options = _parse()
     mnist = datasets.load("mnist")
     images = np.divide(mnist.test.images[: options.images].numpy(), 255, dtype=np.float32)
@@ -86,7 +86,7 @@ def _fill(
     mask: Mask,
     mean_image: Images,
 ) -> list[Images]:
-    """The images filled in each of the ways."""
+    """The images, filled in each way."""
     holed = np.where(mask, np.float32(0), images)
     single = client.reconstruct(holed, model=options.model)
     chains = client.inpaint(
@@ -136,10 +136,10 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--address", default="127.0.0.1:50051")
     parser.add_argument("--model", default="mnist")
-    parser.add_argument("--images", type=int, default=500, help="how many test images")
+    parser.add_argument("--images", type=int, default=500, help="number of test images")
     parser.add_argument("--chains", type=int, default=32, help="chains per image")
-    parser.add_argument("--iterations", type=int, default=50, help="steps of a chain")
-    parser.add_argument("--average", type=int, default=20, help="last steps averaged over")
+    parser.add_argument("--iterations", type=int, default=50, help="steps per chain")
+    parser.add_argument("--average", type=int, default=20, help="number of last steps to average")
     parser.add_argument("-o", "--output", default="inpainting.png")
     return parser.parse_args()
 

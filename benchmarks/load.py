@@ -1,4 +1,4 @@
-"""Load: calls with one fixed request, by h2load or, where there is none, over plain sockets."""
+"""Load: calls with one fixed request, by h2load or, if it is not installed, over plain sockets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DATA, _HEADERS, _RST, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How many callers there are: connections, and calls at a time on each."""
+    """The callers: connections, and concurrent calls on each."""
 
     connections: int
     streams: int
@@ -34,12 +34,12 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a run."""
+    """The result of a run."""
 
     calls: int
     seconds: float
     latencies: np.ndarray
-    """Of each call, in seconds."""
+    """The latency of each call, in seconds."""
 
 
 class LoadError(Exception):
@@ -47,22 +47,22 @@ class LoadError(Exception):
 
 
 def generator() -> str:
-    """What makes the load here."""
+    """The load generator of this machine."""
     return "h2load" if shutil.which("h2load") else "sockets"
 
 
 def run(
     address: str, path: str, request: bytes, shape: Shape, calls: int, core: set[int]
 ) -> Outcome:
-    """Makes `calls` calls, `shape.callers` at a time, from `core`.
+    """Makes `calls` calls, `shape.callers` of them concurrently, on `core`.
 
     Args:
         address: host and port.
         path: the method, `/package.Service/Method`.
         request: the message, serialized.
-        shape: how many callers.
-        calls: in all, rounded up to a multiple of the callers.
-        core: where the load runs.
+        shape: the callers.
+        calls: the number of calls, rounded up to a multiple of the callers.
+        core: the core of the load.
 
     Raises:
         LoadError: not every call was answered.
@@ -103,7 +103,7 @@ def _prefixed(request: bytes) -> bytes:
 
 
 class _Connection:
-    """A minimal HTTP/2 client for one request that is sent again and again."""
+    """A minimal HTTP/2 client that repeats one request."""
 
     def __init__(self, address: str, path: str, request: bytes) -> None:
         host, port = address.rsplit(":", 1)
@@ -120,7 +120,7 @@ class _Connection:
         self._send(greeting + _frame(_WINDOW, 0, 0, struct.pack(">I", (1 << 30))))
 
     def call(self, count: int) -> None:
-        """Begins so many calls, in one write."""
+        """Starts `count` calls in one write."""
         chunks: list[bytes] = []
         for _ in range(count):
             number, self._stream = self._stream, self._stream + 2
@@ -132,7 +132,7 @@ class _Connection:
         self._send(b"".join(chunks))
 
     def take(self) -> int:
-        """Reads what has come; how many calls it ended."""
+        """Reads the received bytes; returns the number of calls that ended."""
         data = self._tail + self.socket.recv(1 << 18)
         position = ended = received = 0
         while len(data) - position >= 9:
@@ -195,7 +195,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def _block(path: str, authority: str) -> bytes:
-    """The header block: POST and http of HPACK's static table, and literals."""
+    """The header block: POST and http from HPACK's static table, and literals."""
     fields = {":path": path, ":authority": authority, "te": "trailers"}
     fields["content-type"] = "application/grpc"
     literals = b"".join(

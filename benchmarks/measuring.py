@@ -1,4 +1,4 @@
-"""Cells of the table: CPU time per image, rate and latency of one server under one load."""
+"""Cells of the result table: CPU time per image, rate and latency of a server under a load."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server to be measured."""
+    """A server to measure."""
 
     name: str
     address: str
     path: str
     requests: Mapping[int, bytes]
-    """The message for each batch size, serialized."""
+    """The serialized message for each batch size."""
     cpu_seconds: Callable[[], float]
 
 
 def measure(target: Target, batch: int, shape: Shape, seconds: float, core: set[int]) -> Cell:
-    """One cell, in a run of about so many seconds, after a short one that warms up."""
+    """Measures one cell in a run of about `seconds` seconds, after a short warm-up run."""
     request = target.requests[batch]
 
     def calls(count: int) -> load.Outcome:
@@ -65,7 +65,7 @@ def measure(target: Target, batch: int, shape: Shape, seconds: float, core: set[
 
 
 def cell_of(batch: int, shape: Shape, used: float, outcome: load.Outcome) -> Cell:
-    """The figures of a run that took `used` seconds of CPU time."""
+    """The cell of a run that took `used` seconds of CPU time."""
     images = outcome.calls * batch
     p50, p99 = np.percentile(outcome.latencies, (50, 99)) * 1e3
     return Cell(
@@ -80,7 +80,7 @@ def cell_of(batch: int, shape: Shape, used: float, outcome: load.Outcome) -> Cel
 
 
 def back_to_back(target: Target, calls: int, core: set[int]) -> Cell:
-    """Single images, one at a time, so many in one run: for the largest latency."""
+    """Measures the largest latency: calls of one image, one at a time, in one run."""
     request, shape = target.requests[1], Shape(1, 1)
     load.run(target.address, target.path, request, shape, calls // 10, core)
     before = target.cpu_seconds()
@@ -89,7 +89,7 @@ def back_to_back(target: Target, calls: int, core: set[int]) -> Cell:
 
 
 def medians(cells: Sequence[Cell]) -> Cell:
-    """The median of each figure over runs of the same cell; of the largest latency, the largest."""
+    """The median of each figure over runs of a cell, and the maximum of the largest latency."""
 
     def median(name: str) -> float:
         return float(statistics.median(getattr(cell, name) for cell in cells))
@@ -108,7 +108,7 @@ def medians(cells: Sequence[Cell]) -> Cell:
 def in_process(
     run: Callable[[np.ndarray], object], shape: tuple[int, ...], batch: int, seconds: float
 ) -> float:
-    """CPU microseconds per image of a graph that is called where it is loaded."""
+    """CPU microseconds per image of a graph that is called in this process."""
     images = np.random.default_rng(0).random((batch, *shape), np.float32)
     run(images)
     rounds = 0
@@ -120,7 +120,7 @@ def in_process(
 
 
 def table(rows: Mapping[str, Sequence[Cell]], limit: Mapping[int, float]) -> str:
-    """The table of the figures, in Markdown."""
+    """The table of results, in Markdown."""
     heads = [f"b{batch} c{shape.callers}" for batch, shape in CELLS]
     lines = ["| server CPU, us per image | " + " | ".join(heads) + " |"]
     lines.append("|---" * (len(CELLS) + 1) + "|")

@@ -1,4 +1,4 @@
-"""What one large Encode call adds to a running server's memory, at its peak. Linux only.
+"""Measures the peak increase of a running server's memory in one large Encode call. Linux only.
 
 latens-serve --repository models --frontend http2           in another terminal
 python benchmarks/memory.py --pid PID --model mnist
@@ -22,13 +22,13 @@ _UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_l
 
 
 def main() -> None:
-    """Sends the largest call that the model takes, once as float32 and once as uint8."""
+    """Makes the largest call that the model accepts, once as float32 and once as uint8."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pid", type=int, required=True, help="of the server")
     parser.add_argument("--address", default="127.0.0.1:50051")
     parser.add_argument("--model", default="mnist")
     options = parser.parse_args()
-    print("| images | request MiB | added at the peak MiB | times the request |\n|---|---|---|---|")
+    print("| images | request MiB | peak increase MiB | times the request |\n|---|---|---|---|")
     with grpc.insecure_channel(options.address, options=_UNLIMITED) as channel:
         stub = latens_pb2_grpc.LatentServiceStub(channel)
         model = stub.GetModel(pb.GetModelRequest(model=options.model)).model
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _reset_peak(pid: int) -> float:
-    """Makes the peak the memory of now, which is returned; MiB."""
+    """Resets the peak to the present memory; returns the latter in MiB."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     return _mebibytes(pid, "VmRSS")
 

@@ -1,4 +1,4 @@
-"""The model under measurement: the article's MLP at L = 20, as a bundle and as an ONNX graph."""
+"""The model to measure: the article's MLP at L = 20, as a bundle and as an ONNX graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IMAGE_SHAPE = (1, 28, 28)
 
 
 def repository() -> Path:
-    """A repository with the model; made once. Its weights are random: no speed depends on them."""
+    """A repository with the model, made once. Its random weights do not affect the speed."""
     if not (REPOSITORY / NAME / "1" / "bundle.json").exists():
         print("making the model (once) ...", file=sys.stderr)
         _make(REPOSITORY)

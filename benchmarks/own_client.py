@@ -1,4 +1,4 @@
-"""Load by our own client, in a process of its own."""
+"""Load by the Latens client, in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from measuring import CELLS, Cell, Target, cell_of
 
 
 def measure_own_client(target: Target, seconds: float, core: set[int]) -> list[Cell]:
-    """Every cell, with `latens.AsyncClient` for the load."""
+    """All cells, with `latens.AsyncClient` as the load."""
     return [_measure(target, batch, shape, seconds, core) for batch, shape in CELLS]
 
 

@@ -1,4 +1,4 @@
-"""Processes under measurement: where they run, and the CPU time that they take."""
+"""The processes to measure: their cores and their CPU time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _DOWN_SECONDS = 15
 
 
 def cores() -> tuple[set[int], set[int]]:
-    """The cores for the server and for the load: the first one, and another one where there is."""
+    """The cores for the server and for the load, which differ if there are two."""
     available = sorted(os.sched_getaffinity(0))
     return {available[0]}, {available[-1]}
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, of its children that live, and of those that ended."""
+    """User and system time of a process, of its children, and of children that ended."""
     total = 0.0
     for member in _tree(pid):
         with suppress(OSError):
@@ -31,7 +31,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started and that live."""
+    """The running children of a process."""
     found: list[int] = []
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -49,7 +49,7 @@ def _tree(pid: int) -> Iterator[int]:
 def running(
     command: Sequence[str], log: Path, *, core: set[int], environment: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server process on `core`, its output in `log`; ended, with its children, at the end."""
+    """Runs a server process on `core`, with its output in `log`; ends it and its children."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -75,10 +75,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_for(process: subprocess.Popen[bytes], log: Path, text: str, seconds: float = 90) -> str:
-    """The first line of the log with `text` in it.
+    """Waits for a line with `text` in the log and returns it.
 
     Raises:
-        RuntimeError: the process ended, or the time did; the log's end is in the message.
+        RuntimeError: the process ended, or the time is over; the message has the end of the log.
     """
     limit = time.monotonic() + seconds
     while time.monotonic() < limit and process.poll() is None:

@@ -1,8 +1,8 @@
-"""How much CPU time a served image costs, how many there are a second, and how long each takes.
+"""Measures the server: CPU time per image, images per second, and latency.
 
-Brings `latens-serve` up on one core and drives it from another one: with h2load (or, where that is
-not installed, over plain sockets) and with our own client. Runs of all servers and cells take
-turns, so that noise hits all alike; figures are medians.
+Starts `latens-serve` on one core and calls it from another one: with h2load (or, if it is not
+installed, over plain sockets) and with the Latens client. Runs of all servers and cells take turns,
+so that noise affects all of them equally; figures are medians.
 
     python benchmarks/serve.py                      both front ends
     python benchmarks/serve.py --short --json       one front end, within 50 s
@@ -53,10 +53,10 @@ def main() -> None:
         return
     print(measuring.table(cells, limits))
     for name, cell in largest.items():
-        print(f"\n{name}: {BACK_TO_BACK} calls back to back: p50 {cell.p50_ms:.3f} ms, ", end="")
+        print(f"\n{name}: {BACK_TO_BACK} calls in sequence: p50 {cell.p50_ms:.3f} ms, ", end="")
         print(f"p99 {cell.p99_ms:.3f} ms, largest {cell.max_ms:.2f} ms")
     if own:
-        rows = {f"{name}, load by our client": group for name, group in own.items()}
+        rows = {f"{name}, load by the Latens client": group for name, group in own.items()}
         print("\n" + measuring.table(rows, {}))
 
 
@@ -64,15 +64,15 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--short", action="store_true", help="one front end, within 50 s")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each cell (5)")
+    parser.add_argument("--repeats", type=int, default=5, help="runs per cell (5)")
     parser.add_argument(
         "--frontend",
         action="append",
         choices=("http2", "grpcio"),
-        help="measure this one; may repeat",
+        help="a front end to measure; may be repeated",
     )
     parser.add_argument(
-        "--dtype", choices=("float32", "uint8"), default="float32", help="of the images sent"
+        "--dtype", choices=("float32", "uint8"), default="float32", help="element type of images"
     )
     options = parser.parse_args()
     options.frontend = options.frontend or (["http2"] if options.short else ["http2", "grpcio"])
@@ -81,7 +81,7 @@ def _parse() -> argparse.Namespace:
 
 @contextmanager
 def serving(frontend: str, *flags: str, dtype: str = "float32") -> Iterator[Target]:
-    """A server with that front end, on the server's core, to be sent images of that type."""
+    """Runs a server with that front end, on the server's core, for images of that type."""
     server_core, _ = processes.cores()
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory, "log")
@@ -100,7 +100,7 @@ def serving(frontend: str, *flags: str, dtype: str = "float32") -> Iterator[Targ
 
 
 def request(batch: int, dtype: str) -> bytes:
-    """An Encode call of random images, serialized."""
+    """A serialized Encode request with random images."""
     from latens.tensors import to_message
     from latens.v1 import latens_pb2 as pb
 
@@ -113,7 +113,7 @@ def request(batch: int, dtype: str) -> bytes:
 def take_turns(
     targets: list[Target], repeats: int, seconds: float, core: set[int]
 ) -> tuple[dict[int, float], dict[str, list[Cell]]]:
-    """Medians of every cell of every server, and of the graph in process."""
+    """The medians of each cell of each server, and of the graph in process."""
     runs: dict[str, dict[int, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     limits: dict[int, list[float]] = defaultdict(list)
     with _pinned() as graph:
@@ -135,7 +135,7 @@ def take_turns(
 
 @contextmanager
 def _pinned() -> Iterator[Any]:
-    """The encoder in this process, one thread, on the server's core while it is called."""
+    """The encoder in this process, with one thread, on the server's core."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -159,7 +159,7 @@ def _report(
     largest: dict[str, Cell],
     own: dict[str, list[Cell]],
 ) -> dict[str, Any]:
-    """The first server's figures, as other programs expect them, and the others' by name."""
+    """The figures of the first server, as other programs expect them, and of the others by name."""
     first = next(iter(cells))
     report: dict[str, Any] = {
         "in_process_us_per_image": {str(batch): value for batch, value in limits.items()},

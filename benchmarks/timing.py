@@ -1,4 +1,4 @@
-"""Timing of calls that take turns, so that noise hits all alike."""
+"""Times functions in turns, so that noise affects all of them equally."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one call takes, seconds: medians over the rounds."""
+    """The time of one call in seconds, medians over the rounds."""
 
     wall: float
     cpu: float
 
 
 def take_turns(calls: Mapping[str, Call], rounds: int, seconds: float) -> dict[str, Cost]:
-    """Times each call in several rounds of about so many seconds a call and round."""
+    """Times each call in several rounds, for about `seconds` seconds per call and round."""
     repeats = {name: _repeats(call, seconds) for name, call in calls.items()}
     walls: dict[str, list[float]] = {name: [] for name in calls}
     cpus: dict[str, list[float]] = {name: [] for name in calls}
@@ -42,7 +42,7 @@ def _repeats(call: Call, seconds: float) -> int:
 
 
 def markdown(corner: str, heads: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    """A table of figures that are text already."""
+    """A table in Markdown; the cells are formatted text."""
     lines = [f"| {corner} | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()]
     return "\n".join(lines)

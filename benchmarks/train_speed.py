@@ -1,13 +1,12 @@
-"""Training speed beside its peers: the same network, batch and images, in turn, in one run.
+"""Compares the training speed with other programs: same network, batch and images, in turns.
 
     python benchmarks/train_speed.py                        # every arm that can run here
     python benchmarks/train_speed.py --arms latens,example  # some of them
 
-Each arm is a process of its own that trains the article's VAE (784-400-20-400-784, batch 128,
-Adam 1e-3) on MNIST whenever it is its turn; turns go round, so that a busy moment of the machine
-meets every arm. The arms are in `train_speed_arms.py`. The peer pythae 0.1.2 runs in an
-environment of its own, made under --peers at the first use; it borrows this environment's torch,
-so that both run the same build.
+Each arm is a process that trains the article's VAE (784-400-20-400-784, batch 128, Adam 1e-3) on
+MNIST. The arms take turns, so that noise affects all of them equally. They are in
+`train_speed_arms.py`. The peer pythae 0.1.2 has its own environment, made under --peers at the
+first use; it uses the torch of this environment, so that both have the same build.
 """
 
 from __future__ import annotations
@@ -30,28 +29,28 @@ ARMS = {
     "latens-compile": "latens-train --compile default",
     "example": "pytorch/examples vae (DataLoader, probabilities, .item() each step)",
     "pythae": "pythae 0.1.2, in-memory data set",
-    "bound": "the matrix products alone, float32, as torch makes them",
-    "bound-widest": "the matrix products alone, float32, as latens-train makes them",
+    "bound": "only the matrix products, float32, as torch computes them",
+    "bound-onednn": "only the matrix products, float32, as latens-train computes them",
 }
 PYTHAE = "pythae==0.1.2"
 
 
 @dataclass
 class Arm:
-    """A running process that trains on request."""
+    """A process that trains on request."""
 
     name: str
     process: subprocess.Popen[str]
 
     def turn(self) -> float:
-        """Trains on the agreed number of images; images per second."""
+        """Trains on the configured number of images; returns images per second."""
         assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         return float(self.answer())
 
     def answer(self) -> str:
-        """The next line that the arm says about itself."""
+        """The next line of the arm's output that is an answer."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.startswith("arm: "):
@@ -87,7 +86,7 @@ def parse() -> argparse.Namespace:
         "--clock",
         choices=["wall", "cpu"],
         default="wall",
-        help="cpu: seconds of processor time, for a machine that others use (with --threads 1)",
+        help="cpu: measure CPU time, for a machine with other work (with --threads 1)",
     )
     parser.add_argument("--peers", type=Path, default=Path("build/peers"), help="their environment")
     parser.add_argument("--json", action="store_true", help="all turns as JSON")
@@ -108,7 +107,7 @@ def start(name: str, options: argparse.Namespace) -> Arm:
 
 
 def peer_python(folder: Path) -> Path:
-    """The interpreter of pythae's environment, made if it is not there."""
+    """The interpreter of pythae's environment, which is made if it does not exist."""
     python = folder / "pythae" / "bin" / "python"
     if not python.exists():
         venv.create(folder / "pythae", with_pip=True)
@@ -120,14 +119,14 @@ def peer_python(folder: Path) -> Path:
 
 
 def table(turns: dict[str, list[float]]) -> str:
-    """Best and median turn of each arm, and ratios of the bests."""
+    """The best and the median turn of each arm, and the ratios of the best ones."""
     best = {name: max(values) for name, values in turns.items()}
     lines = ["| arm | best images/s | median | s per epoch |", "|---|---|---|---|"]
     for name, values in turns.items():
         middle, epoch = statistics.median(values), 60_000 / best[name]
         lines.append(f"| {ARMS[name]} | {best[name]:,.0f} | {middle:,.0f} | {epoch:.2f} |")
     if "latens" in best:
-        peers = [name for name in ("example", "pythae", "bound", "bound-widest") if name in best]
+        peers = [name for name in ("example", "pythae", "bound", "bound-onednn") if name in best]
         ratios = [f"{best['latens'] / best[peer]:.2f} x {peer}" for peer in peers]
         lines.append(f"\nlatens-train is {', '.join(ratios)}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The arms of `train_speed.py`: each trains the article's VAE at L = 20 on MNIST, when told to."""
+"""The arms of `train_speed.py`: each trains the article's VAE at L = 20 on MNIST, on request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def mnist(count: int) -> Tensor:
 
 
 def latens(count: int, **machine: str) -> Turn:
-    """Our trainer, as `latens-train` uses it."""
+    """The trainer of `latens-train`."""
     from latens_training.config import DeviceConfig, ModelConfig, RunConfig
     from latens_training.devices import Placement
     from latens_training.models.autoencoder import build
@@ -42,7 +42,7 @@ def latens(count: int, **machine: str) -> Turn:
 
 
 class ExampleVAE(nn.Module):
-    """The network as pytorch/examples has it: probabilities out, everything in `forward`."""
+    """The network of pytorch/examples: it returns probabilities and does all work in `forward`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ def pythae(count: int) -> Turn:
 
 
 def bound(count: int) -> Turn:
-    """The matrix products of a step, forward and backward, and nothing else."""
+    """Only the matrix products of a step, forward and backward."""
     layers = [(PIXELS, HIDDEN), (HIDDEN, 2 * LATENT), (LATENT, HIDDEN), (HIDDEN, PIXELS)]
     inputs = [torch.randn(BATCH, fan_in) for fan_in, _ in layers]
     outputs = [torch.randn(BATCH, fan_out) for _, fan_out in layers]
@@ -156,14 +156,14 @@ def bound(count: int) -> Turn:
             for index, weight in enumerate(weights):
                 torch.mm(inputs[index], weight.t(), out=products[index])
                 torch.mm(outputs[index].t(), inputs[index], out=gradients[index])
-                if index:  # nobody asks for the gradient of the images
+                if index:  # the gradient of the images is not needed
                     torch.mm(outputs[index], weight, out=backward[index])
 
     return turn
 
 
-def bound_widest(count: int) -> Turn:
-    """The same by what our trainer multiplies with."""
+def bound_onednn(count: int) -> Turn:
+    """The same products as `latens-train` computes them."""
     from latens_training.onednn_matmul import onednn_matmul
 
     products = bound(count)
@@ -182,7 +182,7 @@ ARMS: dict[str, Callable[[int], Turn]] = {
     "example": example,
     "pythae": pythae,
     "bound": bound,
-    "bound-widest": bound_widest,
+    "bound-onednn": bound_onednn,
 }
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 

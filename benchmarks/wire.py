@@ -1,4 +1,4 @@
-"""What reading and writing a message costs, by protobuf and by hand: CPU microseconds per message.
+"""CPU microseconds to read and to write a message, with protobuf and without it.
 
 python benchmarks/wire.py
 """
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _ways(rows: int, dtype: type) -> dict[str, Callable[[], object]]:
-    """Every way to read and to write a message of so many images."""
+    """All ways to read and to write a message with `rows` images."""
     images: NDArray[Any] = (np.random.default_rng(0).random((rows, *_SHAPE)) * 255).astype(dtype)
     request = pb.EncodeRequest(images=to_message(images)).SerializeToString()
     reader = RequestReader(pb.EncodeRequest, "images")
@@ -69,7 +69,7 @@ def _ways(rows: int, dtype: type) -> dict[str, Callable[[], object]]:
 
 
 def _cpu_us(work: Callable[[], object]) -> float:
-    """The least of several averages: noise only adds."""
+    """The smallest of several averages, because noise only adds time."""
     work()
     best = float("inf")
     for _ in range(_REPEATS):

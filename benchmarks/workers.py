@@ -1,8 +1,8 @@
-"""What `--workers` gives: images per second, and the CPU time that server and load take of it.
+"""Measures `--workers`: images per second, and CPU time of the server and of the load.
 
-One worker has a core to itself and the load another one; several share all cores with the load,
-and what that takes is not the server's to have. So the CPU time of both is measured while the cores
-are full: images per CPU second are what a core gives when the load is elsewhere.
+One worker has a core of its own, and the load another one. Several workers share all cores with the
+load, which takes time from them. So the CPU time of both is measured while all cores are busy:
+images per CPU second is the rate of a core without the load.
 
     python benchmarks/workers.py
     python benchmarks/workers.py --workers 1 --workers 4 --connections 64
@@ -39,11 +39,11 @@ class Run:
 
     images_per_second: float
     server_us: float
-    """CPU time of the server's processes, an image."""
+    """CPU time of the server's processes per image."""
     load_us: float
-    """The same of the load."""
+    """CPU time of the load per image."""
     used: float
-    """Cores that both kept busy."""
+    """The number of cores that both kept busy."""
     busiest: float
     """The share of the server's CPU time that its busiest worker took."""
 
@@ -51,10 +51,12 @@ class Run:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--workers", type=int, action="append", help="as many; may repeat (1, 2)")
-    parser.add_argument("--connections", type=int, default=8, help="of the load (8)")
-    parser.add_argument("--calls", type=int, default=4000, help="of 64 images, a run (4000)")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each (5)")
+    parser.add_argument(
+        "--workers", type=int, action="append", help="number of workers; may be repeated (1, 2)"
+    )
+    parser.add_argument("--connections", type=int, default=8, help="connections of the load (8)")
+    parser.add_argument("--calls", type=int, default=4000, help="calls of 64 images per run (4000)")
+    parser.add_argument("--repeats", type=int, default=5, help="runs per number of workers (5)")
     options = parser.parse_args()
     shape = Shape(options.connections, 1)
     body = request(BATCH, "float32")
@@ -81,7 +83,7 @@ def main() -> None:
 
 @contextmanager
 def several(workers: int) -> Iterator[tuple[str, int]]:
-    """The address of a server of so many processes, and the one that holds them."""
+    """Runs a server with `workers` processes; its address and the process id of the supervisor."""
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory, "log")
         command = [sys.executable, "-m", "latens_serving", f"--repository={models.repository()}"]
@@ -92,13 +94,13 @@ def several(workers: int) -> Iterator[tuple[str, int]]:
 
 
 def _places(workers: int) -> tuple[set[int], set[int]]:
-    """The cores of the server, and those of the load."""
+    """The cores of the server and of the load."""
     everywhere = os.sched_getaffinity(0)
     return processes.cores() if workers == 1 else (everywhere, everywhere)
 
 
 def measured(address: str, pid: int, body: bytes, shape: Shape, calls: int, core: set[int]) -> Run:
-    """One run, the load on `core`."""
+    """Measures one run, with the load on `core`."""
     before = _clocks(pid)
     outcome = load.run(address, ENCODE, body, shape, calls, core)
     seconds, server, generator, *workers = (
@@ -115,7 +117,7 @@ def measured(address: str, pid: int, body: bytes, shape: Shape, calls: int, core
 
 
 def _clocks(pid: int) -> list[float]:
-    """Time, CPU time of the server and of the load, and of each worker by itself."""
+    """Time, CPU time of the server and of the load, and CPU time of each worker."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     workers = [processes.cpu_seconds(child) for child in processes.children(pid)]
     generator = used.ru_utime + used.ru_stime

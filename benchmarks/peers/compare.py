@@ -1,10 +1,10 @@
-"""Latens beside other servers: the same graph, load, core and hold, each in its own environment.
+"""Compares Latens with other servers: same graph, load and core, each in its own environment.
 
-    python benchmarks/peers/compare.py kserve             one of them, beside both front ends
+    python benchmarks/peers/compare.py kserve             one of them, and both front ends
     python benchmarks/peers/compare.py                    all of them
 
-An environment is made once, under build/benchmarks/peers/. Each server runs the encoder of the MLP
-in ONNX Runtime with one thread, and is called by the Open Inference Protocol with raw tensors.
+The environments are made once, under build/benchmarks/peers/. Each server runs the encoder of the
+MLP in ONNX Runtime with one thread. Calls use the Open Inference Protocol with raw tensors.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ _UP_SECONDS = 120
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("peers", nargs="*", metavar="PEER", help=f"of {', '.join(PEERS)}; or all")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each cell (3)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="of one run (0.5)")
+    parser.add_argument("peers", nargs="*", metavar="PEER", help=f"{', '.join(PEERS)}; all if none")
+    parser.add_argument("--repeats", type=int, default=3, help="runs per cell (3)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="duration of a run (0.5)")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
     options = parser.parse_args()
     if unknown := set(options.peers) - set(PEERS):
@@ -62,7 +62,7 @@ def main() -> None:
             try:
                 targets.append(servers.enter_context(peer(name)))
             except (RuntimeError, subprocess.CalledProcessError) as error:
-                print(f"{PEERS[name]} does not run here: {error}", file=sys.stderr)
+                print(f"{PEERS[name]} does not run: {error}", file=sys.stderr)
         limits, cells = take_turns(targets, options.repeats, options.seconds, load_core)
     if options.json:
         report = {name: measuring.as_json(group) for name, group in cells.items()}
@@ -73,7 +73,7 @@ def main() -> None:
 
 @contextmanager
 def peer(name: str) -> Iterator[Target]:
-    """A peer on the server's core, once it answers."""
+    """Runs a peer on the server's core, and waits until it answers."""
     python = _environment(name)
     server_core, _ = processes.cores()
     grpc_port, http_port = _free_port(), _free_port()
@@ -87,7 +87,7 @@ def peer(name: str) -> Iterator[Target]:
             "BENCHMARK_HTTP_PORT": str(http_port),
             "PYTHONPATH": str(HERE),
             "PATH": f"{python.parent}:{os.environ['PATH']}",
-            # Triton loads the interpreter as a library, which must be the environment's own.
+            # Triton loads the interpreter as a library, which must be that of the environment.
             "LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR"),
         }
         with processes.running(command, log, core=server_core, environment=environment) as process:
@@ -116,10 +116,10 @@ def _environment(name: str) -> Path:
 
 
 def _wait_until_it_answers(process: subprocess.Popen[bytes], log: Path, address: str) -> None:
-    """Waits for a right answer to a call like those that are measured.
+    """Waits for a correct answer to a call like the measured ones.
 
     Raises:
-        RuntimeError: it ended, or the time did.
+        RuntimeError: the server ended, or the time is over.
     """
     import grpc
 
@@ -142,9 +142,9 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], log: Path, address:
                 models.LATENT_SIZE,
             ]:
                 return
-            raise RuntimeError(f"a wrong answer: {answer}")
+            raise RuntimeError(f"the server gave a wrong answer: {answer}")
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
-    raise RuntimeError(f"it does not answer ({call_error}):\n{tail}")
+    raise RuntimeError(f"the server does not answer ({call_error}):\n{tail}")
 
 
 def _request(batch: int) -> bytes:

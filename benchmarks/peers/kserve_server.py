@@ -11,7 +11,7 @@ import onnxruntime
 
 
 class Encoder(kserve.Model):
-    """The graph as a KServe model; run where it stands, as the SDK's own servers do."""
+    """The graph as a KServe model; it runs in the event loop, as in the servers of the SDK."""
 
     def __init__(self, graph: str) -> None:
         super().__init__("encoder")

@@ -1,4 +1,4 @@
-"""The encoder served by Triton's Python backend, as `nvidia-pytriton` packs it."""
+"""The encoder served by Triton's Python backend, from the package `nvidia-pytriton`."""
 
 from __future__ import annotations
 

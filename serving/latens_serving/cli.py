@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,13 +24,12 @@ from latens_serving.settings import Settings, unknown_variables
 from latens_serving.startup import NothingToServeError, UnknownDefaultModelError
 from latens_serving.transports.tls import CertificateError
 from latens_serving.transports.tracing import TracingMissingError
-from latens_serving.welcome import welcome
 from latens_serving.workers.supervisor import Supervisor
 from latens_serving.workers.task import READY, WorkerTask, leave_with_supervisor
 
 _OK, _FAILURE, _USAGE, _NOT_FOUND, _BAD_DATA = 0, 1, 2, 3, 5
 
-# Failures that a user can put right: reported in one line, without a traceback.
+# Failures that a user can correct: reported in one line, without a traceback.
 _REFUSALS = (
     DeviceUnavailableError,
     CertificateError,
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 def leave_process(code: int) -> None:
-    """Exits. A load that does not return must not keep the process."""
+    """Exits, even if a load does not return."""
     if is_background_running():
         sys.stdout.flush()
         sys.stderr.flush()
@@ -94,7 +95,7 @@ def _serve(settings: Settings) -> int:
 
 
 def run_worker(task: WorkerTask) -> int:
-    """Runs one of several processes; returns its exit code."""
+    """Runs one of several worker processes; returns its exit code."""
     logs.configure(task.settings.log_format, task.settings.log_level)
     try:
         return _run(_work(task))
@@ -112,7 +113,7 @@ def _run(life: Coroutine[Any, Any, int]) -> int:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop, which saves a tenth of each call; the standard loop where it is not installed."""
+    """uvloop, which saves a tenth of the time per call; the standard loop without uvloop."""
     try:
         import uvloop
     except ImportError:
@@ -144,7 +145,7 @@ async def _work(task: WorkerTask) -> int:
 
 
 async def _start(server: Server) -> bool:
-    """Whether it serves now; False if it was asked to stop first."""
+    """Starts the server; False if it was asked to stop before it served."""
     serves = False
     try:
         serves = await server.start()
@@ -172,14 +173,37 @@ async def _supervise(settings: Settings) -> int:
 
 
 def _welcome(names: list[str], settings: Settings, port: int, http_port: int) -> None:
-    text = welcome(
-        names,
-        f"{settings.host}:{port}",
-        f"{settings.host}:{http_port}",
-        with_commands=sys.stdout.isatty(),
-        explorer=settings.explorer and settings.tls is None,
-    )
-    print(text, flush=True)
+    address, http_address = f"{settings.host}:{port}", f"http://{settings.host}:{http_port}"
+    print(f"Latens serves {', '.join(names)} at {address}")
+    if settings.explorer and settings.tls is None:
+        print(f"Explore the latent space at {http_address}/")
+    print(f"Metrics and probes at {http_address}/metrics, /healthz and /readyz")
+    if sys.stdout.isatty():
+        print("\nIn a second terminal:", *_commands(names, address), sep="\n")
+        print("\nCtrl-C stops the server.")
+    sys.stdout.flush()
+
+
+def _commands(names: list[str], address: str) -> list[str]:
+    """Commands to try."""
+    latens = _client()
+    reached = address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - not bound, but replaced
+    at = "" if reached == "127.0.0.1:50051" else f" --address {reached}"
+    first, last = names[0], names[-1]
+    return [
+        f"  {latens} models{at}",
+        f"  {latens} sample{at} --model {first} -n 16 --seed 7 -o digits.png",
+        f"  {latens} grid{at} --model {last} -o grid.png",
+        f"  {latens} interpolate{at} --model {first} --seed 7 -o morph.gif",
+    ]
+
+
+def _client() -> str:
+    """The client's command, with its path if it is beside this program and not on the PATH."""
+    beside = Path(sys.executable).parent / "latens"
+    if shutil.which("latens") or not beside.exists():
+        return "latens"
+    return os.path.relpath(beside)
 
 
 def _first_fault(error: ValidationError) -> str:

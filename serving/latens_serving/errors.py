@@ -1,7 +1,7 @@
-"""Every failure that the service can report, whatever the transport.
+"""The errors that the service can report, for all transports.
 
-A failure names its reason (a word for programs), a message (a sentence for people) and how it may
-be retried. What turns one into a status of a transport is in `latens_serving.calls.status`.
+An error has a reason (a word for programs), a message (a sentence for people) and a retry hint.
+`latens_serving.calls.status` maps errors to the statuses of a transport.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import ClassVar
 
 
 class LatensError(Exception):
-    """A failure with a meaning to the caller.
+    """An error that is reported to the caller.
 
     Attributes:
-        reason: the failure's name for programs, in capitals; part of the contract.
-        retry_after: seconds after which the same call may be tried again here; None when that is
-            useless or the caller's to decide.
+        reason: the error's name for programs, in capitals; part of the contract.
+        retry_after: seconds after which the caller may repeat the call on this server; None if a
+            repetition is useless or the caller has to decide.
         metadata: short facts for programs, for example the largest row count allowed.
     """
 
@@ -37,7 +37,7 @@ class LatensError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One field of the request at fault."""
+    """An invalid field of the request."""
 
     field: str
     """The path of the field, for example `images.shape`."""
@@ -60,25 +60,25 @@ class InvalidInputError(LatensError):
 
 
 class TooLargeError(InvalidInputError):
-    """The call carries, or asks for, more rows or bytes than one call may; split it."""
+    """The call has, or asks for, more rows or bytes than a call may; it must be split."""
 
     reason = "TOO_LARGE"
 
 
 class ModelNotFoundError(LatensError):
-    """No model, or no version of it, of that name."""
+    """There is no model of that name, or no such version of it."""
 
     reason = "MODEL_NOT_FOUND"
 
 
 class QueueFullError(LatensError):
-    """More rows or bytes wait than the model's queue may hold."""
+    """The model's queue has no room for the rows of the call."""
 
     reason = "QUEUE_FULL"
 
 
 class OutOfDeviceMemoryError(LatensError):
-    """The device has not enough memory for the batch; a smaller one may fit."""
+    """The device does not have enough memory for the batch; a smaller one may fit."""
 
     reason = "DEVICE_MEMORY"
 
@@ -90,49 +90,49 @@ class UnavailableError(LatensError):
 
 
 class DrainingError(UnavailableError):
-    """The server, or the model, is going away."""
+    """The server is shutting down, or the model is being unloaded."""
 
     reason = "DRAINING"
 
 
 class NotReadyError(UnavailableError):
-    """The server, or the model, has not come up."""
+    """The server or the model is not ready yet."""
 
     reason = "NOT_READY"
 
 
 class DeadlineError(LatensError):
-    """The caller's deadline passed before the engine took the call's rows."""
+    """The deadline passed before the engine ran the rows of the call."""
 
     reason = "DEADLINE_EXCEEDED"
 
 
 class UnauthenticatedError(LatensError):
-    """No token, or one that is not known."""
+    """The call has no token, or an unknown one."""
 
     reason = "UNAUTHENTICATED"
 
 
 class PermissionDeniedError(LatensError):
-    """The token does not carry the scope that the call needs."""
+    """The token does not have the scope that the call needs."""
 
     reason = "PERMISSION_DENIED"
 
 
 class BundleRefusedError(LatensError):
-    """A bundle that cannot be served: damaged, of another schema, or unlike its probe."""
+    """The bundle cannot be served: it is damaged, has another schema, or fails its probe."""
 
     reason = "BUNDLE_REFUSED"
 
 
 class UnsupportedError(LatensError):
-    """The call asks for what this server does not do."""
+    """The call asks for a function that this server does not have."""
 
     reason = "UNSUPPORTED"
 
 
 class EngineFailedError(LatensError):
-    """The engine raised on a batch, or its thread died; the chained cause stays in our log."""
+    """The engine failed on a batch, or its thread ended. Only the log contains the cause."""
 
     reason = "INTERNAL"
 

@@ -1,7 +1,7 @@
-"""The command `latens-healthcheck`: asks a server on this machine whether it answers calls.
+"""The command `latens-healthcheck`: checks whether a server on this machine answers calls.
 
-For container engines, which run it every few seconds: hence only the standard library's parts that
-load fast. It reads the server's own environment variables.
+Container engines run it every few seconds, so it imports only modules of the standard library that
+load fast. It reads the environment variables of the server.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def check(host: str, http_port: int, timeout: float) -> int:
-    """Asks `/readyz`; says what was wrong on stderr. Returns the exit code."""
+    """Requests `/readyz`, prints an error to stderr, and returns the exit code."""
     connection = http.client.HTTPConnection(_ANY_ADDRESS.get(host, host), http_port, timeout)
     try:
         connection.request("GET", "/readyz")
@@ -42,8 +42,8 @@ def check(host: str, http_port: int, timeout: float) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="latens-healthcheck",
-        description="Asks a server on this machine whether it answers calls.",
-        epilog="Exit codes: 0 it does, 2 usage, 4 it does not, or nobody is there.",
+        description="Checks whether a server on this machine answers calls.",
+        epilog="Exit codes: 0 it does, 2 usage, 4 it does not, or there is no server.",
     )
     parser.add_argument(
         "--host", default=os.environ.get("LATENS_SERVE_HOST", "127.0.0.1"), help="%(default)s"

@@ -1,6 +1,6 @@
 """Log lines: one JSON object per line for programs, plain text on a terminal.
 
-Structured fields are given as `extra={"facts": {...}}`. No line holds a tensor or a token.
+Structured fields are given as `extra={"facts": {...}}`. No line contains a tensor or a token.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people: time of day, level, message, facts."""
+    """One line of plain text: time of day, level, message, facts."""
 
     def format(self, record: logging.LogRecord) -> str:
         facts = " ".join(f"{key}={value}" for key, value in getattr(record, "facts", {}).items())
@@ -43,9 +43,10 @@ class TextFormatter(logging.Formatter):
 
 
 def configure(log_format: LogFormat, level: str) -> None:
-    """Logs to stderr: our lines from this level up, and warnings of other packages.
+    """Logs to stderr: lines of Latens from this level up, and warnings of other packages.
 
-    Lower levels of other packages stay off: they may log secrets, such as the headers of a call.
+    Lower levels of other packages are not logged: they may contain secrets, such as the headers of
+    a call.
     """
     if log_format == "auto":
         log_format = "text" if sys.stderr.isatty() else "json"

@@ -11,14 +11,14 @@ log = logging.getLogger(__name__)
 
 
 class Periodic:
-    """Awaits an action at an interval, and at once when told. An action that fails is logged."""
+    """Awaits an action at an interval, or immediately on request. Failures are logged."""
 
     def __init__(self, name: str, interval: float, action: Callable[[], Awaitable[None]]) -> None:
         """Starts nothing yet.
 
         Args:
-            name: what the log calls the action.
-            interval: seconds between the end of one action and the next; 0 for only when told.
+            name: the name of the action in the log.
+            interval: seconds between the end of one action and the next; 0 for only on request.
             action: what to run.
         """
         self._name = name
@@ -31,11 +31,11 @@ class Periodic:
         self._task = asyncio.create_task(self._run())
 
     def run_now(self) -> None:
-        """Ends the present interval."""
+        """Ends the current interval."""
         self._now.set()
 
     async def stop(self) -> None:
-        """Cancels the action, if it runs, and runs it no more."""
+        """Cancels the action if it runs, and does not run it again."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

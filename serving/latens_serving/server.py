@@ -1,4 +1,4 @@
-"""The life of a server: listen, load, serve, drain, stop."""
+"""Starts and stops a server: listen, load, serve, drain, stop."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Server:
         """Binds both ports; a worker shares them with others.
 
         Raises:
-            OSError: one of them cannot be bound.
+            OSError: a port cannot be bound.
         """
         self.settings = settings
         self.metrics = Metrics()
@@ -85,11 +85,11 @@ class Server:
         """Listens, loads every model, and then reports SERVING.
 
         Returns:
-            Whether it serves: False if it was asked to stop while it loaded.
+            Whether it serves: False if it was asked to stop while loading.
 
         Raises:
-            NothingToServeError: no model can answer.
-            UnknownDefaultModelError: the configured default model is not there.
+            NothingToServeError: no model is ready.
+            UnknownDefaultModelError: the configured default model does not exist.
         """
         self._take_signals()
         await self.health.set_serving(False)
@@ -110,7 +110,7 @@ class Server:
         return True
 
     async def _load_unless_stopped(self) -> bool:
-        """Loads the models; False as soon as the server is asked to stop, whatever a load does."""
+        """Loads the models; False if the server is asked to stop, even if a load does not end."""
         log.info("loading models", extra={"facts": {"repository": str(self.settings.repository)}})
         loading = asyncio.ensure_future(self.models.refresh())
         leaving = asyncio.ensure_future(self.leave.wait())
@@ -168,7 +168,7 @@ class Server:
         log.info("stopped")
 
     async def abandon(self) -> None:
-        """Ends at once a server that never reported SERVING."""
+        """Immediately ends a server that never reported SERVING."""
         await self._grpc.stop(None)
         if self._admin is not None:
             await self._admin.stop(None)
@@ -215,7 +215,7 @@ class Server:
             return None
         admin = AdminService(self.models, self.admission, self.leave.set)
         health = self.health.servicer
-        if worker is not None:  # the supervisor has the address, logs and counts the calls
+        if worker is not None:  # the supervisor listens at the address, logs and counts the calls
             quiet = settings.model_copy(update={"log_calls": "none"})
             server = make_admin_server(quiet, admin, health, Metrics(), Tokens(None))
             server.bind_socket(worker.admin_socket)
@@ -229,7 +229,7 @@ class Server:
         self.metrics.ran(model, graph, provider, report)
 
     def lost(self, model: str, graph: str, error: BaseException) -> None:
-        """Ends the process, so that it is started anew; see `ModelObserver`."""
+        """Ends the process, so that it is restarted; see `ModelObserver`."""
         facts = {"model": model, "graph": graph, "error": str(error)}
         log.critical("engine lost", extra={"facts": facts})
         self.failed = error
@@ -243,8 +243,9 @@ class Server:
 
     def _signalled(self, number: int) -> None:
         if self.leave.is_set():
-            os._exit(128 + number)  # the second signal: at once, whatever is under way
-        # Ctrl-C comes from a person who waits, SIGTERM from a platform whose routes lag behind.
+            os._exit(128 + number)  # the second signal ends the process immediately
+        # Ctrl-C comes from a person who waits, SIGTERM from a platform whose load balancers need
+        # time.
         self._patient = number == signal.SIGTERM
         self.leave.set()
 

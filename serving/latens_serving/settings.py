@@ -21,14 +21,14 @@ Count = Annotated[int, Field(ge=1)]
 Bytes = Annotated[int, Field(ge=1024)]
 FrontEndName = Annotated[
     Literal["grpcio", "http2"],
-    # Until 1.0: the name by which the front end was introduced.
+    # The former name of the front end is accepted until version 1.0.
     BeforeValidator(lambda name: "http2" if name == "fast" else name),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Where the PEM files are. With `client_ca`, clients must show a certificate it signed."""
+    """Paths of the PEM files. With `client_ca`, clients need a certificate that it signed."""
 
     certificate: Path
     key: Path
@@ -50,127 +50,129 @@ class Settings(BaseSettings):
     )
 
     repository: Path = Path("models")
-    """The folder of models: <repository>/<model>/<version>/bundle.json and the files beside it."""
+    """The folder of models, with bundles in <repository>/<model>/<version>/."""
     default_model: str = ""
-    """The model that a request without a name means. By default the first by name when the server
-    starts; it then stays the same while the repository holds it."""
+    """The model for requests without a model name. By default the first by name when the server
+    starts; it does not change while the repository contains it."""
     max_versions: Count = 4
-    """How many versions of each model to hold: the newest that can be served."""
+    """Number of versions to hold per model: the newest ones that can be served."""
     load_seconds: Seconds = 300.0
-    """Seconds that loading one version may take before it is refused; 0 for no limit."""
+    """Seconds after which loading a version is abandoned and the version refused; 0 for no
+    limit."""
 
     watch_seconds: Seconds = 10.0
-    """Seconds between looks at the repository for versions that came or went; 0 for never.
-    SIGHUP looks at once."""
+    """Seconds between checks of the repository for new and removed versions; 0 for never. SIGHUP
+    starts a check immediately."""
 
     host: str = "127.0.0.1"
-    """The address to listen on; 0.0.0.0 for all."""
+    """The address to listen on; 0.0.0.0 for all addresses."""
     port: Port = 50051
     """The gRPC port; 0 for any free one."""
     http_port: Port = 8080
     """The HTTP port (explorer, RPCs as JSON, /metrics, /healthz, /readyz); 0 for any free one."""
     http_max_message_bytes: Bytes = 8 << 20
-    """The largest message over HTTP, in bytes, in either direction."""
+    """Largest message over HTTP in bytes, request or answer."""
     http_body_bytes: Bytes = 64 << 20
-    """The most bytes of HTTP requests and answers under way; larger calls are refused beyond it."""
+    """Most bytes of concurrent HTTP requests and answers; calls beyond it are refused."""
     http_hosts: tuple[str, ...] = ()
-    """Host names under which the HTTP port answers, beside localhost and IP addresses; "*" for any,
-    "*.example.org" for subdomains. By default, none at a loopback address and any at another."""
+    """Host names that the HTTP port accepts, besides localhost and IP addresses; "*" for any,
+    "*.example.org" for subdomains. By default none at a loopback address, any at other ones."""
     cors_origins: tuple[str, ...] = ()
-    """Other sites whose pages may call over HTTP (https://example.org); by default none."""
+    """Other sites whose pages may make calls over HTTP (https://example.org); by default none."""
     explorer: bool = True
     """Whether the HTTP port serves the explorer page."""
 
     frontend: FrontEndName = "grpcio"
-    """What speaks gRPC: grpcio is gRPC's own library; http2 is this server's front end over
-    libnghttp2 and answers the same calls for a fraction of the CPU time. `fast` is its old name."""
+    """The gRPC implementation: grpcio is gRPC's own library; http2 is a front end over libnghttp2
+    that answers the same calls with a fraction of the CPU time. `fast` is its former name."""
 
     admin_host: str = "127.0.0.1"
     """The address of the admin service (load, unload, reload, drain)."""
     admin_port: Port | None = None
-    """The admin service's port, 0 for any free one; by default there is none. What is asked there
-    reaches every worker."""
+    """The port of the admin service; 0 for any free one; by default it is off. Its commands reach
+    every worker."""
 
     tls_certificate: Path | None = None
-    """PEM file of the gRPC ports' certificate chain; read again when it changes."""
+    """PEM file of the certificate chain for the gRPC ports; read again when it changes."""
     tls_key: Path | None = None
-    """PEM file of its key."""
+    """PEM file of the certificate's private key."""
     http_tls: bool = False
-    """Serve the HTTP port by TLS too, with the same certificate and authority; without it, a server
-    with TLS answers metrics and probes alone there."""
+    """Use TLS on the HTTP port too, with the same certificate and authority; without it, the HTTP
+    port of a server with TLS answers only metrics and probes."""
     tls_client_ca: Path | None = None
-    """PEM file of the authority whose certificates clients must show (mutual TLS)."""
+    """PEM file of the authority that must have signed the certificates of clients (mutual TLS)."""
     tokens: Path | None = None
-    """File of bearer tokens, a line each: <infer|admin|infer,admin> <token|sha256:digest>; read
-    again when it changes. Without it everyone may call. Health and probes never ask for one."""
+    """File of bearer tokens, one per line: <infer|admin|infer,admin> <token|sha256:digest>; read
+    again when it changes. Without it, calls need no token. Health and probes never need one."""
     reflection: bool = True
-    """Whether clients may ask for the descriptors; they need a token if others do."""
+    """Serve gRPC reflection. It needs a token if calls need one."""
 
     workers: Annotated[int, Field(ge=1, le=256)] = 1
-    """Processes that share the address, each with its own models; more than 1 pays on the CPU, for
-    large batches. The metrics are their sum."""
+    """Processes that share the address, each with its own models. More than 1 is useful on CPUs,
+    for large batches. The metrics are the sum over the workers."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the graphs run: cuda never falls back to the CPU, auto says so when it does."""
+    """The device that runs the graphs: cuda never falls back to the CPU; auto does, and reports
+    it."""
     device_id: Annotated[int, Field(ge=0)] = 0
-    """Which GPU."""
+    """Index of the GPU."""
     threads: Count = 1
-    """Threads of one engine on the CPU."""
+    """Threads of each engine on the CPU."""
     gpu_memory_limit: Annotated[int, Field(ge=0)] = 0
-    """Bytes that one engine may hold on the GPU; 0 for no limit."""
+    """Most bytes that an engine may hold on the GPU; 0 for no limit."""
     tf32: bool = False
-    """Let GPU matrix products round their inputs to 10 bits of mantissa."""
+    """Allow matrix products on the GPU to round their inputs to 10 bits of mantissa."""
     cuda_graphs: bool = False
-    """Capture each batch size as a CUDA graph on the GPU and replay it: fewer launches."""
+    """Capture each batch size as a CUDA graph on the GPU and replay it, for fewer launches."""
 
     max_rows: Count = 16384
-    """The most rows of one call."""
+    """Most rows per call."""
     max_row_passes: Count = 1_000_000
-    """The most rows times iterations of an Inpaint call, or times samples of a Score call."""
+    """Most rows times iterations per Inpaint call, and rows times samples per Score call."""
     max_message_bytes: Bytes = 64 << 20
-    """The most bytes of one message, either way."""
+    """Largest message in bytes, request or response."""
     max_batch_rows: Count = 8192
-    """The most rows of one run; on the CPU fewer, where a run would take over 50 ms."""
+    """Most rows per run of a graph; fewer on the CPU if a run would take over 50 ms."""
     queue_rows: Count = 65536
-    """The most rows of one graph that wait or run; beyond them calls are refused."""
+    """Most rows per graph that wait or run; calls beyond it are refused."""
     queue_bytes: Bytes = 256 << 20
-    """The most bytes of the same."""
+    """Most bytes per graph that wait or run."""
     inline_seconds: Seconds = 0.001
-    """Runs that take less stay in the event loop; longer ones go to the engine's thread."""
+    """Shorter runs are made in the event loop, longer ones in the engine's thread."""
     max_calls: Count = 4096
-    """The most calls at a time, of every kind; a backstop above the queues' limits."""
+    """Most concurrent calls of all kinds, in addition to the limits of the queues."""
     connection_age: Annotated[float, Field(gt=0, le=86400)] = 1800.0
-    """Seconds after which a gRPC connection is asked to go, its calls finished, so that load
-    balancers see it again and reach new servers."""
+    """Seconds after which a client is asked to reconnect; its calls are finished first. Then load
+    balancers can choose a new server."""
     max_deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
-    """Seconds that a call may take; also the deadline of a call that has none."""
+    """Longest deadline in seconds; also the deadline of a call without one."""
 
     canary_seconds: Seconds = 30.0
-    """Seconds between rows sent through models that no one calls, to find a dead device; 0 for
-    none."""
+    """Seconds between runs of a probe row through idle models, to detect a failed device; 0 for
+    never."""
     stuck_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
-    """A run of an engine that takes longer is given up, and the process with it."""
+    """Seconds after which a run of an engine counts as stuck and the process ends."""
     drain_delay: Seconds = 2.0
-    """Seconds between saying NOT_SERVING and refusing calls, once SIGTERM has come."""
+    """Seconds after SIGTERM between reporting NOT_SERVING and refusing calls."""
     grace: Seconds = 30.0
-    """Seconds that calls under way have to end in, once new ones are refused."""
+    """Seconds for accepted calls to finish after new ones are refused."""
 
     drift_seconds: Seconds = 1.0
-    """Seconds between measurements of KL and reconstruction error on a few rows of what is
-    encoded; 0 for none."""
+    """Seconds between measurements of KL and reconstruction error on a few rows of the encoded
+    images; 0 for never."""
 
     tracing: bool = False
-    """Make OpenTelemetry spans of calls, sent by OTLP to where OTEL_EXPORTER_OTLP_ENDPOINT says."""
+    """Record OpenTelemetry spans of calls, sent over OTLP to OTEL_EXPORTER_OTLP_ENDPOINT."""
 
     log_format: Literal["auto", "json", "text"] = "auto"
-    """How log lines look; auto is text on a terminal and JSON elsewhere."""
+    """Format of log lines; auto is text on a terminal and JSON otherwise."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least severe line to log."""
+    """Lowest level to log."""
     log_calls: Literal["all", "failures", "none"] = "failures"
-    """Which calls get a log line of their own."""
+    """Which calls are logged."""
 
     @model_validator(mode="after")
-    def _doors_fit(self) -> Self:
+    def _access_settings_fit(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("--tls-certificate and --tls-key go together")
         if self.tls_client_ca is not None and self.tls_certificate is None:
@@ -181,13 +183,13 @@ class Settings(BaseSettings):
 
     @property
     def tls(self) -> TlsFiles | None:
-        """Where the certificates are; None for plain text."""
+        """The files of the certificate; None without TLS."""
         if self.tls_certificate is None or self.tls_key is None:
             return None
         return TlsFiles(self.tls_certificate, self.tls_key, self.tls_client_ca)
 
     def load_options(self) -> LoadOptions:
-        """The settings that concern loading a model."""
+        """The settings for loading a model."""
         return LoadOptions(
             engine=EngineSettings(
                 device=Device(self.device),
@@ -209,7 +211,7 @@ class Settings(BaseSettings):
 
 
 def unknown_variables() -> list[str]:
-    """Variables with our prefix that are no setting: most likely misspelt."""
+    """Variables with our prefix that match no setting, and so are probably misspelt."""
     known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
     return sorted(
         name

@@ -1,4 +1,4 @@
-"""What must be true of the models before a server may serve."""
+"""Checks the models before a server reports SERVING."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from latens_serving.models.repository import Repository, State
 
 
 class NothingToServeError(Exception):
-    """The repository holds no model, or none that can be served."""
+    """The repository contains no model, or none that can be served."""
 
     def __init__(self, message: str, *, refused: bool) -> None:
         super().__init__(message)
@@ -16,15 +16,15 @@ class NothingToServeError(Exception):
 
 
 class UnknownDefaultModelError(Exception):
-    """`--default-model` names a model that the repository does not hold."""
+    """The repository does not contain the model of `--default-model`."""
 
 
 def check_models(models: Repository, root: Path) -> None:
-    """Checks that a model can answer, and that the default model is there.
+    """Checks that a model is ready, and that the default model exists.
 
     Raises:
-        NothingToServeError: the repository holds no model, or none that can be served.
-        UnknownDefaultModelError: the default model is none of its models.
+        NothingToServeError: the repository contains no model, or none that can be served.
+        UnknownDefaultModelError: the default model is not among its models.
     """
     entries = models.entries()
     if not entries:

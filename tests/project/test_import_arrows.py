@@ -61,7 +61,7 @@ LAYERS = (
     ("settings", "logs"),
     ("transports",),
     ("workers",),
-    ("__main__", "cli", "healthcheck", "server", "startup", "welcome", "worker"),
+    ("__main__", "cli", "healthcheck", "server", "startup", "worker"),
     ("mirror",),
 )
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}

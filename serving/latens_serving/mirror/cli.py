@@ -25,12 +25,13 @@ _OK, _FAILURE, _USAGE = 0, 1, 2
 
 
 class MirrorSettings(BaseSettings):
-    """Copies a remote repository of models into a local folder, and follows it.
+    """Copies a remote repository of models into a local folder, and keeps the folder up to date.
 
     Run it beside servers that read the folder: `latens-serve --repository FOLDER` looks for new
-    versions by itself. A version appears in the folder whole or not at all, and is removed after it
-    has gone from the source; while the source cannot be read, everything stays. Any URL that fsspec
-    reads is a source: file:// and http:// as they are, s3:// with s3fs, gs:// with gcsfs.
+    versions by itself. A version appears in the folder only when it is complete, and is removed
+    after it was removed at the source. While the source cannot be read, nothing is removed. The
+    source is any URL that fsspec reads: file:// and http:// without further packages, s3:// with
+    s3fs, gs:// with gcsfs.
 
     Each flag is also an environment variable: --max-versions is LATENS_MIRROR_MAX_VERSIONS. Flags
     win.
@@ -54,16 +55,16 @@ class MirrorSettings(BaseSettings):
     repository: Path = Path("models")
     """The local folder."""
     max_versions: Annotated[int, Field(ge=1)] = 4
-    """How many versions of each model to copy, the newest ones. Older ones that were copied before
-    stay until they have gone from the source."""
+    """Number of versions to copy per model, the newest ones. Older ones that were copied before
+    stay until they are removed at the source."""
     watch_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
-    """Seconds between looks at the source."""
+    """Seconds between checks of the source."""
     once: bool = False
-    """Copy once and exit, as before a server starts. Nothing is removed."""
+    """Copy once and exit, for use before a server starts. Nothing is removed."""
     log_format: Literal["auto", "json", "text"] = "auto"
-    """How log lines look; auto is text on a terminal and JSON elsewhere."""
+    """Format of log lines; auto is text on a terminal and JSON otherwise."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least severe line to log."""
+    """Lowest level to log."""
 
 
 def main() -> None:
@@ -92,7 +93,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _follow(mirror: Mirror, settings: MirrorSettings) -> None:
-    """Copies at an interval, until a signal comes; one that comes in mid-copy ends the copy."""
+    """Copies at an interval until a signal arrives; a signal during a copy ends the copy."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     facts = {"source": settings.source, "repository": str(settings.repository)}

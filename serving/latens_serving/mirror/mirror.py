@@ -1,9 +1,9 @@
-"""Copies a remote repository into a local folder: from any place that fsspec can read.
+"""Copies a remote repository, from any place that fsspec can read, into a local folder.
 
-A version is copied whole into a folder beside, verified against its manifest, and then renamed into
-place, so that a server never sees half of one. Versions that were put into the local folder by hand
-are left alone. Of several processes with the same local folder one copies at a time, and the others
-find the work done.
+A version is copied into a temporary folder, verified against its manifest, and then renamed into
+place, so that a server never sees an incomplete version. Versions that were put into the local
+folder by hand are not changed. If several processes share a local folder, one copies at a time, and
+the others find the versions already copied.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 Key: TypeAlias = tuple[str, str]
 Record: TypeAlias = dict[str, Any]
-"""By file of a version: what the store says of it, and what changes when the file does."""
+"""By file of a version: the facts that the store reports and that change with the file."""
 
-# Lies in each version that was copied, and says from what.
+# A file in each copied version, with the record of its source.
 _RECORD: Final = ".source.json"
 _INCOMING: Final = ".incoming-"
 _REPLACED: Final = ".replaced-"
@@ -41,11 +41,11 @@ _STAMPS: Final = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtim
 
 
 class MirrorError(Exception):
-    """A source cannot be used; the text says why."""
+    """A source cannot be used; the message says why."""
 
 
 class Mirror:
-    """Copies new versions, and removes those that have gone from the source."""
+    """Copies new versions, and removes those that were removed at the source."""
 
     def __init__(self, url: str, repository: Path, max_versions: int = 4) -> None:
         """Reads nothing yet.
@@ -53,10 +53,10 @@ class Mirror:
         Args:
             url: the remote folder, for example `s3://bucket/models`.
             repository: the local folder.
-            max_versions: of each model, the newest versions to copy.
+            max_versions: the number of newest versions to copy per model.
 
         Raises:
-            MirrorError: fsspec, or what it needs for this kind of URL, is not installed.
+            MirrorError: fsspec, or a package that it needs for this kind of URL, is not installed.
         """
         try:
             from fsspec.core import url_to_fs
@@ -71,10 +71,10 @@ class Mirror:
         self._refused: dict[Key, Record] = {}
 
     def sync(self) -> None:
-        """Makes the local folder follow the source; blocks. A bad version does not stop the others.
+        """Updates the local folder from the source; blocks. A bad version does not stop the others.
 
-        A version is removed when it is absent at two looks in a row, so that one that is being
-        replaced at the source stays here meanwhile.
+        A version is removed after it was absent in two consecutive reads, so that a version that is
+        being replaced at the source stays.
 
         Raises:
             OSError: the source cannot be read. Nothing was removed.
@@ -89,13 +89,13 @@ class Mirror:
             self._remove_missing(present)
 
     def _remove_leftovers(self) -> None:
-        """Removes what a process that was killed left behind."""
+        """Removes the temporary files of a process that was killed."""
         for kind in (_INCOMING, _REPLACED):
             for folder in self._repository.glob(f"{kind}*"):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _present(self) -> set[Key]:
-        """The versions that have a folder at the source, complete or not."""
+        """The versions with a folder at the source, complete or not."""
         return {
             (model, version)
             for model in self._folders(self._root)
@@ -180,7 +180,7 @@ class Mirror:
 
 @contextlib.contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Waits until no other process is in this block; the kernel lets go of one that is killed."""
+    """Waits until no other process is in this block; the kernel frees the lock of a killed one."""
     if sys.platform == "win32":  # one process only there
         yield
         return
@@ -210,7 +210,7 @@ def _name(entry: dict[str, Any]) -> str:
 
 
 def _fits(entry: dict[str, Any]) -> bool:
-    """Whether it can be a file of a bundle; other files are not copied."""
+    """Whether the entry can be a file of a bundle; other files are not copied."""
     fits_name = _FILE_NAME.match(_name(entry)) is not None
     return _is_file(entry) and fits_name and (entry.get("size") or 0) <= LARGEST_GRAPH
 

@@ -1,7 +1,7 @@
-"""Counts of calls that cost next to nothing to make, turned into metrics when they are read.
+"""Cheap counts of calls, which are converted to metrics when they are read.
 
-A counter of prometheus_client takes a lock for each increment; half a dozen of them are a tenth of
-a call. These belong to the event loop alone and are plain numbers.
+A counter of prometheus_client takes a lock for each increment; six of them take a tenth of a call's
+time. These counts are plain numbers that only the event loop changes.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class CallCounts(Collector):
         registry.register(self)
 
     def of(self, kind: str, service: str, method: str) -> MethodCounts:
-        """The counts of one method, made when first asked for."""
+        """The counts of one method, created at the first request."""
         return self._methods.setdefault((kind, service, method), MethodCounts(self._bounds))
 
     def collect(self) -> Iterator[Metric]:

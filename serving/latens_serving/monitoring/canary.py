@@ -1,4 +1,4 @@
-"""Sends a row through every model without calls, so that a device that died idle is found."""
+"""Runs a row through every idle model, so that the failure of an idle device is found."""
 
 from __future__ import annotations
 

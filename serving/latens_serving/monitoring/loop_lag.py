@@ -1,4 +1,4 @@
-"""Measures how late the event loop runs what is due; every call of the process waits as long."""
+"""Measures how late the event loop runs due callbacks. Every call of the process waits as long."""
 
 from __future__ import annotations
 

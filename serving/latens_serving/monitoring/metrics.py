@@ -1,6 +1,6 @@
-"""Every metric of the server, in one place.
+"""All metrics of the server.
 
-Base units; labels take their values from what the server holds, never from a caller's text.
+They use base units. The values of labels come from the server, never from a caller's text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from latens_serving.models.repository import Entry, Repository, State
 from latens_serving.monitoring.call_metrics import CallCounts, GraphWaits
 from latens_serving.monitoring.model_metrics import ModelCollector
 
-# The time at which each series began doubles their number and tells what process_start_time tells.
+# The creation times of the series would double their number, and process_start_time has the same
+# information.
 disable_created_metrics()
 
 _GRAPH_LABELS = ("model", "graph")
@@ -74,14 +75,14 @@ class Metrics:
     def _make_drift_metrics(self) -> None:
         self.posterior_kl = Histogram(
             "latens_posterior_kl_nats",
-            "KL of the posterior to the prior, of a sample of the images encoded.",
+            "KL of the posterior to the prior, for a sample of the encoded images.",
             ("model",),
             buckets=_KL_NATS,
             registry=self.registry,
         )
         self.reconstruction = Histogram(
             "latens_reconstruction_error_nats",
-            "Negative log-likelihood of an image given its posterior's mean, of the same sample.",
+            "Negative log-likelihood of an image given its posterior's mean, for the same sample.",
             ("model",),
             buckets=_ERROR_NATS,
             registry=self.registry,
@@ -116,7 +117,7 @@ class Metrics:
             self.failed_runs.labels(model, graph).inc()
 
     def watch(self, models: Repository) -> None:
-        """Shows the models of a repository, and counts what becomes of them."""
+        """Exports the models of a repository, and counts their loads."""
         self.registry.register(ModelCollector(models))
         models.on_change(self._entry_changed)
 
@@ -125,5 +126,5 @@ class Metrics:
             self.loads.labels(entry.name, "failed" if entry.reason else "ok").inc()
 
     def exposition(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -57,12 +57,12 @@ class ModelCollector(Collector):
     def _references(self) -> Iterator[Metric]:
         mean = GaugeMetricFamily(
             "latens_reference_nats",
-            "What the model's test set gave, mean an image: the KL, the reconstruction error.",
+            "Mean per image of the model's test set: the KL, the reconstruction error.",
             labels=("model", "version", "quantity"),
         )
         quantile = GaugeMetricFamily(
             "latens_reference_quantile_nats",
-            "What the share `level` of the model's test images has at most, of the same.",
+            "The quantile `level` over the images of the model's test set of the same quantities.",
             labels=("model", "version", "quantity", "level"),
         )
         for model in self._loaded():
@@ -104,7 +104,7 @@ class ModelCollector(Collector):
 
 
 def _spread(manifest: BundleManifest, quantity: str) -> Spread | None:
-    """The spread of a quantity over the test set; in older bundles the mean alone."""
+    """The spread of a quantity over the test set; older bundles have only the mean."""
     if manifest.reference is not None:
         found: Spread | None = getattr(manifest.reference, quantity)
         return found

@@ -1,4 +1,4 @@
-"""Visits every model that can answer."""
+"""Visits every model that is ready."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`latens.admin.v1.AdminService` of a server of several processes: each call reaches them all.
+"""The `latens.admin.v1.AdminService` of a server of several processes: each call reaches all.
 
 The supervisor serves it. Every worker serves the same service on a socket that only the
 supervisor's user can open; each call of an operator is sent to every worker there.
@@ -34,7 +34,7 @@ _LAST_ANSWERS_SECONDS = 1.0
 _LIVES = 3
 _UNLIMITED = [("grpc.max_receive_message_length", -1)]
 
-# Errors of a worker that the operator is told as they are.
+# Errors of a worker that are passed on to the operator unchanged.
 _REFUSALS: dict[str, type[errors.LatensError]] = {
     kind.reason: kind
     for kind in (
@@ -138,7 +138,7 @@ class PoolAdmin:
                     raise _REFUSALS[reason](error.details() or reason) from None
                 if reason or error.code() is not grpc.StatusCode.UNAVAILABLE:
                     raise errors.EngineFailedError(f"worker {index}: {error.details()}") from error
-                # It died meanwhile: its successor is asked.
+                # It died meanwhile: ask its successor.
         raise errors.NotReadyError(f"worker {index} does not stay up", retry_after=1.0)
 
 

@@ -10,7 +10,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
 
-# Facts rather than quantities: the largest value is shown, not the sum.
+# For facts, the largest value is exported, not the sum.
 _NOT_SUMMED = frozenset(
     {
         "latens_ready",
@@ -42,7 +42,7 @@ class Exposition:
         """Reads Prometheus' text format.
 
         Raises:
-            ValueError: it is no exposition.
+            ValueError: the text is not an exposition.
         """
         found = cls()
         for family in text_string_to_metric_families(text):
@@ -53,7 +53,7 @@ class Exposition:
         return found
 
     def add(self, other: Exposition) -> None:
-        """Adds each sample of another; of facts the larger value is kept."""
+        """Adds each sample of another exposition; for facts, the larger value is kept."""
         for name, family in other._families.items():
             self._families.setdefault(name, family)
             values = self._values.setdefault(name, {})
@@ -62,7 +62,7 @@ class Exposition:
                 values[series] = max(before, value) if name in _NOT_SUMMED else before + value
 
     def cumulative(self) -> Exposition:
-        """The counters, histograms and summaries alone: what outlasts the process."""
+        """Only the counters, histograms and summaries, which outlast the process."""
         kept = Exposition()
         for name, family in self._families.items():
             if family.type in _CUMULATIVE and name not in _NOT_SUMMED:

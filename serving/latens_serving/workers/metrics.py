@@ -1,9 +1,9 @@
 """The metrics of several worker processes as one exposition.
 
-Each worker answers with its own metrics on a socket in a folder that the supervisor made. The
-supervisor asks them all and adds up; a worker that is asked for `/metrics` asks the supervisor. So
-one process knows what was exposed before: what a dead worker had counted stays in the sums, and so
-do the last values of a worker that does not answer in time. No counter ever falls.
+Each worker answers with its own metrics on a socket in a folder of the supervisor. The supervisor
+asks all workers and adds up; for a request of `/metrics`, a worker asks the supervisor. So one
+process knows the earlier values: the counts of a dead worker stay in the sums, and so do the last
+values of a worker that does not answer in time. No counter ever falls.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class TotalMetrics:
         self._socket.stop()
 
     def worker_died(self, name: str) -> None:
-        """Keeps what a worker had counted; its successor counts from zero."""
+        """Keeps the counts of a worker; its successor counts from zero."""
         self._lives[name] += 1
         last, self._last[name] = self._last[name], None
         if last is not None:
@@ -111,14 +111,14 @@ class TotalMetrics:
         return total.text()
 
     async def _ask(self, name: str) -> None:
-        """Renews the last values of a worker that answers."""
+        """Updates the last values of a worker if it answers."""
         life = self._lives[name]
         try:
             async with asyncio.timeout(self._answer_seconds):
                 text = await _read(self._folder / f"{name}.sock")
             answer = Exposition.parse(text.decode())
         except (OSError, TimeoutError, ValueError):
-            return  # dead, and being started again, or too busy
+            return  # dead, restarting, or too busy
         if text and life == self._lives[name]:
             self._last[name] = answer
 

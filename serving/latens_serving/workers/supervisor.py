@@ -1,7 +1,7 @@
 """Several server processes on one address, started, watched and stopped together.
 
-The kernel spreads connections over them (SO_REUSEPORT). A worker that dies is started again; when
-one cannot start the first time, all are stopped, with its exit code.
+The kernel spreads connections over them (SO_REUSEPORT). A worker that dies is restarted. If a
+worker cannot start the first time, all are stopped, with its exit code.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Supervisor:
                     self._code = self._code or code or 0
                 return
             if not self._started[index].is_set():
-                self._code = code or 1  # the worker has said why
+                self._code = code or 1  # the worker has reported the reason
                 self._end(signal.SIGTERM)
                 return
             if code is not None:
@@ -143,14 +143,14 @@ class Supervisor:
                 await asyncio.wait_for(self._stop.wait(), pause)
 
     async def _run_worker(self, index: int) -> tuple[int | None, bool]:
-        """Starts a worker and waits for its end; its exit code, and whether it served.
+        """Starts a worker and waits for its end; returns its exit code, and whether it served.
 
-        The exit code is None where the system started no process.
+        The exit code is None if the system could not start a process.
         """
         task = self._task(index)
         try:
             process = await _spawned(task)
-        except OSError as error:  # the system has no process or memory to spare
+        except OSError as error:  # the system has too few processes or too little memory
             log.error(  # noqa: TRY400 - not a defect: no traceback
                 "worker cannot be started", extra={"facts": {"worker": index, "error": str(error)}}
             )
@@ -193,14 +193,14 @@ async def _spawned(task: WorkerTask) -> asyncio.subprocess.Process:
     """A new worker process.
 
     Raises:
-        OSError: the system starts none.
+        OSError: the system could not start it.
     """
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "latens_serving.worker"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env=os.environ | {TASK_VARIABLE: task.to_json()},
-        start_new_session=True,  # Ctrl-C reaches the supervisor alone, which forwards it
+        start_new_session=True,  # Ctrl-C reaches only the supervisor, which forwards it
     )
 
 
@@ -208,7 +208,7 @@ def _reserved(host: str, port: int) -> socket.socket:
     """A bound socket that does not listen: it holds the port, which the workers may share."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family):
-        pass  # first without sharing, which fails where another server listens
+        pass  # bind first without sharing, which fails if another server listens
     reserved = socket.socket(family)
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -1,8 +1,8 @@
 """Whether this process can run CUDA, and if not, why not.
 
-The CUDA provider of ONNX Runtime is loaded late and fails with a line on stderr, after which the
-session runs on the CPU. Here the driver, the device and the libraries are looked at first, so that
-the reason can be told in one sentence.
+ONNX Runtime loads its CUDA provider late. If that fails, it prints a line to stderr and runs the
+session on the CPU. So this module checks the driver, the device and the libraries first, and
+reports the reason in one sentence.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def driver() -> ctypes.CDLL:
     """The NVIDIA driver's library.
 
     Raises:
-        OSError: there is none.
+        OSError: there is no driver.
     """
     try:
         return ctypes.CDLL(_DRIVER_LIBRARY)
@@ -37,7 +37,7 @@ def device_count() -> int:
     """The number of CUDA devices that the driver shows to this process.
 
     Raises:
-        OSError: there is no NVIDIA driver, or it does not start; the text says which.
+        OSError: there is no NVIDIA driver, or it does not start; the message says which.
     """
     library = driver()
     status = library.cuInit(0)
@@ -51,7 +51,7 @@ def device_count() -> int:
 
 
 def why_unavailable(device_id: int) -> str | None:
-    """Why this process cannot use a CUDA device, or None if nothing speaks against it."""
+    """Why this process cannot use a CUDA device, or None if it probably can."""
     if PROVIDER not in ort.get_available_providers():
         return "the installed ONNX Runtime has no CUDA provider (onnxruntime-gpu has it)"
     try:
@@ -65,13 +65,13 @@ def why_unavailable(device_id: int) -> str | None:
 
 @functools.cache
 def load_libraries() -> str:
-    """Loads the CUDA and cuDNN libraries that `latens-serving[gpu]` brings, or the system's.
+    """Loads the CUDA and cuDNN libraries of `latens-serving[gpu]`, or those of the system.
 
-    Returns what could not be loaded, or nothing. It is a hint and no verdict: the linker may still
-    find a library elsewhere.
+    Returns the library that could not be loaded, or "". This is only a hint: the linker may find
+    the library elsewhere.
     """
     said = io.StringIO()
-    with contextlib.redirect_stdout(said):  # it prints what it misses, and raises nothing
+    with contextlib.redirect_stdout(said):  # it prints what is missing, and raises nothing
         ort.preload_dlls()
     missing = [line for line in said.getvalue().splitlines() if line.startswith("Failed to load")]
     return f"{missing[0].split(':')[0]}: install latens-serving[gpu]" if missing else ""

@@ -1,8 +1,8 @@
-"""The memory of a CUDA device, by the driver's own interface (CUDA Driver API).
+"""The memory of a CUDA device, through the CUDA Driver API.
 
-ONNX Runtime's Python interface has neither page-locked memory nor copies that overlap with work.
-The driver is the one library that is there wherever a GPU is, and its interface does not change
-with the version of CUDA.
+ONNX Runtime's Python interface has neither page-locked memory nor copies that overlap with runs.
+The driver is installed wherever there is a GPU, and its interface does not change with the version
+of CUDA.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from latens_serving.engine.onnx import classified
 _NON_BLOCKING_STREAM = 1
 _EVENT_WITHOUT_TIMING = 2
 
-# Each function's parameters, from cuda.h; the suffix is that of the interface in use since CUDA 4.
+# The parameters of each function, from cuda.h; the suffix is that of the interface since CUDA 4.
 _SIGNATURES: dict[str, list[object]] = {
     "cuInit": [c_uint],
     "cuDeviceGet": [POINTER(c_int), c_int],
@@ -45,12 +45,12 @@ _SIGNATURES: dict[str, list[object]] = {
 
 
 class CudaMemory:
-    """A `DeviceMemory` of a CUDA device. Where the driver fails, an EngineError is raised."""
+    """The `DeviceMemory` of a CUDA device. Raises EngineError if the driver fails."""
 
     kind = "cuda"
 
     def __init__(self, driver: ctypes.CDLL, device_id: int) -> None:
-        """Joins the device's primary context, which ONNX Runtime uses as well."""
+        """Retains the device's primary context, which ONNX Runtime also uses."""
         self.device_id = device_id
         self._driver = driver
         for name, parameters in _SIGNATURES.items():
@@ -107,7 +107,7 @@ class CudaMemory:
         self._call("cuEventSynchronize", event)
 
     def close(self) -> None:
-        """Waits for all work, and gives everything back; a lost device has nothing to give."""
+        """Waits for all work and frees everything. Does nothing if the device is lost."""
         self._driver.cuCtxSetCurrent(self._context)
         self._driver.cuCtxSynchronize()
         while self._releases:
@@ -118,7 +118,7 @@ class CudaMemory:
             self._context = 0
 
     def _made(self, name: str, *arguments: int) -> int:
-        """Calls a function that hands out a handle or address through its first parameter."""
+        """Calls a function that returns a handle or an address through its first parameter."""
         handle = c_void_p()
         self._call(name, byref(handle), *arguments)
         return handle.value or 0

@@ -1,8 +1,8 @@
-"""The engine for a device with memory of its own: padded, bound, and overlapped.
+"""The engine for a device with its own memory: padded batches, bound buffers, overlapping copies.
 
-A batch is cut into runs of known sizes. Each run goes through one of two slots: its rows are put
-into page-locked memory, copied to the device, run on buffers that never move, and copied back.
-While one slot computes, the other's copies are under way.
+A batch is cut into runs of known sizes. Each run uses one of two slots: its rows are written to
+page-locked memory, copied to the device, run on buffers at fixed addresses, and copied back. While
+one slot computes, the other one copies.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from latens_serving.engine.errors import EngineError
 from latens_serving.engine.onnx import TensorSpec, classified, input_spec, output_specs
 
 SLOTS = 2
-_WARM_UP_RUNS = 3  # the first one allocates, the second is captured where graphs are, then replayed
+_WARM_UP_RUNS = 3  # allocate; capture, if CUDA graphs are on; replay
 _RUN_ASYNCHRONOUSLY = "disable_synchronize_execution_providers"
 _CAPTURED_GRAPH = "gpu_graph_id"
 
 
 class _Buffer:
-    """A tensor of a slot, in both memories."""
+    """A tensor of a slot, in the memory of the host and of the device."""
 
     def __init__(self, spec: TensorSpec, memory: DeviceMemory, rows: int) -> None:
         host = memory.host_buffer(rows * spec.row_bytes)
@@ -63,7 +63,7 @@ class _Slot:
         self._chunk: Chunk | None = None
 
     def bind(self, rows: int, graph_id: int | None) -> None:
-        """Makes ready for runs of one size; with a graph id they are captured and replayed."""
+        """Prepares runs of one size; with a graph id they are captured and replayed."""
         binding = self._session.io_binding()
         kind, device = self._memory.kind, self._memory.device_id
         for buffer, bind in [
@@ -79,7 +79,7 @@ class _Slot:
         self._bindings[rows] = binding, options
 
     def start(self, inputs: NDArray[Any], chunk: Chunk) -> None:
-        """Begins to run rows of a batch. What pads them is what lay there before."""
+        """Starts to run rows of a batch. The padding keeps the values of earlier rows."""
         memory, streams, source = self._memory, self._streams, self._input
         np.copyto(source.rows[: chunk.rows], inputs[chunk.span], casting="no")
         size = chunk.rows * source.row_bytes
@@ -96,7 +96,7 @@ class _Slot:
         self._chunk = chunk
 
     def collect(self, results: tuple[NDArray[Any], ...]) -> None:
-        """Waits for the run begun last, if any, and puts its rows where they belong."""
+        """Waits for the run that was started last, if any, and copies its rows to the results."""
         chunk, self._chunk = self._chunk, None
         if chunk is None:
             return
@@ -105,7 +105,7 @@ class _Slot:
             result[chunk.span] = output.rows[: chunk.rows]
 
     def abandon(self) -> None:
-        """Forgets the run begun last: its batch has failed."""
+        """Discards the run that was started last: its batch failed."""
         self._chunk = None
 
     def release(self) -> None:
@@ -114,7 +114,7 @@ class _Slot:
 
 
 class DeviceEngine:
-    """An `Engine` over a session of a device; it may be called by many threads, one runs."""
+    """An `Engine` over a session on a device. Thread-safe: concurrent runs wait for each other."""
 
     device_fallback = False
 
@@ -127,18 +127,18 @@ class DeviceEngine:
         stream: int,
         capture: bool = False,
     ) -> None:
-        """Takes over a session and its memory, and runs every size in both slots.
+        """Takes ownership of a session and its memory, and runs every size in both slots.
 
         Args:
-            session: a session whose runs are put into `stream`.
+            session: a session that runs in `stream`.
             memory: the memory of the session's device.
             sizes: the batch sizes to run.
-            stream: the stream that the session computes in.
+            stream: the stream of the session.
             capture: whether each size is captured as a CUDA graph, and replayed.
 
         Raises:
-            DeviceMemoryError: the device has no room for the buffers or the largest run.
-            EngineError: anything else.
+            DeviceMemoryError: the device has too little memory for the buffers or the largest run.
+            EngineError: any other failure.
         """
         self.provider: str = session.get_providers()[0]
         self.input = input_spec(session)
@@ -195,7 +195,7 @@ class DeviceEngine:
             self._slots[(count + later) % SLOTS].collect(results)
 
     def _warm_up(self, capture: bool) -> None:
-        """Meets every shape once, the largest first, so that memory is taken in one piece."""
+        """Runs every size once, the largest first, so that memory is allocated in one piece."""
         rows = np.zeros((self.sizes.largest, *self.input.row_shape), self.input.dtype)
         results = _results(self.outputs, self.sizes.largest)
         for number, size in enumerate(reversed(self.sizes.sizes)):

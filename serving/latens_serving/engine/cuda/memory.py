@@ -1,8 +1,8 @@
 """A device's memory, and copies to and from it that overlap with its work.
 
-Addresses, streams and events are plain integers, as a driver hands them out. `HostMemory` is the
-processor's own memory by the same interface: copies are done when they return, and there is
-nothing to wait for.
+Addresses, streams and events are the integers of the driver. `HostMemory` has the same interface
+for the memory of the host: its copies are complete when they return, and there is nothing to wait
+for.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class DeviceMemory(Protocol):
     def device_id(self) -> int: ...
 
     def activate(self) -> None:
-        """Makes the device the calling thread's own."""
+        """Makes the device current in the calling thread."""
         ...
 
     def host_buffer(self, size: int) -> Bytes:
-        """Memory of the host that the device reads and writes at full speed (page-locked)."""
+        """Page-locked memory of the host, which the device reads and writes at full speed."""
         ...
 
     def device_buffer(self, size: int) -> int:
@@ -40,40 +40,40 @@ class DeviceMemory(Protocol):
         ...
 
     def new_stream(self) -> int:
-        """A queue of work: what is put into one is done in order."""
+        """A queue of work, which is done in order."""
         ...
 
     def new_event(self) -> int:
-        """A mark in a stream, for others to wait for."""
+        """A mark in a stream that other streams can wait for."""
         ...
 
     def copy_in(self, target: int, source: int, size: int, stream: int) -> None:
-        """Begins to copy bytes from an address of the host to one of the device."""
+        """Starts to copy bytes from an address of the host to one of the device."""
         ...
 
     def copy_out(self, target: int, source: int, size: int, stream: int) -> None:
-        """Begins to copy bytes from an address of the device to one of the host."""
+        """Starts to copy bytes from an address of the device to one of the host."""
         ...
 
     def record(self, event: int, stream: int) -> None:
-        """Puts the event behind what the stream was given so far."""
+        """Puts the event behind the work that is in the stream so far."""
         ...
 
     def wait(self, stream: int, event: int) -> None:
-        """Makes the stream's further work wait for the event."""
+        """Makes later work of the stream wait for the event."""
         ...
 
     def synchronize(self, event: int) -> None:
-        """Waits here until the event has come."""
+        """Blocks until the event has occurred."""
         ...
 
     def close(self) -> None:
-        """Waits for all work, and gives everything back."""
+        """Waits for all work and frees everything."""
         ...
 
 
 class HostMemory:
-    """The processor's own memory as a device's: for engines that run on the CPU, and for tests."""
+    """The memory of the host as that of a device: for engines on the CPU, and for tests."""
 
     kind = "cpu"
     device_id = 0
@@ -82,7 +82,7 @@ class HostMemory:
         self._buffers: dict[int, Bytes] = {}
 
     def activate(self) -> None:
-        """Does nothing: the processor is always there."""
+        """Does nothing: the host is always current."""
 
     def host_buffer(self, size: int) -> Bytes:
         return np.zeros(size, np.uint8)
@@ -106,13 +106,13 @@ class HostMemory:
         ctypes.memmove(target, source, size)
 
     def record(self, event: int, stream: int) -> None:
-        """Does nothing: the work before is done."""
+        """Does nothing: earlier work is complete."""
 
     def wait(self, stream: int, event: int) -> None:
-        """Does nothing: what is waited for is done."""
+        """Does nothing: all work is complete."""
 
     def synchronize(self, event: int) -> None:
-        """Does nothing: what is waited for is done."""
+        """Does nothing: all work is complete."""
 
     def close(self) -> None:
         self._buffers.clear()
