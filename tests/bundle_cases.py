@@ -25,12 +25,12 @@ import numpy as np
 import onnx
 
 from bad_bundles import rewritten
-from figures_of_a_process import memory_of
 from latens.admin.v1 import admin_pb2, admin_pb2_grpc
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 from latens_serving.bundle.files import record_of
 from model_folders import add_version
+from process_figures import memory_of
 from server_process import Server, running_server
 
 MODEL = "mnist-2d"

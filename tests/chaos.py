@@ -22,11 +22,11 @@ import h2.config
 import h2.connection
 import numpy as np
 
-from figures_of_a_process import files_of, memory_of, metric_sum
 from killed_clients import clients_killed_in_mid_call
 from latens.tensors import to_array, to_message
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
+from process_figures import files_of, memory_of, metric_sum
 from server_process import Server, running_server
 
 _METHODS = ("Encode", "Decode", "Sample", "Interpolate", "GetModel", "ListModels", "Nothing")

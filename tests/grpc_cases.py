@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from figures_of_a_process import memory_of
 from floods import FLOODS, largest_wait, wait_under
 from memory_cases import CASES, growth_after
+from process_figures import memory_of
 from server_process import running_server
 
 FRONT_ENDS = ("grpcio", "http2")

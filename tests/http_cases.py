@@ -17,8 +17,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import neighbours_of_abuse
-from figures_of_a_process import memory_of
+import clients_beside_abuse
+from process_figures import memory_of
 from server_process import Server, running_server
 
 _SERVICE = "/latens.v1.LatentService"
@@ -223,7 +223,7 @@ def run_case(server: Server, case: Case, scale: float = 1.0) -> Outcome:
     """Runs a case against a server while neighbours in a process of their own measure waits."""
     before = memory_of(server.pid)
     neighbours = subprocess.Popen(
-        [sys.executable, neighbours_of_abuse.__file__, server.address, server.http_address],
+        [sys.executable, clients_beside_abuse.__file__, server.address, server.http_address],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -19,12 +19,12 @@ import h2.connection
 import h2.settings
 import numpy as np
 
-from figures_of_a_process import memory_of, metric_sum, wait_until
 from latens.oip import open_inference_pb2 as oip
 from latens.oip import open_inference_pb2_grpc
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
+from process_figures import memory_of, metric_sum, wait_until
 from server_process import Server
 
 MODEL = "mnist-2d"

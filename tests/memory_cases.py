@@ -12,11 +12,11 @@ import numpy as np
 from hpack import Encoder
 
 import http2_frames as frames
-from figures_of_a_process import memory_of
 from floods import request
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
+from process_figures import memory_of
 from server_process import Server
 
 MEBIBYTE = 1 << 20

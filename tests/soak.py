@@ -17,10 +17,10 @@ from typing import Any
 import grpc
 import numpy as np
 
-from figures_of_a_process import files_of, memory_of, threads_of
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
+from process_figures import files_of, memory_of, threads_of
 from server_process import Server, running_server
 
 _CALLERS = 16

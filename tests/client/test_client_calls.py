@@ -74,7 +74,7 @@ async def test_many_async_calls_at_once_each_get_their_own_answer(server: Server
     np.testing.assert_allclose(joined, whole, atol=1e-5)
 
 
-def test_the_model_says_all_that_a_caller_must_know(client: Client) -> None:
+def test_the_model_describes_its_contract(client: Client) -> None:
     model = client.model("mnist-2d", "1")
     assert (model.name, model.version, model.state) == ("mnist-2d", "1", "READY")
     assert (model.image_shape, model.latent_shape, model.latent_size) == ((1, 28, 28), (2,), 2)
@@ -108,7 +108,7 @@ def test_a_plain_autoencoder_has_no_variance(client: Client, images: np.ndarray)
     assert np.array_equal(encoding.latents, encoding.mean)
 
 
-def test_ends_of_a_path_may_be_images_or_latents(client: Client, images: np.ndarray) -> None:
+def test_end_points_of_a_path_are_images_or_latents(client: Client, images: np.ndarray) -> None:
     means = client.encode(images).mean
     by_images = client.interpolate(images[:2], images[2:4], 4)
     by_latents = client.interpolate(means[:2], means[2:4], 4)
@@ -140,7 +140,7 @@ def test_health_is_known_for_the_server_and_its_services(client: Client) -> None
         client.health("nobody")
 
 
-def test_closing_ends_what_is_under_way() -> None:
+def test_closing_ends_calls_in_progress() -> None:
     client = Client("127.0.0.1:1")
     client.close()
     with pytest.raises((errors.CallCancelledError, ValueError)):

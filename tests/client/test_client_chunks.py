@@ -84,7 +84,7 @@ def test_the_parts_are_joined_in_order_and_pinned_to_the_version_of_the_first() 
     assert not done.images.flags.writeable
 
 
-def test_the_limits_are_asked_for_once() -> None:
+def test_the_limits_are_requested_once() -> None:
     server = Decoder(max_rows=8)
     plans = Plans(2**20, None)
     for _ in range(3):
@@ -92,7 +92,7 @@ def test_the_limits_are_asked_for_once() -> None:
     assert server.calls == [("GetModel", 0), ("", 2), ("", 2), ("", 2)]
 
 
-def test_limits_that_shrank_are_learnt_anew_when_the_server_refuses_what_they_allowed() -> None:
+def test_reduced_limits_are_requested_again_after_a_refusal() -> None:
     server = Decoder(max_rows=8)
     plans = Plans(2**20, None)
     decode(plans, server, np.zeros((8, 2), np.float32))
@@ -134,7 +134,7 @@ def test_no_call_sends_more_rows_through_the_graphs_than_it_may() -> None:
         assert rows == expected
 
 
-def test_the_callers_own_bound_applies_below_the_servers() -> None:
+def test_the_callers_limit_applies_if_it_is_below_the_servers() -> None:
     server = Decoder(max_rows=100)
     decode(Plans(2**20, 40), server, np.zeros((100, 2), np.float32))
     assert [rows for _, rows in server.calls] == [0, 40, 40, 20]
@@ -191,7 +191,7 @@ def test_the_same_seed_gives_the_same_rows_however_the_call_was_split(
         np.testing.assert_allclose(path.images, paths.images, atol=tolerance)
 
 
-def test_without_a_seed_one_is_chosen_and_said_so_that_the_result_can_be_had_again(
+def test_without_a_seed_one_is_chosen_and_returned(
     server: Server,
 ) -> None:
     with latens.Client(server.address, rows_per_call=3) as client:
@@ -200,7 +200,7 @@ def test_without_a_seed_one_is_chosen_and_said_so_that_the_result_can_be_had_aga
         assert not np.array_equal(first.latents, client.sample(8).latents)
 
 
-def test_progress_counts_up_to_the_whole(server: Server) -> None:
+def test_progress_ends_at_the_total(server: Server) -> None:
     said: list[tuple[int, int]] = []
     with latens.Client(server.address, rows_per_call=3) as client:
         client.sample(8, progress=lambda done, total: said.append((done, total)))

@@ -37,7 +37,7 @@ def test_one_short_command_makes_a_sheet_of_sampled_digits(run: Run) -> None:
         assert np.asarray(sheet).max() > 128
 
 
-def test_the_same_seed_writes_the_same_file_and_the_seed_is_told(run: Run) -> None:
+def test_the_same_seed_writes_the_same_file_and_the_seed_is_printed(run: Run) -> None:
     facts = json.loads(ok(run("sample", "-n", 4, "-o", "a.npy", "--json")).out)
     ok(run("sample", "-n", 4, "-o", "b.npy", "--seed", facts["seed"]))
     assert Path("a.npy").read_bytes() == Path("b.npy").read_bytes()
@@ -46,7 +46,7 @@ def test_the_same_seed_writes_the_same_file_and_the_seed_is_told(run: Run) -> No
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_the_address_may_stand_before_or_after_the_verb(
+def test_the_address_is_given_before_or_after_the_verb(
     run: Run, server: Server, monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
     monkeypatch.setenv("LATENS_ADDRESS", "127.0.0.1:1")
@@ -91,7 +91,7 @@ def test_a_folder_of_pictures_is_encoded_and_decoded_again(run: Run) -> None:
         assert sheet.size == (2 * (3 * 29 - 1), 2 * (2 * 29 - 1))
 
 
-def test_what_is_encoded_is_what_the_client_encodes(run: Run, server: Server) -> None:
+def test_the_command_encodes_as_the_client_does(run: Run, server: Server) -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, 1, 28, 28), np.uint8)
     Image.fromarray(image[0, 0]).save("one.png")
     np.save("one.npy", image)
@@ -110,7 +110,7 @@ def test_coordinates_can_be_given_as_numbers(run: Run) -> None:
         assert strip.size == (2 * (5 * 29 - 1), 2 * 28)
 
 
-def test_an_interpolation_is_an_animation_there_and_back(run: Run) -> None:
+def test_an_interpolation_is_an_animation_forwards_and_backwards(run: Run) -> None:
     ok(run("interpolate", "-o", "morph.gif", "--steps", 6, "-n", 4, "--seed", 3))
     with Image.open("morph.gif") as animation:
         assert sum(1 for _ in ImageSequence.Iterator(animation)) == 10
@@ -132,7 +132,7 @@ def test_coordinates_may_begin_with_a_minus(run: Run) -> None:
         assert np.allclose(path["latents"][0], [[-1, 0.5], [-0.75, -0.75], [-0.5, -2]])
 
 
-def test_a_grid_is_the_plane_seen_from_above(run: Run) -> None:
+def test_a_grid_shows_the_latent_plane(run: Run) -> None:
     ok(run("grid", "-o", "map.png"))
     with Image.open("map.png") as sheet:
         assert sheet.size == (21 * 28, 21 * 28)
@@ -142,7 +142,7 @@ def test_a_grid_is_the_plane_seen_from_above(run: Run) -> None:
     assert corners.tolist() == [[-2, 2], [2, 2], [0, 0], [-2, -2], [2, -2]]
 
 
-def test_a_traversal_scans_one_coordinate_a_line(run: Run) -> None:
+def test_a_traversal_has_one_line_per_coordinate(run: Run) -> None:
     ok(run("traverse", "-m", "point", "--steps", 3, "--coordinates", "2,0", "-o", "lines.npz"))
     with np.load("lines.npz") as lines:
         assert lines["latents"].reshape(2, 3, 3)[0, :, 2].tolist() == [-3, 0, 3]
@@ -150,14 +150,14 @@ def test_a_traversal_scans_one_coordinate_a_line(run: Run) -> None:
         assert np.count_nonzero(lines["latents"]) == 4
 
 
-def test_a_reconstruction_tells_what_was_lost_in_nats(run: Run) -> None:
+def test_a_reconstruction_reports_its_error_in_nats(run: Run) -> None:
     ok(run("sample", "-n", 2, "-o", "digits/"))
     facts = json.loads(ok(run("reconstruct", "digits", "-o", "pairs.png", "--json")).out)
     assert facts["count"] == 2
     assert facts["reconstruction"] > facts["kl"] > 0
 
 
-def test_images_are_scored_and_the_strange_ones_shown(run: Run) -> None:
+def test_images_are_scored_and_the_least_probable_ones_shown(run: Run) -> None:
     ok(run("sample", "-n", 2, "-o", "images/", "--seed", 1))
     noise = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
     Image.fromarray(noise).save("images/noise.png")
@@ -172,7 +172,7 @@ def test_images_are_scored_and_the_strange_ones_shown(run: Run) -> None:
         assert set(scores) == {"bound", "standard_error", "effective_samples"}
 
 
-def test_a_score_that_one_sample_decides_is_warned_of(run: Run) -> None:
+def test_a_score_dominated_by_one_sample_has_a_warning(run: Run) -> None:
     ok(run("sample", "-n", 2, "-o", "images/", "--seed", 1))
     few = ok(run("score", "images", "-n", 2, "--seed", 1))
     assert "effective samples" in few.out
@@ -181,7 +181,7 @@ def test_a_score_that_one_sample_decides_is_warned_of(run: Run) -> None:
 
 
 @pytest.mark.parametrize("missing", [["--hide", "top"], ["--mask", "hole.png"]])
-def test_what_is_missing_is_filled_in(run: Run, missing: list[str]) -> None:
+def test_missing_pixels_are_filled_in(run: Run, missing: list[str]) -> None:
     hole = np.zeros((28, 28), np.uint8)
     hole[:14] = 255
     Image.fromarray(hole).save("hole.png")
@@ -198,7 +198,7 @@ def test_what_is_missing_is_filled_in(run: Run, missing: list[str]) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "I;16"])
-def test_a_picture_of_any_size_and_kind_is_fitted_and_it_says_so(run: Run, mode: str) -> None:
+def test_a_picture_of_any_size_and_kind_is_fitted_with_a_note(run: Run, mode: str) -> None:
     picture = GREY.resize((90, 60)) if mode != "I;16" else Image.new("I;16", (90, 60), 30_000)
     (picture.convert(mode) if mode != "I;16" else picture).save("large.png")
     outcome = ok(run("encode", "large.png", "--json"))
@@ -244,7 +244,7 @@ def test_help_has_the_exit_codes(run: Run) -> None:
         assert code in out
 
 
-def test_a_terminal_sees_progress_on_stderr_alone(run: Run, monkeypatch: Any) -> None:
+def test_progress_is_shown_on_stderr_only(run: Run, monkeypatch: Any) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

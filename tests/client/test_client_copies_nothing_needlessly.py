@@ -75,7 +75,7 @@ def test_a_response_is_read_without_a_copy(images: np.ndarray) -> None:
     assert peak(lambda: wire.parse(pb.DecodeResponse, payload)) < SLACK
 
 
-def test_a_whole_encode_holds_one_request_at_a_time(images: np.ndarray) -> None:
+def test_a_split_encode_holds_one_request_at_a_time(images: np.ndarray) -> None:
     plans = Plans(2**26, None)
     answer = 2 * ROWS * 20 * 4
 

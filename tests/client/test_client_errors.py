@@ -89,13 +89,13 @@ def test_violations_and_the_retry_hint_are_kept() -> None:
     assert error.retry_after == 0.25
 
 
-def test_a_reason_of_another_domain_is_not_ours() -> None:
+def test_a_reason_of_another_domain_is_ignored() -> None:
     info = error_details_pb2.ErrorInfo(reason="QUEUE_FULL", domain="example.com")
     error = errors.from_call(failed(EXHAUSTED, info))
     assert (type(error), error.reason) == (errors.OverloadedError, "")
 
 
-def test_details_that_cannot_be_read_are_as_if_they_were_not_sent() -> None:
+def test_unreadable_details_are_ignored() -> None:
     error = errors.from_call(Failed(INVALID, [(errors.STATUS_DETAILS_KEY, b"\xff\xff\xff")]))
     assert (type(error), error.reason) == (errors.InvalidInputError, "")
 
@@ -158,9 +158,7 @@ BAD_INPUTS: dict[str, tuple[str, Callable[[Client], Any]]] = {
 
 
 @pytest.mark.parametrize("what", BAD_INPUTS)
-def test_bad_input_names_the_field_and_leaves_the_connection_whole(
-    client: Client, what: str
-) -> None:
+def test_invalid_input_names_the_field_and_keeps_the_connection(client: Client, what: str) -> None:
     field, call = BAD_INPUTS[what]
     with pytest.raises(errors.InvalidInputError) as raised:
         call(client)
@@ -169,7 +167,7 @@ def test_bad_input_names_the_field_and_leaves_the_connection_whole(
     assert client.sample(1).images.shape == (1, 1, 28, 28)
 
 
-async def test_an_unknown_model_is_told_with_those_that_exist(
+async def test_an_unknown_model_is_reported_with_the_existing_ones(
     server: Server, client: Client
 ) -> None:
     for version in ("", "9"):
@@ -203,7 +201,7 @@ async def test_a_deadline_is_an_error_of_its_own(server: Server) -> None:
             await other.decode(latents)
 
 
-async def test_no_server_is_told_as_unavailable() -> None:
+async def test_an_unreachable_server_is_unavailable() -> None:
     with Client("127.0.0.1:1") as client, pytest.raises(errors.UnavailableError) as raised:
         client.sample(1)
     assert raised.value.code is grpc.StatusCode.UNAVAILABLE
@@ -213,7 +211,7 @@ async def test_no_server_is_told_as_unavailable() -> None:
 
 
 @pytest.mark.parametrize("address", ["", "host:port", "host:0", ":50051", "a,b:x", "host:70000"])
-def test_an_address_that_is_none_is_refused_when_the_client_is_made(address: str) -> None:
+def test_an_invalid_address_is_refused_by_the_constructor(address: str) -> None:
     for kind in (Client, AsyncClient):
         with pytest.raises(ValueError, match="expected host:port"):
             kind(address)

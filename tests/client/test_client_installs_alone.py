@@ -96,7 +96,7 @@ def test_it_works_on_every_protobuf_of_its_range(
     assert facts["error"] == ["InvalidInputError", "INVALID_INPUT", "latents.shape"]
 
 
-def test_the_wheel_holds_the_package_and_its_types_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_contains_only_the_package_and_its_types(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert {name.split("/")[0] for name in names} == {"latens", "latens-0.1.0.dist-info"}

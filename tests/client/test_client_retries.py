@@ -104,7 +104,7 @@ async def decode(
 
 
 @pytest.mark.parametrize("code", RETRIED, ids=lambda code: code.name)
-async def test_what_a_server_could_not_take_is_sent_again(
+async def test_calls_that_a_server_could_not_accept_are_repeated(
     flaky: Flaky, decode: Callable[..., Awaitable[Any]], code: grpc.StatusCode
 ) -> None:
     flaky.failures = [code] * 2
@@ -115,7 +115,7 @@ async def test_what_a_server_could_not_take_is_sent_again(
 
 
 @pytest.mark.parametrize("code", NOT_RETRIED, ids=lambda code: code.name)
-async def test_what_would_fail_again_is_not_sent_again(
+async def test_calls_that_would_fail_again_are_not_repeated(
     flaky: Flaky, decode: Callable[..., Awaitable[Any]], code: grpc.StatusCode
 ) -> None:
     flaky.failures = [code]
@@ -125,7 +125,7 @@ async def test_what_would_fail_again_is_not_sent_again(
     assert len(flaky.sizes) == 1
 
 
-async def test_a_server_that_forbids_another_try_gets_none(
+async def test_no_call_is_repeated_if_the_server_forbids_it(
     flaky: Flaky, decode: Callable[..., Awaitable[Any]]
 ) -> None:
     flaky.failures = [OVERLOADED]
@@ -135,7 +135,7 @@ async def test_a_server_that_forbids_another_try_gets_none(
     assert len(flaky.sizes) == 1
 
 
-async def test_a_large_request_is_sent_again_as_a_small_one_is(
+async def test_large_and_small_requests_are_repeated_alike(
     flaky: Flaky, decode: Callable[..., Awaitable[Any]]
 ) -> None:
     flaky.failures = [grpc.StatusCode.UNAVAILABLE]
@@ -146,7 +146,7 @@ async def test_a_large_request_is_sent_again_as_a_small_one_is(
     assert flaky.sizes[0] == flaky.sizes[1] > 2**19
 
 
-async def test_what_exceeds_a_message_is_split_and_never_sent_whole(
+async def test_a_batch_that_exceeds_a_message_is_split(
     flaky: Flaky, decode: Callable[..., Awaitable[Any]]
 ) -> None:
     done = await decode(np.zeros((MAX_BYTES, 1), np.float32))
@@ -155,7 +155,7 @@ async def test_what_exceeds_a_message_is_split_and_never_sent_whole(
     assert len(flaky.sizes) == 5
 
 
-async def test_a_cancelled_task_is_not_sent_again(flaky: Flaky, place: tuple[Flaky, str]) -> None:
+async def test_a_cancelled_call_is_not_repeated(flaky: Flaky, place: tuple[Flaky, str]) -> None:
     async with AsyncClient(place[1]) as client:
         await client.decode(np.zeros((1, 1), np.float32))
         task = asyncio.ensure_future(client.decode(np.zeros((1, 1), np.float32)))
@@ -167,7 +167,7 @@ async def test_a_cancelled_task_is_not_sent_again(flaky: Flaky, place: tuple[Fla
     assert len(flaky.sizes) <= 3
 
 
-def test_calls_go_on_when_one_of_two_servers_goes_away(model_repository: Path) -> None:
+def test_calls_continue_when_one_of_two_servers_stops(model_repository: Path) -> None:
     """One drains and ends while the other serves: no call is lost, before, during or after."""
     with (
         running_server(model_repository) as stays,

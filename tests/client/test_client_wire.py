@@ -130,7 +130,7 @@ def changed(array: np.ndarray, by: int) -> np.ndarray:
 
 
 @given(images=arrays, latents=arrays, seeds=st.tuples(st.integers(0, 300), st.integers(0, 300)))
-def test_an_answer_like_one_before_is_read_as_if_it_were_the_first(
+def test_a_repeated_answer_is_read_like_the_first(
     images: np.ndarray, latents: np.ndarray, seeds: tuple[int, int]
 ) -> None:
     reader = MessageReader(pb.SampleResponse)
@@ -146,7 +146,7 @@ def test_an_answer_like_one_before_is_read_as_if_it_were_the_first(
             assert not parsed.arrays[name].flags.writeable
 
 
-def test_what_is_remembered_of_answers_is_bounded() -> None:
+def test_the_cache_of_answers_is_bounded() -> None:
     reader = MessageReader(pb.DecodeResponse)
     for length in range(1, 300):
         message = pb.DecodeResponse(images=tensors.to_message(np.ones((1, length), np.uint8)))

@@ -22,13 +22,13 @@ def test_it_prints_the_address_of_a_page_that_answers(server: Server) -> None:
     assert (done.returncode, done.stdout) == (0, f"http://{server.http_address}/\n")
 
 
-def test_nothing_there_is_unavailable() -> None:
+def test_an_unreachable_server_is_unavailable() -> None:
     done = explore("--http", "127.0.0.1:1", "--no-browser")
     assert done.returncode == 4
     assert "nothing answers at http://127.0.0.1:1/" in done.stderr
 
 
-def test_a_server_without_the_page_is_said_so(model_repository: Path) -> None:
+def test_a_server_without_the_page_is_reported(model_repository: Path) -> None:
     with running_server(model_repository, "--no-explorer") as server:
         done = explore("--http", server.http_address, "--no-browser")
     assert done.returncode == 3
@@ -46,7 +46,7 @@ def test_a_server_without_the_page_is_said_so(model_repository: Path) -> None:
         ("gpu:50051", "https://latens.example.org", False, "https://latens.example.org/"),
     ],
 )
-def test_the_page_is_beside_the_grpc_port_unless_said(
+def test_the_default_address_is_beside_the_grpc_port(
     address: str, http: str | None, encrypted: bool, url: str
 ) -> None:
     assert page_url(address, http, encrypted=encrypted) == url

@@ -37,7 +37,7 @@ def test_any_finite_ends_give_a_finite_path_with_exactly_those_ends(
 
 
 @PATHS
-def test_a_latent_of_any_rank_is_walked_as_one_vector(path: Path) -> None:
+def test_a_latent_of_any_rank_is_interpolated_as_one_vector(path: Path) -> None:
     rng = np.random.default_rng(0)
     starts, goals = rng.normal(size=(2, 4, 2, 3, 5)).astype(np.float32)
     walked = path(starts, goals, 7)
@@ -98,7 +98,7 @@ def test_opposite_ends_on_a_single_axis_are_joined_by_the_line() -> None:
     np.testing.assert_allclose(walked[0, :, 0], [1, 0, -1], atol=1e-7)
 
 
-def test_an_item_is_walked_the_same_alone_and_in_company() -> None:
+def test_a_path_does_not_depend_on_other_rows() -> None:
     rng = np.random.default_rng(2)
     starts, goals = rng.normal(size=(2, 6, 4)).astype(np.float32)
     together = spherical_path(starts, goals, 5)

@@ -178,7 +178,7 @@ def test_a_folder_is_listed_with_its_subfolders_and_without_hidden_files(tmp_pat
     assert pictures.files_in(tmp_path) == [tmp_path / "a/x.jpg", tmp_path / "b.PNG"]
 
 
-def test_what_is_no_picture_is_refused_by_name_and_reason(tmp_path: Path) -> None:
+def test_other_files_are_refused_with_name_and_reason(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     with pytest.raises(pictures.PictureError, match=r"a\.png: no such file"):
         pictures.read(path)
@@ -217,7 +217,7 @@ def test_the_docs_have_the_table_of_the_reader() -> None:
     assert "\n".join(rows) in page
 
 
-def test_the_reader_brings_neither_grpc_nor_protobuf() -> None:
+def test_the_reader_imports_neither_grpc_nor_protobuf() -> None:
     program = (
         "import sys, latens.pictures;"
         "print([name for name in ('grpc', 'google.protobuf') if name in sys.modules])"

@@ -144,7 +144,7 @@ async def test_statistics_count_both_forms_of_a_graph_as_the_graph(model: Loaded
     assert (model.statistics["decoder"].runs, model.statistics["decoder"].rows) == (1, 2)
 
 
-async def test_what_is_watched_for_drift_is_in_floats(model: LoadedModel) -> None:
+async def test_drift_is_measured_on_floats(model: LoadedModel) -> None:
     pixels = grey(3)
     await model.encode(pixels, None)
     sample = model.take_sample()
@@ -167,9 +167,7 @@ async def test_far_latents_are_decoded_in_floats_so_that_an_overflow_is_refused(
     assert set(observer.graphs) == {"decoder"}
 
 
-async def test_a_bundle_of_before_is_served_and_answers_the_same(
-    bundle: Path, model: LoadedModel
-) -> None:
+async def test_a_bundle_without_byte_graphs_answers_alike(bundle: Path, model: LoadedModel) -> None:
     observer = Observer()
     before = loaded(without_byte_graphs(bundle), observer)
     assert list(before.batchers) == ["encoder", "decoder"]
@@ -183,7 +181,7 @@ async def test_a_bundle_of_before_is_served_and_answers_the_same(
     before.retire()
 
 
-def test_the_exporter_leaves_them_out_when_asked(trained_run: Path, tmp_path: Path) -> None:
+def test_the_exporter_omits_them_on_request(trained_run: Path, tmp_path: Path) -> None:
     assert export([str(trained_run), "--repository", str(tmp_path), "--no-byte-graphs"]) == 0
     (written,) = tmp_path.glob("*/1")
     manifest = read_manifest(written)
@@ -251,7 +249,7 @@ async def test_a_deadline_that_has_passed_is_never_run(
     assert observer.graphs == []
 
 
-async def test_a_model_that_leaves_closes_every_graph(model_repository: Path) -> None:
+async def test_an_unloaded_model_closes_every_graph(model_repository: Path) -> None:
     model = loaded(model_repository / "mnist-2d" / "1")
     model.retire()
     for call in (model.encode(grey(1), None), model.decode_bytes(draws(1), None)):
@@ -260,7 +258,7 @@ async def test_a_model_that_leaves_closes_every_graph(model_repository: Path) ->
 
 
 @pytest.mark.parametrize("graph", OF_BYTES)
-async def test_the_canary_asks_graphs_of_bytes_too(
+async def test_the_canary_checks_byte_graphs_too(
     model_repository: Path, model: LoadedModel, graph: str
 ) -> None:
     lost: list[str] = []
@@ -275,7 +273,7 @@ async def test_the_canary_asks_graphs_of_bytes_too(
     assert lost == [graph]
 
 
-async def test_a_graph_of_bytes_whose_thread_ends_is_told_as_lost(
+async def test_a_byte_graph_whose_thread_ends_is_reported_as_lost(
     model: LoadedModel, observer: Observer
 ) -> None:
     class Gone(BaseException):

@@ -143,7 +143,7 @@ def test_the_same_weights_give_the_same_bytes_and_name_no_source_file() -> None:
         assert b"stack_trace" not in graph
 
 
-def test_graphs_are_opset_20_with_a_free_batch_and_no_data_outside() -> None:
+def test_graphs_are_opset_20_with_a_free_batch_and_no_external_data() -> None:
     model = small_model("vae-mlp", (1, 8, 8))
     for graph in (encoder_graph(model), decoder_graph(model)):
         proto = onnx.load_from_string(graph)

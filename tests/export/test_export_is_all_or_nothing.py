@@ -69,7 +69,7 @@ def test_a_bundle_can_be_read_by_another_user(model_repository: Path) -> None:
         assert path.stat().st_mode & wanted == wanted & ~mask
 
 
-def test_exporters_at_once_each_get_a_number_of_their_own(
+def test_concurrent_exporters_get_different_numbers(
     tmp_path: Path, manifest: BundleManifest
 ) -> None:
     exporters = 8
@@ -131,7 +131,7 @@ def test_a_failed_export_leaves_an_earlier_version_alone(
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminate"]
 )
-def test_a_signal_in_the_middle_leaves_nothing_behind(
+def test_a_signal_during_an_export_leaves_nothing_behind(
     point_run: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     command = [sys.executable, "-m", "latens_export", str(point_run), "--repository", "models"]
@@ -172,7 +172,7 @@ def write_damaged(run: Path, point_run: Path) -> None:
         ([], 2, "required: RUN"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line_with_its_exit_code(
+def test_each_failure_is_one_line_with_its_exit_code(
     point_run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -111,7 +111,7 @@ def test_a_picture_is_dropped(panel: Explorer) -> None:
     panel.until_ink(".paper canvas", lambda ink: ink > 20)
 
 
-def test_what_is_no_picture_is_refused_in_words(browser: Browser, server: Server) -> None:
+def test_other_files_are_refused_with_a_message(browser: Browser, server: Server) -> None:
     with explorer(browser, server.http_address, tolerated=["not a picture"]) as page:
         page.open()
         page.page.click("#tab-image")
@@ -159,7 +159,7 @@ def mix(page: Explorer, pins: int) -> None:
 
 
 @pytest.mark.parametrize("shape", ["line", "arc"])
-def test_two_pins_are_walked_between_with_a_scrubber(page: Explorer, shape: str) -> None:
+def test_a_scrubber_moves_along_the_path_between_two_pins(page: Explorer, shape: str) -> None:
     mix(page, 2)
     page.page.click(f"#shape-{shape}")
     page.page.wait_for_selector(".reel canvas:nth-child(9)")
@@ -206,14 +206,14 @@ def test_corners_are_mixed_on_a_square(page: Explorer, pins: int) -> None:
     assert page.until_moved(middle) != middle
 
 
-def test_too_few_pins_are_said_in_words(page: Explorer) -> None:
+def test_too_few_pins_are_reported(page: Explorer) -> None:
     page.page.click("#tab-mix")
     page.until_text("#panel-mix", "Pin two to four images")
     page.page.click("#shape-square")
     page.until_text("#panel-mix", "three or four")
 
 
-def test_a_pin_is_dragged_gone_to_and_taken_away(page: Explorer) -> None:
+def test_a_pin_is_dragged_selected_and_removed(page: Explorer) -> None:
     page.pin_at(0.4, 0.4)
     page.page.keyboard.press("Home")
     page.until("document.getElementById('where').textContent === 'z = 0.00  0.00'")
@@ -270,7 +270,7 @@ def mix_square(page: Explorer) -> None:
         assert sheet.width == sheet.height
 
 
-def test_a_link_holds_everything_that_is_seen(browser: Browser, server: Server) -> None:
+def test_a_link_contains_the_whole_state(browser: Browser, server: Server) -> None:
     with explorer(browser, server.http_address) as page:
         page.open()
         page.page.click("#tab-image")

@@ -44,7 +44,7 @@ def test_the_page_is_under_200_kilobytes_packed(
     assert packed < MOST_BYTES
 
 
-def test_every_file_is_served_packed_and_known_again(server: Server) -> None:
+def test_every_file_is_served_compressed_and_revalidated(server: Server) -> None:
     for path in page_files():
         url = "/" + path.relative_to(WEB).as_posix()
         first = request(server.http_address, url, headers={"Accept-Encoding": "gzip"})
@@ -55,14 +55,14 @@ def test_every_file_is_served_packed_and_known_again(server: Server) -> None:
     assert request(server.http_address, "/js/main.js").body == (WEB / "js/main.js").read_bytes()
 
 
-def test_nothing_in_the_page_points_elsewhere() -> None:
+def test_the_page_refers_to_no_other_site() -> None:
     for path in page_files():
         text = re.sub(r"http://www\.w3\.org/2000/svg", "", path.read_text())
         text = re.sub(r"^//.*$|//\s.*$", "", text, flags=re.MULTILINE)
         assert not re.search(r"(src|href|from|import|url)\s*[=(:]?\s*[\"']?https?:", text), path
 
 
-def test_every_module_is_announced_so_that_none_is_waited_for_in_turn() -> None:
+def test_every_module_is_preloaded() -> None:
     announced = set(
         re.findall(r'rel="modulepreload" href="([^"]+)"', (WEB / "index.html").read_text())
     )
@@ -70,7 +70,7 @@ def test_every_module_is_announced_so_that_none_is_waited_for_in_turn() -> None:
     assert announced == modules - {"js/first.js", "js/main.js"}
 
 
-def test_all_comes_from_the_server_itself(browser: Browser, server: Server) -> None:
+def test_all_requests_go_to_the_server(browser: Browser, server: Server) -> None:
     with explorer(browser, server.http_address) as page:
         page.open()
         elsewhere = [url for url in page.requests if not url.startswith((page.url, "blob:"))]
@@ -102,5 +102,5 @@ def test_test_embeddings_are_sent_as_arrays_that_numpy_reads(
 
 
 @pytest.mark.parametrize("path", ["nobody/1/means", "mnist-2d/9/means", "mnist-2d/1/log_var"])
-def test_an_array_that_is_not_there_is_not_found(server: Server, path: str) -> None:
+def test_an_unknown_array_is_not_found(server: Server, path: str) -> None:
     assert request(server.http_address, f"/test-embeddings/{path}.npy").status == 404

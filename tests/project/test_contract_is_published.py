@@ -40,7 +40,7 @@ def the_one(folder: Path, pattern: str) -> Path:
     return found
 
 
-def test_the_reference_says_what_the_proto_says() -> None:
+def test_the_reference_matches_the_proto() -> None:
     run(sys.executable, SCRIPTS / "api_docs.py", "--check")
     page = (REPOSITORY / "docs" / "api.md").read_text()
     service = pb.DESCRIPTOR.services_by_name["LatentService"]

@@ -153,7 +153,7 @@ def test_a_gpu_overlay_asks_for_a_gpu_and_never_falls_back() -> None:
         assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
 
 
-def test_a_pod_is_given_longer_to_end_than_its_server_takes() -> None:
+def test_the_termination_grace_period_exceeds_the_servers_shutdown() -> None:
     (deployment,) = of_kind(rendered(DEPLOY / "base"), "Deployment")
     pod = deployment["spec"]["template"]["spec"]
     hook = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]

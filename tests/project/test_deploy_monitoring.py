@@ -86,9 +86,7 @@ def served(exposition: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(("name", "query"), queries().items(), ids=queries())
-def test_every_metric_that_is_asked_for_is_one_that_the_server_has(
-    name: str, query: str, served: dict[str, set[str]]
-) -> None:
+def test_every_queried_metric_exists(name: str, query: str, served: dict[str, set[str]]) -> None:
     wanted = set(OURS.findall(query.replace("latens:failed", "")))
     assert wanted - set(served) == set(), name
     for metric, selector in SELECTED.findall(query):
@@ -103,7 +101,7 @@ def test_every_recording_that_an_alert_reads_is_made() -> None:
     assert read == made
 
 
-def test_every_alert_says_what_to_do_and_is_proved_to_fire() -> None:
+def test_every_alert_says_what_to_do_and_has_a_test() -> None:
     cases = yaml.safe_load((MONITORING / "alerts.test.yaml").read_text())["tests"]
     fired = {
         re.sub(r'.*alertname="(\w+)".*', r"\1", sample["labels"])
@@ -123,7 +121,7 @@ def test_the_rules_are_sound() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_alerts_fire_on_what_they_are_for_and_not_before() -> None:
+def test_the_alerts_fire_when_they_should_and_not_before() -> None:
     done = promtool("test", "rules", "alerts.test.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
 

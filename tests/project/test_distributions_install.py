@@ -209,7 +209,7 @@ def test_the_requirements_of_all_four_can_be_met_together(
     assert {canonicalize_name(name) for name in PROJECTS} | {"torch", "onnx"} <= names
 
 
-def test_packages_of_a_user_named_training_export_and_serving_do_not_collide(
+def test_user_packages_named_training_export_and_serving_do_not_collide(
     tmp_path: Path,
 ) -> None:
     for name in ("training", "export", "serving", "client", "clients"):

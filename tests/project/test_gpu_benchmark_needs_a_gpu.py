@@ -14,7 +14,7 @@ from latens_serving.engine.cuda import availability as cuda
 ROOT = Path(__file__).parents[2]
 
 
-def test_it_refuses_and_says_why() -> None:
+def test_without_a_gpu_it_exits_with_the_reason() -> None:
     if cuda.why_unavailable(0) is None:
         pytest.skip("this machine has a GPU")
     done = subprocess.run(

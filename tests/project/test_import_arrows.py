@@ -136,7 +136,7 @@ def test_every_package_is_read() -> None:
 
 
 @pytest.mark.parametrize("package", sorted(NEVER))
-def test_no_package_imports_what_it_must_not_know(package: str) -> None:
+def test_no_package_imports_a_forbidden_one(package: str) -> None:
     found = [
         f"{module} imports {name}"
         for module, names in IMPORTS.items()
@@ -178,7 +178,7 @@ def serving_modules() -> list[str]:
     return [module for module in MODULES if module.startswith("latens_serving.")]
 
 
-def test_every_module_of_serving_lies_in_a_layer() -> None:
+def test_every_module_of_serving_is_in_a_layer() -> None:
     assert [module for module in serving_modules() if layer(module) is None] == []
 
 
@@ -245,7 +245,7 @@ def test_the_pure_modules_know_neither_grpc_nor_onnx_runtime(module: str) -> Non
         ("latens_serving.engine.batcher", HEAVY | {"grpc"}),
     ],
 )
-def test_importing_loads_nothing_that_it_must_not(module: str, absent: set[str]) -> None:
+def test_importing_loads_no_forbidden_package(module: str, absent: set[str]) -> None:
     """What the imports of the imports load is seen only by running them."""
     code = f"import {module}, sys; print(*sorted(set(sys.modules) & {absent!r}))"
     done = subprocess.run(

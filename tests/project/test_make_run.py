@@ -85,7 +85,7 @@ def assert_stopped_cleanly(terminal: Terminal) -> None:
         assert ugly not in terminal.text
 
 
-def test_a_newcomer_gets_a_server_and_commands_and_loses_nothing_to_ctrl_c(tmp_path: Path) -> None:
+def test_make_run_starts_a_server_and_ctrl_c_loses_nothing(tmp_path: Path) -> None:
     place = Place(tmp_path)
 
     with place.make_run() as terminal:

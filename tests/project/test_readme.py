@@ -85,7 +85,7 @@ def test_every_link_leads_somewhere() -> None:
     assert [link for link in sorted(links) if not (ROOT / link).exists()] == []
 
 
-def test_the_first_command_is_the_one_that_its_own_test_follows() -> None:
+def test_the_first_command_has_its_own_test() -> None:
     (block,) = blocks("make-run")
     assert block.text == "make run\n"
     assert "make_run" in (ROOT / "tests" / "project" / "test_make_run.py").read_text()

@@ -44,7 +44,9 @@ def run(tmp_path: Path, model: Autoencoder, record: RunRecord) -> Path:
     return tmp_path / "run"
 
 
-def test_what_is_loaded_is_what_was_saved(run: Path, model: Autoencoder, record: RunRecord) -> None:
+def test_a_loaded_run_equals_the_saved_one(
+    run: Path, model: Autoencoder, record: RunRecord
+) -> None:
     loaded = checkpoint.load(run)
     assert loaded.record == record
     images = torch.rand(4, *SHAPE)
@@ -75,7 +77,7 @@ def test_an_amended_run_keeps_its_weights(run: Path, model: Autoencoder) -> None
         assert torch.equal(loaded.model.state_dict()[name], tensor)
 
 
-def test_people_find_settings_and_figures_in_json(run: Path) -> None:
+def test_settings_and_metrics_are_in_readable_json(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     assert config["config"]["model"]["latent_size"] == 3
     assert config["image_shape"] == list(SHAPE)

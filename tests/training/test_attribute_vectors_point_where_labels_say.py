@@ -50,7 +50,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_a_vector_is_the_mean_of_those_who_have_it_minus_that_of_the_others() -> None:
+def test_a_vector_is_the_mean_with_the_attribute_minus_the_mean_without() -> None:
     means = np.random.default_rng(1).standard_normal((40, 3)).astype(np.float32)
     weight = np.arange(40) * 25
     bold = Contrast.parse("bold=weight>=700:weight<400")
@@ -81,7 +81,7 @@ def test_labels_suggest_their_contrasts() -> None:
 
 
 @pytest.mark.parametrize("text", ["bold", "bold=weight", "=a>1:a<1", "Bold!=a>1:a<1", "b=a>x:a<1"])
-def test_a_contrast_that_cannot_be_read_says_how_one_looks(text: str) -> None:
+def test_an_invalid_contrast_is_reported_with_an_example(text: str) -> None:
     with pytest.raises(UsageError, match="vector: "):
         Contrast.parse(text)
 

@@ -69,7 +69,7 @@ def test_images_of_mixed_sizes(refuse: Refused, tmp_path: Path) -> None:
     )
 
 
-def test_a_picture_that_is_none(refuse: Refused, tmp_path: Path) -> None:
+def test_a_file_that_is_no_picture(refuse: Refused, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "pictures", (8, 8), (8, 8))
     (folder / "1.png").write_bytes(b"not a picture")
     assert "1.png: not a readable picture" in refuse(5, "--dataset", str(folder))
@@ -190,7 +190,7 @@ def test_a_data_set_that_does_not_exist(refuse: Refused) -> None:
         (["--resume", "--overwrite"], "overwrite: contradicts --resume"),
     ],
 )
-def test_a_setting_that_cannot_be(refuse: Refused, flags: list[str], message: str) -> None:
+def test_an_invalid_setting(refuse: Refused, flags: list[str], message: str) -> None:
     assert message in refuse(2, *flags)
 
 
@@ -198,11 +198,11 @@ def test_a_preset_that_does_not_exist(refuse: Refused) -> None:
     assert "preset: no burda; there are mnist-2d," in refuse(3, "--preset", "burda")
 
 
-def test_resuming_what_is_not_there(refuse: Refused, tmp_path: Path) -> None:
+def test_resuming_a_missing_run(refuse: Refused, tmp_path: Path) -> None:
     assert refuse(3, "--resume") == f"latens-train: resume: {tmp_path / 'run'} holds no run"
 
 
-def test_a_run_is_not_overwritten_unasked(
+def test_a_run_is_not_overwritten_by_default(
     trained_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (trained_run / checkpoint.MODEL_FILE).read_bytes()

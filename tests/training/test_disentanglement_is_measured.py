@@ -122,7 +122,7 @@ def test_a_rotation_of_the_factors_scores_lower_everywhere(factors: NDArray[np.f
     assert mixed["mig"] < 0.3
 
 
-def test_noise_and_dead_units_score_as_chance(factors: NDArray[np.float64]) -> None:
+def test_noise_and_inactive_coordinates_score_at_chance(factors: NDArray[np.float64]) -> None:
     noise = np.random.default_rng(0).standard_normal((len(factors), 4))
     for means in (noise, np.zeros_like(noise)):
         scores = all_scores(means, FACTORS, QUICK)
@@ -194,7 +194,7 @@ def test_thresholds_on_one_unit_separate_classes_that_it_separates() -> None:
     assert sap.explained(classes * -2.0, classes) == pytest.approx(1.0)
 
 
-def test_a_vote_holds_one_factor_still_and_no_other() -> None:
+def test_a_vote_fixes_one_factor_and_no_other() -> None:
     kept = np.array([0, 3])
     groups = [factor_vae.images_by_value(values) for values in FACTORS.T]
     index = factor_vae.alike(groups, kept, 400, np.random.default_rng(0))
@@ -267,7 +267,7 @@ def test_scores_on_file_count_for_their_model_and_protocol_only(tmp_path: Path) 
     assert study_module._scores_on_file(path, of) is None, "as older versions wrote it"
 
 
-def test_a_study_ends_in_a_table_and_pictures(study: Path) -> None:
+def test_a_study_writes_a_table_and_figures(study: Path) -> None:
     table = (study / "table.md").read_text().splitlines()
     assert [line.split("|")[1].strip() for line in table] == ["beta", "-----:", "1", "4"]
     assert "±" in table[2]

@@ -69,7 +69,7 @@ def test_log_ratio_of_prior_and_posterior_is_that_of_torch_distributions(
     torch.testing.assert_close(log_prior_to_posterior(latents, *posterior), expected)
 
 
-def test_a_point_posterior_has_no_kl() -> None:
+def test_a_deterministic_posterior_has_no_kl() -> None:
     assert kl(torch.ones(3, 2), None).tolist() == [0.0, 0.0, 0.0]
 
 

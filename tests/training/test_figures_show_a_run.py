@@ -69,7 +69,7 @@ def is_a_picture(path: Path) -> bool:
     return pixels.shape[0] > 100 and len(np.unique(pixels)) > 8
 
 
-def test_a_run_with_two_coordinates_gets_every_picture(tmp_path: Path, mnist: Dataset) -> None:
+def test_a_run_with_two_coordinates_has_every_figure(tmp_path: Path, mnist: Dataset) -> None:
     write_history(tmp_path)
     checkpoint = checkpoint_of(tmp_path, "vae-mlp", 2, (1, 28, 28))
     written = write_all(checkpoint, mnist, tmp_path / "figures")
@@ -88,7 +88,7 @@ def test_a_run_with_two_coordinates_gets_every_picture(tmp_path: Path, mnist: Da
         ("vae-conv", 3, (1, 28, 28), False),
     ],
 )
-def test_every_kind_of_model_and_image_gets_its_pictures(
+def test_every_kind_of_model_and_image_has_its_figures(
     tmp_path: Path, architecture: str, latent_size: int, shape: tuple[int, int, int], labelled: bool
 ) -> None:
     checkpoint = checkpoint_of(tmp_path, architecture, latent_size, shape)
@@ -111,7 +111,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path, mnist: Dataset) -> No
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
 
 
-def test_the_log_holds_label_and_means_a_line_in_test_order(tmp_path: Path, mnist: Dataset) -> None:
+def test_the_log_has_a_line_of_label_and_means_per_image(tmp_path: Path, mnist: Dataset) -> None:
     checkpoint = checkpoint_of(tmp_path, "vae-mlp", 2, (1, 28, 28))
     write_all(checkpoint, mnist, tmp_path)
     log = np.loadtxt(tmp_path / "latents.log", dtype=np.float64)
@@ -204,7 +204,7 @@ def test_codes_that_do_not_vary_have_components_without_variance() -> None:
     assert shares.tolist() == [0, 0]
 
 
-def test_both_paths_hold_their_ends_and_the_arc_keeps_its_radius() -> None:
+def test_both_paths_keep_their_ends_and_the_arc_its_radius() -> None:
     start, end = np.array([2.0, 0.0, 0.0]), np.array([0.0, 0.0, 2.0])
     shares = np.linspace(0, 1, 9)
     for between in (paths.linear, paths.spherical):
@@ -215,7 +215,7 @@ def test_both_paths_hold_their_ends_and_the_arc_keeps_its_radius() -> None:
         assert np.isfinite(paths.spherical(start, odd, shares)).all()
 
 
-def test_tiles_stand_row_by_row_and_small_ones_grow_by_a_whole_factor() -> None:
+def test_tiles_are_arranged_by_rows_and_small_ones_are_enlarged_by_an_integer() -> None:
     images = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1) * 40
     pixels = tiles.scaled(tiles.to_pixels(np.broadcast_to(images, (6, 1, 5, 3))), 12)
     assert pixels.shape == (6, 10, 6, 1)
@@ -234,7 +234,7 @@ def test_colour_stays_colour_and_large_tiles_shrink() -> None:
     assert (pixels == [255, 0, 0]).all()
 
 
-def test_pictures_need_no_pyplot_and_import_matplotlib_late(tmp_path: Path) -> None:
+def test_figures_need_no_pyplot_and_import_matplotlib_late(tmp_path: Path) -> None:
     code = (
         "import sys, latens_training.figures as f; assert 'matplotlib' not in sys.modules;"
         "from latens_training.figures import canvas; from pathlib import Path;"

@@ -46,7 +46,7 @@ def test_products_of_a_layer_have_float32s_error(layer: tuple[int, int, int]) ->
 
 
 @pytest.mark.usefixtures("onednn_is_wider")
-def test_a_processor_that_would_round_is_left_to_torchs_choice(
+def test_on_a_processor_that_would_round_torch_chooses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(matrix_products, "_onednn_rounds_nothing", lambda: False)
@@ -80,6 +80,6 @@ def test_the_probe_sees_factors_that_were_rounded(monkeypatch: pytest.MonkeyPatc
     assert not matrix_products._onednn_rounds_nothing.__wrapped__()
 
 
-def test_what_multiplied_is_on_record() -> None:
+def test_the_matrix_product_library_is_recorded() -> None:
     recorded = describe_environment(Placement(CPU))["float32_products"]
     assert recorded == ("onednn" if by_onednn(CPU) else "torch's choice")

@@ -110,7 +110,7 @@ def test_duplicates_and_fonts_without_the_glyph_are_left_out(tmp_path: Path) -> 
         collect(font_files(tmp_path), "B", 16)
 
 
-def test_a_damaged_font_is_reported_and_harms_nothing(tmp_path: Path) -> None:
+def test_a_damaged_font_is_reported_and_skipped(tmp_path: Path) -> None:
     whole = (REAL_FONTS / "DejaVuSans.ttf").read_bytes()
     (tmp_path / "cut.ttf").write_bytes(whole[: len(whole) // 50])
     with pytest.raises(UnreadableFontError, match=r"cut\.ttf"):
@@ -159,7 +159,7 @@ def test_a_face_is_found_by_its_name(real_set: Path) -> None:
         index_of(real_set, "train", "Nowhere")
 
 
-def test_the_command_writes_the_set_and_overwrites_only_when_told(
+def test_the_command_overwrites_a_set_only_on_request(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "made" / "fonts.npz"

@@ -168,7 +168,7 @@ def test_a_data_dir_is_for_named_sets(tmp_path: Path) -> None:
         datasets.load(str(tmp_path), tmp_path)
 
 
-def test_the_digest_tells_sets_apart(mnist_subset: Path, mnist: Dataset) -> None:
+def test_different_sets_have_different_digests(mnist_subset: Path, mnist: Dataset) -> None:
     subset = datasets.load("mnist", mnist_subset)
     assert subset.digest() == datasets.load("mnist", mnist_subset).digest()
     assert subset.digest() != mnist.digest()

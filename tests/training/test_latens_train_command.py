@@ -100,7 +100,7 @@ def test_every_command_has_a_help_and_refuses_unknown_variables(
     assert "LATENS_TRAIN_BETTA" in capsys.readouterr().err
 
 
-def test_a_run_tells_programs_on_standard_output_and_people_on_standard_error(
+def test_a_run_writes_json_to_stdout_and_text_to_stderr(
     mnist_subset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
@@ -135,9 +135,7 @@ def test_evaluate_reports_the_whole_test_set(
     assert metrics["elbo"] == pytest.approx(stored["elbo"], rel=1e-6)
 
 
-def test_evaluate_speaks_to_people_too(
-    trained_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_prints_a_table(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(trained_run), "--bound-samples", "0"]) == 0
     text = capsys.readouterr().out
     assert "1,000 test images, nats per image" in text
@@ -154,7 +152,7 @@ def test_figures_draws_a_run_again(
     assert all(path.stat().st_size for path in paths)
 
 
-def test_bfloat16_is_warned_of_on_a_processor_without_it(
+def test_bfloat16_has_a_warning_on_a_processor_without_it(
     mnist_subset: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -38,5 +38,5 @@ def test_a_setting_without_effect_is_one_line(
 @pytest.mark.parametrize(
     "flags", [["--model", "ae-mlp", "--beta", "1"], ["--likelihood", "gaussian", "--sigma", "0.1"]]
 )
-def test_a_default_said_aloud_and_a_setting_with_effect_are_accepted(flags: list[str]) -> None:
+def test_an_explicit_default_and_a_setting_with_effect_are_accepted(flags: list[str]) -> None:
     assert without_effect(parse(TrainSettings, flags, "latens-train").run_config()) == {}

@@ -75,7 +75,7 @@ def test_the_run_computes_what_the_articles_formulas_say(tmp_path: Path) -> None
     assert len(loaded.latent_dims) == 2
 
 
-def test_the_convolutional_vae_is_taken_by_its_places_too(tmp_path: Path) -> None:
+def test_the_convolutional_vae_is_imported_too(tmp_path: Path) -> None:
     config = ModelConfig(architecture="vae-conv", latent_size=3)
     original = build(config, (1, 28, 28)).eval()
     path = write_archive(tmp_path / "cnn.ht", list(original.state_dict().values()))
@@ -85,7 +85,7 @@ def test_the_convolutional_vae_is_taken_by_its_places_too(tmp_path: Path) -> Non
     torch.testing.assert_close(model.decode(latents), original.decode(latents))
 
 
-def test_a_run_that_is_there_is_not_overwritten(
+def test_an_existing_run_is_not_overwritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_archive(tmp_path / "VAE-beta_1.ht", article_vae())
@@ -103,7 +103,7 @@ def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[i
     return code, text
 
 
-def test_what_is_no_such_file_is_refused_in_one_line(
+def test_other_files_are_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"

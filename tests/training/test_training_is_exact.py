@@ -59,7 +59,9 @@ def assert_same_run(first: Path, second: Path) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_two_and_two_epochs_are_four(train: Callable[..., Path], variant: str) -> None:
+def test_two_epochs_and_two_resumed_ones_equal_four(
+    train: Callable[..., Path], variant: str
+) -> None:
     settings = [*SETTINGS, *VARIANTS[variant]]
     whole = train("whole", 4, *settings)
     train("parts", 2, *settings)
@@ -97,7 +99,7 @@ class StoppedAfter(Reporter):
 
 
 @pytest.mark.parametrize("steps", [1, 5, 12, 17])
-def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_as_if_never_stopped(
+def test_a_run_stopped_within_an_epoch_continues_exactly(
     train: Callable[..., Path], steps: int
 ) -> None:
     whole = train("whole", 2, *SETTINGS)
@@ -121,7 +123,7 @@ def test_resuming_a_finished_run_changes_nothing(train: Callable[..., Path]) -> 
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 
-def test_what_decides_over_exactness_is_on_record(train: Callable[..., Path]) -> None:
+def test_the_environment_of_a_run_is_recorded(train: Callable[..., Path]) -> None:
     from latens_training import checkpoint
 
     environment = checkpoint.load(train("run", 1, *SETTINGS)).record.environment

@@ -37,7 +37,7 @@ def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_two_processes_learn_what_one_does(
+def test_two_processes_train_as_one_does(
     mnist_subset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     finished = torchrun(*settings(mnist_subset, tmp_path / "two"))
@@ -113,7 +113,7 @@ def test_a_run_stopped_in_mid_epoch_reports_the_same_loss_on_any_number_of_proce
 
 @pytest.mark.parametrize("count", [0, 1, 7, 128])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8])
-def test_the_shares_of_a_batch_make_it_up(count: int, world_size: int) -> None:
+def test_the_shares_of_a_batch_sum_to_the_batch(count: int, world_size: int) -> None:
     import torch
 
     places = [Placement(torch.device("cpu"), rank, world_size) for rank in range(world_size)]

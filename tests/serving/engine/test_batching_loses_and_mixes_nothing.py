@@ -25,14 +25,14 @@ INLINE = pytest.mark.parametrize("inline", [True, False], ids=["in the loop", "i
 
 
 @INLINE
-async def test_what_waits_together_runs_together(inline: bool) -> None:
+async def test_rows_that_wait_together_run_together(inline: bool) -> None:
     engine = ToyEngine()
     joined = batcher(engine, inline=inline)
     await asyncio.gather(*(joined.submit(column(value)) for value in range(6)))
     assert engine.batches == [6]
 
 
-async def test_what_arrives_during_a_run_is_the_next_batch() -> None:
+async def test_rows_that_arrive_during_a_run_are_the_next_batch() -> None:
     engine = ToyEngine()
     joined = batcher(engine)
     engine.may_run.clear()
@@ -56,7 +56,7 @@ async def test_only_a_call_beyond_the_limit_is_cut_and_keeps_its_order() -> None
     assert engine.rows.index(50) < engine.rows.index(29), "the small call waited for all of it"
 
 
-async def test_one_that_leaves_a_running_batch_takes_nothing_from_the_others() -> None:
+async def test_a_cancelled_call_of_a_running_batch_does_not_affect_the_others() -> None:
     engine = ToyEngine()
     joined = batcher(engine)
     engine.may_run.clear()
@@ -71,7 +71,7 @@ async def test_one_that_leaves_a_running_batch_takes_nothing_from_the_others() -
     assert joined.rows_admitted == 0
 
 
-async def test_one_that_leaves_the_queue_is_never_run_and_frees_its_place() -> None:
+async def test_a_cancelled_call_in_the_queue_is_not_run_and_frees_its_place() -> None:
     engine = ToyEngine()
     joined = batcher(engine, queue_rows=2)
     engine.may_run.clear()
@@ -90,7 +90,7 @@ async def test_one_that_leaves_the_queue_is_never_run_and_frees_its_place() -> N
     assert engine.rows == [0, 3]
 
 
-async def test_a_deadline_that_passes_in_the_queue_is_told_at_once_and_never_run() -> None:
+async def test_a_call_whose_deadline_passes_in_the_queue_fails_at_once_and_is_not_run() -> None:
     engine = ToyEngine()
     joined = batcher(engine)
     engine.may_run.clear()
@@ -105,7 +105,7 @@ async def test_a_deadline_that_passes_in_the_queue_is_told_at_once_and_never_run
 
 
 @INLINE
-async def test_a_failing_run_reaches_its_batch_and_nobody_after_it(inline: bool) -> None:
+async def test_a_failed_run_fails_only_its_batch(inline: bool) -> None:
     engine = ToyEngine()
     joined = batcher(engine, inline=inline)
     together: Any = await asyncio.gather(
@@ -117,7 +117,7 @@ async def test_a_failing_run_reaches_its_batch_and_nobody_after_it(inline: bool)
     assert (await joined.submit(column(4)))[0] == 5
 
 
-async def test_what_the_engine_says_in_our_words_is_passed_on() -> None:
+async def test_a_service_error_of_the_engine_is_passed_on() -> None:
     def run(rows: np.ndarray) -> tuple[np.ndarray]:
         raise OutOfDeviceMemoryError(f"no room for {len(rows)}")
 
@@ -126,7 +126,7 @@ async def test_what_the_engine_says_in_our_words_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize("limits", [{"queue_rows": 4}, {"queue_bytes": 16}], ids=["rows", "bytes"])
-async def test_a_full_queue_refuses_at_the_door_with_a_hint(limits: dict[str, Any]) -> None:
+async def test_a_full_queue_refuses_calls_with_a_hint(limits: dict[str, Any]) -> None:
     engine = ToyEngine()
     joined = batcher(engine, **limits)
     engine.may_run.clear()
@@ -142,7 +142,7 @@ async def test_a_full_queue_refuses_at_the_door_with_a_hint(limits: dict[str, An
     assert sorted(engine.rows) == [0, 1, 2, 3, 9]
 
 
-async def test_a_call_larger_than_the_queue_is_let_in_when_nothing_else_waits() -> None:
+async def test_a_call_larger_than_the_queue_is_admitted_if_nothing_else_waits() -> None:
     joined = batcher(ToyEngine(), queue_rows=4)
     rows = np.zeros((20, 1), np.float32)
     (answer, _) = await joined.submit(rows)
@@ -150,7 +150,7 @@ async def test_a_call_larger_than_the_queue_is_let_in_when_nothing_else_waits() 
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_a_dead_engine_thread_fails_all_who_wait_and_is_told() -> None:
+async def test_a_dead_engine_thread_fails_waiting_calls_and_is_reported() -> None:
     deaths: list[BaseException] = []
     may_die = threading.Event()
 
@@ -170,7 +170,7 @@ async def test_a_dead_engine_thread_fails_all_who_wait_and_is_told() -> None:
     assert joined.rows_admitted == 0
 
 
-async def test_closing_fails_who_waits_and_who_comes() -> None:
+async def test_closing_fails_waiting_and_later_calls() -> None:
     engine = ToyEngine()
     joined = batcher(engine)
     engine.may_run.clear()
@@ -187,7 +187,7 @@ async def test_closing_fails_who_waits_and_who_comes() -> None:
     assert (await running)[0] == 1
 
 
-async def test_at_most_one_batch_is_made_ready_ahead() -> None:
+async def test_at_most_one_batch_is_prefetched() -> None:
     engine = ToyEngine()
     joined = batcher(engine)
     engine.may_run.clear()

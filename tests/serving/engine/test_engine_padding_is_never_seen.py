@@ -119,9 +119,7 @@ def test_rows_of_an_earlier_batch_never_leak_into_a_later_one(
     np.testing.assert_allclose(found[0], expected[0][:5], rtol=0, atol=ROUNDING)
 
 
-def test_answers_stay_what_they_were_when_the_engine_runs_again(
-    encoder: bytes, images: np.ndarray
-) -> None:
+def test_answers_do_not_change_in_later_runs(encoder: bytes, images: np.ndarray) -> None:
     engine = device_engine(encoder)
     first = engine.run(images[:4])
     kept = [array.copy() for array in first]
@@ -130,7 +128,7 @@ def test_answers_stay_what_they_were_when_the_engine_runs_again(
         np.testing.assert_array_equal(array, copy)
 
 
-def test_two_runs_are_under_way_at_once_and_results_are_waited_for(
+def test_two_runs_overlap_and_results_are_awaited(
     encoder: bytes, images: np.ndarray, expected: tuple[np.ndarray, ...]
 ) -> None:
     memory = TracedMemory()
@@ -166,7 +164,7 @@ def stream_of(entry: str) -> str:
     return entry.partition("@")[2]
 
 
-def test_every_size_is_met_while_the_engine_opens(encoder: bytes) -> None:
+def test_every_size_is_run_while_the_engine_opens(encoder: bytes) -> None:
     memory = TracedMemory()
     device_engine(encoder, memory)
     met = [entry for entry in memory.diary if entry.startswith("in")]
@@ -191,7 +189,7 @@ def test_inputs_that_do_not_fit_are_refused_and_the_next_run_works(
     assert engine.run(images[:2])[0].shape == (2, 2)
 
 
-def test_a_failed_run_is_told_and_the_next_one_is_right(
+def test_a_failed_run_is_reported_and_the_next_one_is_correct(
     encoder: bytes, images: np.ndarray, expected: tuple[np.ndarray, ...]
 ) -> None:
     class Failing(HostMemory):
@@ -255,7 +253,7 @@ def nothing_held(driver: ctypes.CDLL) -> Iterator[ctypes.CDLL]:
     assert held.value == 0
 
 
-def test_the_driver_is_called_as_its_header_says_and_gets_everything_back(
+def test_the_driver_is_called_as_its_header_declares_and_everything_is_freed(
     nothing_held: ctypes.CDLL,
     encoder: bytes,
     images: np.ndarray,
@@ -268,7 +266,7 @@ def test_the_driver_is_called_as_its_header_says_and_gets_everything_back(
     assert ctypes.c_int.in_dll(nothing_held, "waits").value > 0
 
 
-def test_a_device_without_room_is_told_as_such_and_nothing_is_kept(
+def test_a_device_without_memory_is_reported_and_nothing_is_kept(
     nothing_held: ctypes.CDLL, encoder: bytes
 ) -> None:
     memory = StubbedCuda(nothing_held, 0)
@@ -279,7 +277,7 @@ def test_a_device_without_room_is_told_as_such_and_nothing_is_kept(
     memory.close()
 
 
-def test_a_gpu_that_onnx_runtime_cannot_use_is_given_back(
+def test_a_gpu_that_onnx_runtime_cannot_use_is_released(
     nothing_held: ctypes.CDLL, encoder: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if cuda.why_unavailable(0) is None:

@@ -18,11 +18,11 @@ import fsspec
 import grpc
 import pytest
 
-from figures_of_a_process import wait_until
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 from latens_serving.mirror import cli
 from latens_serving.mirror.mirror import Mirror, MirrorError
+from process_figures import wait_until
 from server_process import running_server
 
 URL = "memory://bucket/models"
@@ -69,14 +69,14 @@ def noted_copies(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return copied
 
 
-def test_what_is_there_is_copied_whole(remote: Any, local: Path, model_repository: Path) -> None:
+def test_complete_versions_are_copied(remote: Any, local: Path, model_repository: Path) -> None:
     Mirror(URL, local).sync()
     for path in (model_repository / "point" / "1").iterdir():
         assert (local / "point" / "1" / path.name).read_bytes() == path.read_bytes()
     assert [path.name for path in local.iterdir()] == ["point"]
 
 
-def test_it_is_followed_and_nothing_is_copied_twice(
+def test_changes_are_followed_and_nothing_is_copied_twice(
     remote: Any, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror = Mirror(URL, local)
@@ -90,9 +90,7 @@ def test_it_is_followed_and_nothing_is_copied_twice(
     assert {name.rsplit("/", 2)[1] for name in copied} == {"2"}
 
 
-def test_a_version_is_removed_when_it_is_absent_at_two_looks_in_a_row(
-    remote: Any, local: Path
-) -> None:
+def test_a_version_is_removed_after_two_reads_without_it(remote: Any, local: Path) -> None:
     add_version(remote, 2)
     mirror = Mirror(URL, local)
     mirror.sync()
@@ -127,7 +125,7 @@ def test_no_more_than_the_newest_versions_are_copied(remote: Any, local: Path) -
     assert held(local) == {"point/3", "point/10"}
 
 
-def test_a_version_that_is_not_whole_is_not_copied_and_not_tried_again_until_it_changes(
+def test_an_incomplete_version_is_not_copied_until_it_changes(
     remote: Any, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror = Mirror(URL, local)
@@ -157,13 +155,13 @@ def test_a_version_that_changes_in_place_is_replaced(remote: Any, local: Path) -
     assert (local / "point" / "1" / "bundle.json").read_bytes() == changed
 
 
-def test_what_was_put_here_by_hand_stays(remote: Any, local: Path, model_repository: Path) -> None:
+def test_versions_put_there_by_hand_stay(remote: Any, local: Path, model_repository: Path) -> None:
     shutil.copytree(model_repository / "mnist-2d", local / "mnist-2d")
     Mirror(URL, local).sync()
     assert held(local) == {"mnist-2d/1", "point/1"}
 
 
-def test_what_is_half_written_or_misnamed_there_is_left_there(remote: Any, local: Path) -> None:
+def test_incomplete_and_misnamed_versions_are_not_copied(remote: Any, local: Path) -> None:
     remote.pipe("/bucket/models/point/2/encoder.onnx", b"half")
     remote.pipe("/bucket/models/UPPER/1/bundle.json", b"{}")
     remote.pipe("/bucket/models/point/1/.hidden", b"x")
@@ -172,7 +170,7 @@ def test_what_is_half_written_or_misnamed_there_is_left_there(remote: Any, local
     assert not (local / "point" / "1" / ".hidden").exists()
 
 
-def test_a_copy_that_fails_leaves_nothing_half(
+def test_a_failed_copy_leaves_nothing_incomplete(
     remote: Any, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror = Mirror(URL, local)
@@ -194,7 +192,7 @@ def test_a_copy_that_fails_leaves_nothing_half(
     assert held(local) == {"point/1", "point/2"}
 
 
-def test_what_a_killed_process_left_is_removed(remote: Any, local: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(remote: Any, local: Path) -> None:
     for name in (".incoming-0123", ".replaced-4567"):
         (local / name).mkdir(parents=True)
         (local / name / "encoder.onnx").write_bytes(b"half")
@@ -203,7 +201,7 @@ def test_what_a_killed_process_left_is_removed(remote: Any, local: Path) -> None
     assert held(local) == {"point/1"}
 
 
-def test_of_several_that_mirror_into_one_folder_each_waits_and_one_copies(
+def test_mirrors_of_the_same_folder_copy_one_at_a_time(
     remote: Any, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirrors = [Mirror(URL, local) for _ in range(4)]
@@ -234,7 +232,7 @@ def test_an_unknown_kind_of_url_is_one_clear_error(
     assert capsys.readouterr().err.startswith("latens-mirror: nowhere://x/y: ")
 
 
-def test_once_copies_and_ends_or_says_why_it_cannot(
+def test_once_copies_and_ends_or_reports_an_error(
     model_repository: Path, local: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = [f"--repository={local}", "--once"]
@@ -258,7 +256,7 @@ def running_mirror(source: Path, local: Path) -> Iterator[subprocess.Popen[bytes
         mirror.wait()
 
 
-def test_a_server_follows_a_mirrored_folder_and_goes_on_without_the_source(
+def test_a_server_follows_a_mirrored_folder_and_survives_the_loss_of_the_source(
     model_repository: Path, tmp_path: Path, local: Path
 ) -> None:
     source = tmp_path / "source"

@@ -40,7 +40,7 @@ async def test_another_model_that_comes_later_does_not_become_the_default(
     models.close()
 
 
-async def test_the_default_changes_when_its_model_has_gone_and_the_log_says_so(
+async def test_the_default_changes_when_its_model_is_removed_and_it_is_logged(
     repository: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     models = Repository(repository, load_bundle)
@@ -65,9 +65,7 @@ async def test_a_configured_default_is_never_replaced(repository: Path) -> None:
     models.close()
 
 
-async def test_a_process_that_is_started_anew_agrees_with_the_others(
-    repository: Path, tmp_path: Path
-) -> None:
+async def test_a_restarted_worker_has_the_same_default(repository: Path, tmp_path: Path) -> None:
     shared = tmp_path / "default-model"
     first = Repository(repository, load_bundle, shared_default=shared)
     await first.refresh()

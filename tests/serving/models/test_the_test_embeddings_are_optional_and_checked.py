@@ -63,7 +63,7 @@ def test_a_bundle_without_them_is_served(bundle: Path) -> None:
     assert load_bundle(bundle).test_embeddings is None
 
 
-def test_the_exporter_leaves_them_out_when_asked(trained_run: Path, tmp_path: Path) -> None:
+def test_the_exporter_omits_them_on_request(trained_run: Path, tmp_path: Path) -> None:
     assert export([str(trained_run), "--repository", str(tmp_path), "--atlas-images", "0"]) == 0
     (bundle,) = tmp_path.glob("*/1")
     assert read_manifest(bundle).test_embeddings is None

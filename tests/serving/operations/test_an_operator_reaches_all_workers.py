@@ -19,12 +19,12 @@ from grpc_status import rpc_status
 from test_workers_share_one_address import OWN, lives, workers_of
 
 from bad_bundles import truncated
-from figures_of_a_process import wait_until
 from latens.admin.v1 import admin_pb2, admin_pb2_grpc
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 from latens_serving.workers.admin import merged
 from model_folders import add_version
+from process_figures import wait_until
 from server_process import Server, running_server
 
 TOKENS = "infer infer-token-0123456789\nadmin admin-token-0123456789\n"
@@ -94,7 +94,7 @@ def code_of(call: Callable[[], object]) -> grpc.StatusCode:
     return code
 
 
-def test_what_is_unloaded_stays_out_of_all_and_of_one_that_is_started_anew(
+def test_an_unload_reaches_all_workers_and_restarted_ones(
     server: Server,
 ) -> None:
     with admin_of(server) as admin:
@@ -122,7 +122,7 @@ def test_an_unload_waits_for_a_worker_that_is_being_started(server: Server) -> N
         assert versions_answering(server) == {"1"}
 
 
-def test_a_new_version_and_a_refused_one_are_told_of_all_workers(
+def test_a_reload_reports_new_and_refused_versions_of_all_workers(
     server: Server, repository: Path
 ) -> None:
     add_version(repository, 3)
@@ -148,7 +148,7 @@ def test_a_new_version_and_a_refused_one_are_told_of_all_workers(
         assert versions_answering(server) == {"3"}
 
 
-def test_the_address_asks_for_the_scope_admin_tells_health_and_is_counted_once(
+def test_the_address_needs_the_scope_admin_has_health_and_is_counted_once(
     server: Server,
 ) -> None:
     address = server.wait_for("serving")["admin_address"]
@@ -171,7 +171,7 @@ def test_the_address_asks_for_the_scope_admin_tells_health_and_is_counted_once(
     assert float(handled.split()[-1]) == 1
 
 
-def test_a_drain_ends_them_all_and_none_is_started_again(server: Server) -> None:
+def test_a_drain_ends_all_workers_and_none_is_restarted(server: Server) -> None:
     workers = workers_of(server)
     with admin_of(server) as admin:
         answer = admin.Drain(admin_pb2.DrainRequest(), metadata=ADMIN, timeout=60)
@@ -182,7 +182,7 @@ def test_a_drain_ends_them_all_and_none_is_started_again(server: Server) -> None
     assert len([line for line in server.lines if line["message"] == "draining"]) == 2
 
 
-def test_of_what_workers_say_of_a_version_the_fault_is_shown() -> None:
+def test_an_error_of_one_worker_is_shown() -> None:
     one = [pb.Model(name="a", version="10", state=READY), pb.Model(name="a", version="9")]
     one[1].state = DRAINING
     two = [pb.Model(name="a", version="9", state=READY), pb.Model(name="a", version="10")]

@@ -30,12 +30,12 @@ def server(model_repository: Path) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("case", FLOODS)
-def test_a_neighbour_of_a_flood_is_served(server: Server, case: str) -> None:
+def test_other_clients_are_served_during_a_flood(server: Server, case: str) -> None:
     assert wait_under(server.address, case, SECONDS) < LONGEST_WAIT
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_memory_is_given_back(server: Server, case: str) -> None:
+def test_memory_is_freed(server: Server, case: str) -> None:
     if case in KEPT_BY_THE_ALLOCATOR:
         growth_after(server, case)
     assert growth_after(server, case) < MOST_GROWTH

@@ -33,7 +33,7 @@ def test_a_server_on_every_address_is_asked_on_the_loopback_one(server: Server) 
     assert asked(port_of(server), host="0.0.0.0").returncode == 0
 
 
-def test_where_nobody_listens_it_is_unavailable() -> None:
+def test_without_a_server_it_is_unavailable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     answer = asked(port)
@@ -55,7 +55,7 @@ def test_a_port_that_is_no_number_is_a_usage_error() -> None:
     assert asked("tcp://10.0.0.1:8080").returncode == 2
 
 
-def test_it_loads_nothing_of_the_server() -> None:
+def test_it_imports_nothing_of_the_server() -> None:
     """It runs every few seconds: loading a runtime each time would take a core's hundredth."""
     code = "import latens_serving.healthcheck, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

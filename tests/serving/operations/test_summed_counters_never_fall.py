@@ -12,9 +12,9 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from test_workers_share_one_address import lives, sample, workers_of
 
-from figures_of_a_process import metric_sum, wait_until
 from latens_serving.workers.exposition import Exposition
 from latens_serving.workers.metrics import TotalMetrics, WorkerMetrics
+from process_figures import metric_sum, wait_until
 from server_process import Server, running_server
 
 

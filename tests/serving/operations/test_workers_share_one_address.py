@@ -11,10 +11,10 @@ from pathlib import Path
 import grpc
 import pytest
 
-from figures_of_a_process import metric_sum, wait_until
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 from latens_serving.workers.exposition import summed
+from process_figures import metric_sum, wait_until
 from server_process import Server, running_server
 
 ONE = pb.SampleRequest(count=1, seed=1)
@@ -56,7 +56,7 @@ def test_calls_are_answered_and_the_metrics_are_their_sum(pair: Server) -> None:
     assert lives(pair) == 2
 
 
-def test_a_worker_that_dies_is_started_again_while_the_other_serves(pair: Server) -> None:
+def test_a_worker_that_dies_is_restarted_while_the_other_serves(pair: Server) -> None:
     victim, other = sorted(workers_of(pair))
     os.kill(victim, signal.SIGKILL)
     pair.wait_for("worker died", exit_code=-signal.SIGKILL)
@@ -69,7 +69,7 @@ def test_a_worker_that_dies_is_started_again_while_the_other_serves(pair: Server
         sample(pair)
 
 
-def test_all_leave_together(pair: Server) -> None:
+def test_all_workers_stop_together(pair: Server) -> None:
     workers = workers_of(pair)
     pair.signal(signal.SIGTERM)
     assert pair.wait() == 0
@@ -101,7 +101,7 @@ def _runs(pid: int) -> bool:
     return state != "Z"
 
 
-def test_what_keeps_a_worker_from_starting_ends_them_all(tmp_path: Path) -> None:
+def test_a_worker_that_cannot_start_ends_all(tmp_path: Path) -> None:
     server = Server(tmp_path, "--workers=2")
     assert server.wait(60) == 3
     assert "no model in" in "".join(server.noise)

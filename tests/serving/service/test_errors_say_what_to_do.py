@@ -126,7 +126,7 @@ def test_every_error_of_the_register_is_in_the_table() -> None:
     assert set(status.STATUS_CODES) == set(REGISTER)
 
 
-async def test_a_lost_device_is_told_and_reaches_the_caller_as_an_incident(
+async def test_a_lost_device_is_reported_to_the_caller_as_an_incident(
     model_repository: Path,
 ) -> None:
     async with serving(model_repository) as (latens, stub):
@@ -180,7 +180,7 @@ async def test_a_deadline_of_the_server_holds_for_calls_without_one(model_reposi
         model.decoder._in_engine.clear()
 
 
-async def test_a_call_that_is_hung_up_frees_its_place(model_repository: Path) -> None:
+async def test_a_cancelled_call_frees_its_place(model_repository: Path) -> None:
     async with serving(model_repository) as (latens, stub):
         model: Any = latens.models.pick("mnist-2d", "1")
         model.decoder._in_engine.append([])
@@ -197,7 +197,7 @@ async def test_a_call_that_is_hung_up_frees_its_place(model_repository: Path) ->
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=400), st.text(max_size=2000)), min_size=1, max_size=400))
-def test_details_stay_small_whatever_is_wrong(faults: list[tuple[str, str]]) -> None:
+def test_error_details_stay_small(faults: list[tuple[str, str]]) -> None:
     faults = [(field, description + "\N{GRINNING FACE}" * 200) for field, description in faults]
     violations = [errors.Violation(field, description) for field, description in faults]
     rich = status.status_of(errors.InvalidInputError(violations))

@@ -100,14 +100,14 @@ def test_decode_adds_attributes_and_returns_what_it_decoded(stub: Any) -> None:
     assert not plain.HasField("latents")
 
 
-def test_the_model_tells_its_attributes(stub: Any) -> None:
+def test_the_model_lists_its_attributes(stub: Any) -> None:
     (attribute,) = stub.GetModel(pb.GetModelRequest(), timeout=30).model.attributes
 
     assert attribute.name == "bold"
     assert list(attribute.direction) == BOLD
 
 
-def test_half_precision_goes_in_and_comes_out(stub: Any) -> None:
+def test_half_precision_is_read_and_written(stub: Any) -> None:
     halves = to_message(BASES.astype(np.float16))
     request = pb.DecodeRequest(latents=halves, image_dtype=pb.DATA_TYPE_FLOAT16)
 

@@ -44,7 +44,7 @@ def missing_nats(filled: NDArray[Any]) -> float:
     return float(-(x * np.log(p) + (1 - x) * np.log(1 - p)).sum() / len(IMAGES))
 
 
-def test_known_pixels_come_back_as_they_were(stub: Any) -> None:
+def test_known_pixels_are_unchanged(stub: Any) -> None:
     response = inpainted(stub, image_dtype=pb.DATA_TYPE_UINT8)
 
     assert np.array_equal(to_array(response.images)[:, :, :14], IMAGES[:, :, :14])
@@ -52,7 +52,7 @@ def test_known_pixels_come_back_as_they_were(stub: Any) -> None:
     assert response.seed == 3
 
 
-def test_what_lies_under_the_mask_is_not_looked_at(stub: Any) -> None:
+def test_pixels_under_the_mask_have_no_effect(stub: Any) -> None:
     blackened = IMAGES.copy()
     blackened[:, :, 14:] = 255
     request = pb.InpaintRequest(

@@ -57,7 +57,7 @@ def test_the_generator_is_the_one_that_its_name_says() -> None:
             )
 
 
-def test_known_values_stay_known() -> None:
+def test_the_noise_has_known_values() -> None:
     golden = [
         [-0.5702505, 1.9461275, -0.8648583, 0.5846463, -0.1368510, -0.3927141],
         [0.0386965, -0.1640698, -1.8584944, -0.3922647, 0.6047729, -0.8951141],
@@ -67,7 +67,7 @@ def test_known_values_stay_known() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(SEEDS, st.integers(0, 2**64 - 1), st.integers(1, 12), st.integers(1, 30), st.data())
-def test_a_row_is_the_same_however_the_rows_are_cut(
+def test_the_noise_of_a_row_does_not_depend_on_the_split(
     seed: int, first: int, rows: int, size: int, data: st.DataObject
 ) -> None:
     whole = standard_normal(seed, Stream.PRIOR, first, rows, size)
@@ -116,7 +116,7 @@ def test_a_draw_has_the_posteriors_mean_and_spread() -> None:
     np.testing.assert_allclose(drawn.std(axis=0), [0.5, 2.0], rtol=0.02)
 
 
-def test_a_point_posterior_draws_its_mean() -> None:
+def test_a_deterministic_posterior_draws_its_mean() -> None:
     mean = np.ones((3, 2), np.float32)
     np.testing.assert_array_equal(draw_posterior(mean, None, seed=1, first_row=0), mean)
 

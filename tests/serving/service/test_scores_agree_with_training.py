@@ -58,7 +58,7 @@ def test_the_bound_is_the_training_modules_within_its_standard_error(
     assert bound.mean() > -(terms.reconstruction + terms.kl).mean()
 
 
-def test_a_row_is_scored_alike_alone_and_in_any_split(stub: Any) -> None:
+def test_the_score_of_a_row_does_not_depend_on_the_split(stub: Any) -> None:
     whole = to_array(scored(stub, slice(None), samples=50).bound)
 
     parts = [
@@ -141,7 +141,7 @@ def test_both_likelihoods_are_those_of_training(kind: Any) -> None:
     assert np.allclose(ours, losses.reconstruction(logits, targets, config).numpy(), rtol=1e-4)
 
 
-def test_a_decoder_that_is_sure_and_wrong_costs_a_finite_number() -> None:
+def test_a_certain_and_wrong_decoder_has_a_finite_error() -> None:
     images, sure = np.zeros((1, 1, 4, 4), np.float32), np.ones((1, 1, 4, 4), np.float32)
 
     error = likelihood.reconstruction_error(images, sure, contract(Likelihood.BERNOULLI, 1))

@@ -162,7 +162,7 @@ async def test_a_single_image_costs_a_bounded_number_of_python_calls(setup: Setu
     assert await counted(work) / CALLS < MOST_CALLS
 
 
-async def test_calls_that_come_together_are_run_and_answered_together(setup: Setup) -> None:
+async def test_concurrent_calls_are_run_and_answered_together(setup: Setup) -> None:
     setup.connection.data_received(setup.calls(request_of(1), CALLS))
     writes = await setup.answered()
     assert len(writes) == 1
@@ -187,7 +187,7 @@ async def test_a_large_request_is_held_in_memory_little_more_than_once(setup: Se
     assert ended(writes) == 1
 
 
-async def test_what_is_counted_here_is_answered_right(setup: Setup) -> None:
+async def test_the_counted_calls_are_answered_correctly(setup: Setup) -> None:
     """The numbers above are worth nothing if the answers are wrong."""
     setup.connection.data_received(setup.calls(request_of(3), 1))
     written = frames_of(await setup.answered())

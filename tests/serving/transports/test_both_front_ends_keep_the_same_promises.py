@@ -79,9 +79,7 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("method", REQUESTS)
-def test_the_same_request_has_the_same_answer_to_the_bit(
-    servers: dict[str, Server], method: str
-) -> None:
+def test_the_same_request_has_bit_equal_answers(servers: dict[str, Server], method: str) -> None:
     answers = []
     for name in FRONT_ENDS:
         channel, stub = stub_of(servers[name])
@@ -238,12 +236,12 @@ def test_a_compressed_request_is_understood(stub: latens_pb2_grpc.LatentServiceS
     assert packed == plain
 
 
-def test_a_passed_deadline_is_told(stub: latens_pb2_grpc.LatentServiceStub) -> None:
+def test_a_passed_deadline_is_reported(stub: latens_pb2_grpc.LatentServiceStub) -> None:
     error = refusal(stub.Sample, pb.SampleRequest(count=8192), timeout=1e-3)
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-def test_health_is_told_once_and_watched(channel: grpc.Channel) -> None:
+def test_health_is_checked_and_watched(channel: grpc.Channel) -> None:
     stub: Any = health_pb2_grpc.HealthStub(channel)
     serving = health_pb2.HealthCheckResponse.SERVING
     for service in ("", "latens.v1.LatentService", "models/mnist-2d"):

@@ -166,7 +166,7 @@ async def test_headers_beyond_the_limit_are_refused_and_the_connection_goes_on(n
 
 @both
 @pytest.mark.parametrize("said", [b"", frames.PREFACE[:10]], ids=["nothing", "half a word"])
-async def test_who_does_not_begin_in_time_is_hung_up_on(name: str, said: bytes) -> None:
+async def test_a_connection_without_a_preface_is_closed(name: str, said: bytes) -> None:
     async with serving(front_end(name, handshake_seconds=0.3)) as place:
         peer = await place.socket()
         peer.send(said)
@@ -175,9 +175,7 @@ async def test_who_does_not_begin_in_time_is_hung_up_on(name: str, said: bytes) 
 
 
 @both
-async def test_who_does_not_finish_the_tls_handshake_is_hung_up_on(
-    name: str, tmp_path: Path
-) -> None:
+async def test_an_unfinished_tls_handshake_is_closed(name: str, tmp_path: Path) -> None:
     signed = Authority(tmp_path).sign("server")
     tls = TlsFiles(signed.certificate, signed.key, None)
     async with serving(front_end(name, tls, handshake_seconds=0.3)) as place:
@@ -185,7 +183,7 @@ async def test_who_does_not_finish_the_tls_handshake_is_hung_up_on(
 
 
 @both
-async def test_a_connection_without_calls_is_asked_to_go_and_one_with_a_call_is_not(
+async def test_an_idle_connection_is_closed_and_one_with_a_call_is_not(
     name: str,
 ) -> None:
     async with serving(front_end(name, idle_seconds=0.3)) as place:
@@ -199,7 +197,7 @@ async def test_a_connection_without_calls_is_asked_to_go_and_one_with_a_call_is_
 
 
 @both
-async def test_an_old_connection_is_asked_to_go_and_its_call_is_finished(name: str) -> None:
+async def test_an_old_connection_is_closed_after_its_call(name: str) -> None:
     async with serving(front_end(name, age_seconds=0.3)) as place:
         peer = await place.connect()
         peer.call(1, b"patience", WAIT)
@@ -244,7 +242,7 @@ async def test_a_client_that_answers_no_ping_counts_as_gone(
         assert place.echo.cancelled == 1
 
 
-async def test_a_client_that_pings_too_often_is_sent_away() -> None:
+async def test_a_client_that_pings_too_often_is_disconnected() -> None:
     async with serving(front_end("grpcio")) as place:
         peer = await place.connect()
         peer.send(frames.frame(frames.PING, 0, 0, b"8 bytes!") * 10)
@@ -252,7 +250,7 @@ async def test_a_client_that_pings_too_often_is_sent_away() -> None:
         await closed(peer)
 
 
-async def test_a_client_that_pings_as_often_as_it_may_is_answered() -> None:
+async def test_a_client_that_pings_within_the_limit_is_answered() -> None:
     async with serving(front_end("grpcio", client_ping_seconds=0)) as place:
         peer = await place.connect()
         for _ in range(10):

@@ -189,7 +189,7 @@ async def test_a_malformed_request_resets_its_stream_alone(
     assert (await peer.answer(3)).data == prefixed(b"next")
 
 
-async def test_data_of_a_call_that_was_answered_is_passed_over(running: Running) -> None:
+async def test_data_of_an_answered_call_is_ignored(running: Running) -> None:
     peer = await running.connect()
     peer.call(1, b"whole")
     assert (await peer.answer(1)).data == prefixed(b"whole")
@@ -198,7 +198,7 @@ async def test_data_of_a_call_that_was_answered_is_passed_over(running: Running)
     assert (await peer.answer(3)).data == prefixed(b"next")
 
 
-async def test_data_of_a_call_that_was_refused_meanwhile_is_passed_over(running: Running) -> None:
+async def test_data_of_a_refused_call_is_ignored(running: Running) -> None:
     peer = await running.connect()
     peer.begin(1, "/test.Echo/Nothing")
     assert (await peer.answer(1)).headers["grpc-status"] == "12"

@@ -120,14 +120,14 @@ async def test_a_header_list_that_unpacks_to_megabytes_ends_the_connection(
     assert last_stream == 3  # a client would send what is beyond once more, on a new connection
 
 
-async def test_what_is_not_http2_is_hung_up_on(running: Running) -> None:
+async def test_other_protocols_are_disconnected(running: Running) -> None:
     peer = await running.socket()
     peer.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert frames.PREFACE not in await peer.closed()
     assert await is_served(running)
 
 
-async def test_who_connects_and_says_nothing_is_hung_up_on(running: Running) -> None:
+async def test_a_silent_connection_is_closed(running: Running) -> None:
     await (await running.socket()).closed()
 
 

@@ -118,7 +118,7 @@ def test_no_path_leads_out_of_the_page(server: Server, path: str) -> None:
     assert request(server.http_address, path).status == 404
 
 
-def test_the_page_can_be_left_out(model_repository: Path) -> None:
+def test_the_page_can_be_turned_off(model_repository: Path) -> None:
     with running_server(model_repository, "--no-explorer") as server:
         assert request(server.http_address, "/").status == 404
         assert call(server.http_address, "Sample", {"count": 1}).status == 200

@@ -79,7 +79,7 @@ class Upload:
         await asyncio.wait_for(self.task, 20)
 
 
-async def test_the_bodies_under_way_share_one_budget_and_give_it_back() -> None:
+async def test_concurrent_bodies_share_one_budget_and_return_it() -> None:
     budget = TransferBudget(4 * MIB)
     uploads = [Upload(budget) for _ in range(6)]
     for upload in uploads:
@@ -115,7 +115,7 @@ async def test_a_body_that_is_alone_may_exceed_the_budget() -> None:
     assert upload.error is None
 
 
-async def test_a_slow_body_gives_way_when_another_needs_the_room(
+async def test_a_slow_body_is_dropped_when_another_needs_the_budget(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transfers, "_SLACK_SECONDS", 0.0)  # at once slow
@@ -130,7 +130,7 @@ async def test_a_slow_body_gives_way_when_another_needs_the_room(
     assert budget.held == 0
 
 
-async def test_a_complete_body_never_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_complete_body_is_never_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfers, "_SLACK_SECONDS", 0.0)
     budget = TransferBudget(2 * MIB)
     complete, other = Upload(budget), Upload(budget)
@@ -166,7 +166,7 @@ async def test_a_call_with_a_small_body_begins_when_the_body_is_complete() -> No
     await upload.finish()
 
 
-async def test_a_client_that_leaves_in_a_small_body_costs_no_call() -> None:
+async def test_a_client_that_disconnects_within_a_small_body_makes_no_call() -> None:
     upload = Upload(TransferBudget(MIB), declared=10)
     upload._events.put_nowait({"type": "http.request", "body": b"12345", "more_body": True})
     upload._events.put_nowait({"type": "http.disconnect"})
@@ -299,7 +299,7 @@ async def test_the_event_loop_goes_on_while_a_large_answer_is_written() -> None:
         pb.ListModelsRequest(page_size=-1, page_token="x" * 9000),
     ],
 )
-async def test_what_is_large_and_right_is_read_as_the_parser_reads_it(message: Any) -> None:
+async def test_large_valid_requests_are_read_as_the_parser_reads_them(message: Any) -> None:
     encoded = EncodedMessage(message.SerializeToString(), "proto", type(message))
     assert await Messages().read(encoded) == message
     as_json = await Messages().write(message, "json")

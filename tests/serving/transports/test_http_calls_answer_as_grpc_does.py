@@ -143,7 +143,7 @@ def counted(server: Server, start: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if start in line)
 
 
-def test_what_is_no_rpc_is_refused(server: Server) -> None:
+def test_other_paths_are_refused(server: Server) -> None:
     address = server.http_address
     unknown = call(address, "Nothing", {})
     assert (unknown.status, unknown.body) == (404, f"no such RPC: {SERVICE}/Nothing\n".encode())
@@ -157,14 +157,14 @@ def test_what_is_no_rpc_is_refused(server: Server) -> None:
     assert b"text/plain" in as_form.body
 
 
-def test_a_deadline_that_has_passed_is_said_so(server: Server) -> None:
+def test_a_passed_deadline_is_reported(server: Server) -> None:
     late = call(server.http_address, "Sample", {"count": 1}, headers={"Connect-Timeout-Ms": "0"})
     assert (late.status, late.code) == (504, "deadline_exceeded")
     odd = call(server.http_address, "Sample", {"count": 1}, headers={"Connect-Timeout-Ms": "-5"})
     assert (odd.status, odd.code) == (400, "invalid_argument")
 
 
-def test_messages_are_bounded_both_ways(model_repository: Path) -> None:
+def test_requests_and_answers_are_bounded(model_repository: Path) -> None:
     with running_server(model_repository, "--http-max-message-bytes=100000") as small:
         address = small.http_address
         huge = call(address, "Sample", b'{"model": "' + b"x" * 400_000 + b'"}')

@@ -66,7 +66,7 @@ def test_the_field_at_fault_is_named(
         (b"7", "expected a JSON object, got a number"),
     ],
 )
-def test_what_is_no_json_object_is_said_so(body: bytes, text: str) -> None:
+def test_other_json_values_are_reported(body: bytes, text: str) -> None:
     with pytest.raises(InvalidInputError, match=text):
         read_json(body, pb.SampleRequest)
 
@@ -88,7 +88,7 @@ def test_every_form_that_protobufs_json_allows_is_read() -> None:
     assert read == pb.InterpolateRequest(starts=pb.Endpoints(latents=pb.Tensor(data=b"A")))
 
 
-def test_test_embeddings_of_a_model_that_is_not_ready_say_why(
+def test_test_embeddings_of_a_model_that_is_not_ready_report_the_reason(
     model_repository: Path, tmp_path: Path
 ) -> None:
     repository = tmp_path / "models"

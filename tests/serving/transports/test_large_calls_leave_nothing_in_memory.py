@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from figures_of_a_process import memory_of, wait_until
 from front_ends import stub_of
 from large_calls import (
     CALLS,
@@ -25,6 +24,7 @@ from latens.v1 import latens_pb2 as pb
 from latens_serving.calls.free_memory import FreeMemory
 from latens_serving.errors import QueueFullError
 from latens_serving.transports.grpc.unsent import UnsentAnswers
+from process_figures import memory_of, wait_until
 from server_process import Server, running_server
 
 # A longer form: LATENS_TEST_MEMORY_CALLS=500.

@@ -116,7 +116,7 @@ BREACHES: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("breach", BREACHES)
-def test_a_breach_is_named_with_its_field_and_the_next_call_is_answered(
+def test_an_invalid_request_names_its_field_and_the_next_call_is_answered(
     stub: Any, breach: str
 ) -> None:
     change, field = BREACHES[breach]
@@ -165,7 +165,7 @@ def test_typed_and_raw_contents_and_uint8_give_the_same_answer(stub: Any) -> Non
     assert np.allclose(means[0], means[2], atol=1e-5)
 
 
-def test_only_the_outputs_asked_for_come_in_the_order_asked(stub: Any) -> None:
+def test_only_the_requested_outputs_are_returned_in_their_order(stub: Any) -> None:
     request = good_request()
     want("log_var", "mean")(request)
 
@@ -176,7 +176,7 @@ def test_only_the_outputs_asked_for_come_in_the_order_asked(stub: Any) -> None:
     assert list(answer.raw_output_contents) == list(plain.raw_output_contents)[::-1]
 
 
-def test_a_deterministic_model_has_a_mean_alone(stub: Any) -> None:
+def test_a_deterministic_model_has_only_a_mean(stub: Any) -> None:
     answer = stub.ModelMetadata(oip.ModelMetadataRequest(name="point-encoder"), timeout=10)
 
     assert [output.name for output in answer.outputs] == ["mean"]
@@ -209,7 +209,7 @@ def test_statistics_count_what_ran(stub: Any) -> None:
     assert after.inference_stats.compute_infer.ns > before.inference_stats.compute_infer.ns
 
 
-def test_a_stream_whose_caller_hangs_up_leaves_the_server_well(server: Server, stub: Any) -> None:
+def test_the_server_survives_a_cancelled_stream(server: Server, stub: Any) -> None:
     with grpc.insecure_channel(server.address) as channel:
         other = open_inference_pb2_grpc.GRPCInferenceServiceStub(channel)
         answers = other.ModelStreamInfer(good_request() for _ in range(200))
