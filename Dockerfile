@@ -1,9 +1,9 @@
 # The serving image: neither torch nor onnx, no shell script, no root.
 #
 #   make image                 for CUDA; needs only the host's driver
-#   make image IMAGE_FOR=cpu   for the processor alone, far smaller
+#   make image IMAGE_FOR=cpu   for CPUs only, far smaller
 #
-# Models are mounted at /models, or baked in with --build-arg MODELS=models (a path in this directory).
+# Models are mounted at /models, or included with --build-arg MODELS=models (a path in this directory).
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS build
@@ -11,7 +11,7 @@ ARG DEVICE=cuda
 WORKDIR /build
 RUN ["python3", "-m", "venv", "/opt/latens"]
 COPY requirements/ requirements/
-# The builders of our own wheels are pinned too: both variables, since the name changed with pip 25.3.
+# The build tools of our wheels are pinned too. The variable has another name since pip 25.3.
 ENV PIP_CONSTRAINT=/build/requirements/train.txt \
     PIP_BUILD_CONSTRAINT=/build/requirements/train.txt \
     PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -29,13 +29,13 @@ ARG MODELS=deploy/image/models
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="latens-serving" \
-      org.opencontainers.image.description="Serves the latent spaces of variational autoencoders by gRPC." \
+      org.opencontainers.image.description="Serves the latent spaces of variational autoencoders over gRPC." \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/latens /opt/latens
 COPY ${MODELS}/ /models/
-# The server's own settings; LATENS_SERVE_DEVICE=cuda never falls back to the processor in silence.
+# Settings of the server; with LATENS_SERVE_DEVICE=cuda it never falls back to the CPU.
 ENV PATH=/opt/latens/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -1,11 +1,11 @@
 # Latens: `make run` trains on the embedded MNIST, exports and serves; `make test` runs every test.
-# Works with GNU make 3.81 and later. Every name on the left of a `?=` may be given: make run PORT=6000
+# Works with GNU make 3.81 and later. Each variable with `?=` can be set: make run PORT=6000
 
 PYTHON      ?= $(shell scripts/find-python)
 VENV        ?= .venv
 BIN         := $(VENV)/bin
 
-# One model: what `make train` and `make export` work on.
+# The model of `make train` and `make export`.
 NAME        ?= mnist-2d
 MODEL       ?= vae-mlp
 DATASET     ?= mnist
@@ -42,7 +42,7 @@ help: ## Show this list
 
 # --- environment ---------------------------------------------------------------------------------
 
-# Our own distributions, in the order in which they need each other.
+# Our distributions, in the order of their dependencies.
 PACKAGES   := clients/python serving training export
 PROJECTS   := $(PACKAGES:%=%/pyproject.toml)
 EDITABLES  := $(PACKAGES:%=-e ./%)
@@ -63,9 +63,9 @@ $(TEST_READY): requirements/dev.txt $(PROJECTS) | $(BIN)/python
 	$(PIP) install --no-deps --no-build-isolation --quiet $(EDITABLES)
 	@touch $(RUN_READY) $@
 
-# --- the line: train, export, serve ----------------------------------------------------------------
+# --- train, export, serve ----------------------------------------------------------------
 
-run: $(RUN_READY) ## Train on MNIST if need be, export, serve; Ctrl-C stops
+run: $(RUN_READY) ## Train on MNIST if needed, export, serve; Ctrl-C stops
 	@exec env BIN="$(BIN)" RUNS="$(RUNS)" REPOSITORY="$(REPOSITORY)" EPOCHS="$(EPOCHS)" SEED="$(SEED)" \
 	  HOST="$(HOST)" PORT="$(PORT)" HTTP_PORT="$(HTTP_PORT)" DEVICE="$(DEVICE)" scripts/run
 
@@ -80,9 +80,9 @@ serve: $(RUN_READY) ## Serve the repository: HOST= PORT= HTTP_PORT= DEVICE= SERV
 	$(BIN)/latens-serve --repository $(REPOSITORY) --host $(HOST) --port $(PORT) \
 	  --http-port $(HTTP_PORT) --device $(DEVICE) $(SERVE_ARGS)
 
-# --- proof -----------------------------------------------------------------------------------------
+# --- tests and checks -----------------------------------------------------------------------------------------
 
-# Of tests and benchmarks every name is checked, but signatures may stay open.
+# Tests and benchmarks are type-checked, but their signatures need no annotations.
 LIGHTER := --allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls --allow-any-generics \
   --allow-untyped-decorators --allow-subclassing-any --no-warn-return-any --no-warn-unreachable \
   --no-warn-unused-ignores --implicit-reexport --ignore-missing-imports \
@@ -92,13 +92,13 @@ LIGHTER := --allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls --
 test: $(TEST_READY) ## Run every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-chaos: $(RUN_READY) $(TEST_READY) ## Ten thousand wrong calls against a real server: CHAOS_CALLS= FRONTEND=
+chaos: $(RUN_READY) $(TEST_READY) ## Ten thousand invalid calls to a real server: CHAOS_CALLS= FRONTEND=
 	$(BIN)/python tests/chaos.py --repository $(REPOSITORY) --calls $(CHAOS_CALLS) --frontend $(FRONTEND)
 	$(BIN)/python tests/grpc_cases.py --repository $(REPOSITORY)
 	$(BIN)/python tests/http_cases.py --repository $(REPOSITORY)
 	$(BIN)/python tests/bundle_cases.py --repository $(REPOSITORY)
 
-soak: $(RUN_READY) $(TEST_READY) ## Steady load; memory, files, threads must stay flat: SOAK_MINUTES= FRONTEND=
+soak: $(RUN_READY) $(TEST_READY) ## Steady load; memory, files, threads must not grow: SOAK_MINUTES= FRONTEND=
 	$(BIN)/python tests/soak.py --repository $(REPOSITORY) --minutes $(SOAK_MINUTES) --frontend $(FRONTEND)
 
 lint: $(TEST_READY) verify-proto ## Check format, style, types, protos and the Dockerfile
@@ -129,7 +129,7 @@ proto: $(PROTO_READY) $(TEST_READY) ## Generate the stubs and docs/api.md from p
 	$(call PROTOC,$(STUBS))
 	$(BIN)/python scripts/api_docs.py
 
-verify-proto: $(PROTO_READY) $(TEST_READY) ## Check that the stubs are fresh and the contract is sound
+verify-proto: $(PROTO_READY) $(TEST_READY) ## Check that the stubs are current and the contract is valid
 	@rm -rf build/stubs && mkdir -p build/stubs
 	@$(call PROTOC,build/stubs)
 	@scripts/compare-stubs build/stubs $(STUBS)
@@ -137,18 +137,18 @@ verify-proto: $(PROTO_READY) $(TEST_READY) ## Check that the stubs are fresh and
 	$(BIN)/buf lint proto
 	@scripts/check-breaking $(BIN)/buf
 
-release-proto: $(TEST_READY) ## Write the contract as an archive and as a descriptor set to dist/
+release-proto: $(TEST_READY) ## Write the contract to dist/ as an archive and as a descriptor set
 	$(BIN)/python scripts/release_proto.py dist
 
 # --- the rest ------------------------------------------------------------------------------------------
 
-bench: $(TEST_READY) ## Measure the server on this machine, in under a minute: BENCH_ARGS=--help
+bench: $(TEST_READY) ## Measure the server on this machine in less than a minute: BENCH_ARGS=--help
 	$(BIN)/python benchmarks/serve.py --short $(BENCH_ARGS)
 
 image: ## Build the container image: IMAGE= IMAGE_FOR=cuda|cpu IMAGE_ARGS=
 	@scripts/build-image "$(IMAGE)" "$(IMAGE_FOR)" $(IMAGE_ARGS)
 
-pins: $(TEST_READY) ## Write requirements/*.txt anew from the pyproject.toml files (PIN_ARGS=--upgrade: the newest)
+pins: $(TEST_READY) ## Update requirements/*.txt from the pyproject.toml files (PIN_ARGS=--upgrade: the newest)
 	UV=$(BIN)/uv requirements/pin.sh $(PIN_ARGS)
 
 clean: ## Remove environments and caches; trained models and runs stay

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Writes the pinned requirement files beside this script from each pyproject.toml and the *.in files.
+# Writes the pinned requirement files in this folder from each pyproject.toml and the *.in files.
 #
 # usage: requirements/pin.sh [--upgrade]
 #
-# Pins that still satisfy the inputs are kept; --upgrade takes the newest of everything. The files
-# hold for Python 3.11 to 3.13 on every platform, by markers, and name no package index.
+# Pins that satisfy the inputs are kept; --upgrade selects the newest versions. The files are valid for
+# Python 3.11 to 3.13 on every platform, by markers, and name no package index.
 set -eu
 cd "$(dirname "$0")/.."
 uv=${UV:-.venv/bin/uv}

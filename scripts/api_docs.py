@@ -1,7 +1,7 @@
-"""Writes the reference of the contract, `docs/api.md`, from the comments of the proto.
+"""Writes the API reference, `docs/api.md`, from the comments of the proto.
 
-python scripts/api_docs.py            writes it
-python scripts/api_docs.py --check    fails when what is written is stale
+python scripts/api_docs.py            writes the page
+python scripts/api_docs.py --check    fails if the page is stale
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).parents[1]
 PROTO = "latens/v1/latens.proto"
 PAGE = REPOSITORY / "docs" / "api.md"
 
-# Numbers of the fields of FileDescriptorProto and its parts, of which source paths are made.
+# Field numbers of FileDescriptorProto and its parts, which source paths consist of.
 _SYNTAX, _MESSAGE, _ENUM, _SERVICE = 12, 4, 5, 6
 _FIELD, _VALUE, _METHOD = 2, 2, 2
 

@@ -1,8 +1,8 @@
-"""Packs the contract for who has no checkout: a descriptor set, and an archive of the protos.
+"""Packs the contract for use without a checkout: a descriptor set, and an archive of the protos.
 
     python scripts/release_proto.py [FOLDER]     into dist/ by default
 
-The same contract gives the same bytes.
+The output depends only on the contract.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def version() -> str:
 
 
 def descriptor_set() -> bytes:
-    """A FileDescriptorSet of all protos with their comments, for tools that take no sources."""
+    """A FileDescriptorSet of all protos with their comments, for tools that do not read sources."""
     buf = Path(sys.executable).with_name("buf")
     command = [str(buf), "build", "proto", "--as-file-descriptor-set", "-o", "-#format=binpb"]
     built = subprocess.run(  # noqa: S603  (no word of it comes from outside)
@@ -66,7 +66,7 @@ def archive(name: str) -> bytes:
 
 
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """An entry without what depends on the machine or the hour."""
+    """An entry without the facts that depend on the machine or the time."""
     entry.uid = entry.gid = entry.mtime = 0
     entry.uname = entry.gname = ""
     entry.mode = 0o755 if entry.isdir() else 0o644

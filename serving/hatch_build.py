@@ -1,4 +1,4 @@
-"""Puts the explorer page, which lies in clients/web of the repository, into the package."""
+"""Adds the explorer page from clients/web of the repository to the package."""
 
 from pathlib import Path
 from typing import Any

@@ -64,7 +64,7 @@ def test_a_signal_saves_the_run_and_the_exit_code_tells_which(
         _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     last = errors.strip().splitlines()[-1]
-    assert "and saved; go on with --resume" in last
+    assert "and saved; continue with --resume" in last
     assert "Traceback" not in errors
     state = load_state(tmp_path / "run")
     assert f"stopped in epoch {state.progress.epoch + 1} after {state.progress.step} of 12" in last
@@ -159,7 +159,7 @@ def test_a_directory_that_cannot_be_written_is_one_line(
     if not Path(place).parent.is_dir():
         pytest.skip("only where the system has such a directory")
     assert train(Path(place), 1) == 1
-    assert capsys.readouterr().err.startswith(f"latens-train: {place}: cannot be made: ")
+    assert capsys.readouterr().err.startswith(f"latens-train: {place}: cannot be created: ")
 
 
 def test_a_file_in_the_way_of_the_directory_is_named(
@@ -167,5 +167,5 @@ def test_a_file_in_the_way_of_the_directory_is_named(
 ) -> None:
     (tmp_path / "file").write_text("mine")
     assert train(tmp_path / "file", 1) == 1
-    assert "cannot be made: File exists" in capsys.readouterr().err
+    assert "cannot be created: File exists" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "mine"

@@ -170,7 +170,7 @@ def test_images_too_small_for_the_convolutional_net(refuse: Refused, tmp_path: P
 
 def test_a_data_set_that_does_not_exist(refuse: Refused) -> None:
     line = refuse(3, "--dataset", "minst")
-    assert "no file minst, and not one of mnist, fashion-mnist" in line
+    assert "no such file or data set: minst; there are mnist, fashion-mnist" in line
 
 
 @pytest.mark.parametrize(
@@ -195,11 +195,11 @@ def test_an_invalid_setting(refuse: Refused, flags: list[str], message: str) -> 
 
 
 def test_a_preset_that_does_not_exist(refuse: Refused) -> None:
-    assert "preset: no burda; there are mnist-2d," in refuse(3, "--preset", "burda")
+    assert "preset: no such preset: burda; there are mnist-2d," in refuse(3, "--preset", "burda")
 
 
 def test_resuming_a_missing_run(refuse: Refused, tmp_path: Path) -> None:
-    assert refuse(3, "--resume") == f"latens-train: resume: {tmp_path / 'run'} holds no run"
+    assert refuse(3, "--resume") == f"latens-train: resume: {tmp_path / 'run'} contains no run"
 
 
 def test_a_run_is_not_overwritten_by_default(
@@ -207,7 +207,7 @@ def test_a_run_is_not_overwritten_by_default(
 ) -> None:
     before = (trained_run / checkpoint.MODEL_FILE).read_bytes()
     assert main(["--epochs", "1", "--out", str(trained_run)]) == 2
-    assert "add --resume to go on, or --overwrite to replace it" in capsys.readouterr().err
+    assert "--resume continues it, --overwrite replaces it" in capsys.readouterr().err
     assert (trained_run / checkpoint.MODEL_FILE).read_bytes() == before
 
 

@@ -12,7 +12,7 @@ from latens_training.cli.main import main
 
 @pytest.fixture
 def moved_run(mnist_subset: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """A run whose data set was moved since, and where it lies now."""
+    """A run whose data set was moved, and the new place."""
     first, moved = tmp_path / "first-idx3-ubyte", tmp_path / "moved-idx3-ubyte"
     shutil.copy(mnist_subset / "t10k-images-idx3-ubyte", first)
     flags = ["--dataset", str(first), "--hidden", "16", "--epochs", "1", "--no-figures"]
@@ -28,7 +28,7 @@ def test_a_command_follows_a_data_set_that_moved(
     run, moved = moved_run
     capsys.readouterr()
     assert main([command, str(run)]) == 3
-    assert "name the place where it lies now with --dataset" in capsys.readouterr().err
+    assert "if it was moved, give its place with --dataset" in capsys.readouterr().err
     flags = ["--bound-samples", "0"] if command == "evaluate" else []
     assert main([command, str(run), "--dataset", str(moved), *flags]) == 0
     assert capsys.readouterr().err == ""
@@ -41,4 +41,4 @@ def test_other_images_than_the_runs_are_measured_with_a_note(
     other = mnist_subset / "train-images-idx3-ubyte"
     capsys.readouterr()
     assert main(["evaluate", str(run), "--dataset", str(other), "--bound-samples", "0"]) == 0
-    assert f"note: the images of {other} are not those that {run}" in capsys.readouterr().err
+    assert f"note: the images of {other} differ from those of {run}" in capsys.readouterr().err

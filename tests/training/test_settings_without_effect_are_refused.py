@@ -23,7 +23,7 @@ from latens_training.config import without_effect
         (["--sigma", "0.1"], "sigma: has no effect here: it belongs to --likelihood gaussian"),
         (["--fit", "crop"], "fit: has no effect here"),
         (["--preset", "burda-vae", "--model", "vae-conv"], "hidden: has no effect here"),
-        (["--image-size", "12"], "image-size: only for folders of pictures, mnist is none"),
+        (["--image-size", "12"], "image-size: expected a folder of pictures, got mnist"),
     ],
 )
 def test_a_setting_without_effect_is_one_line(

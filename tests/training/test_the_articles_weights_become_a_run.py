@@ -92,7 +92,7 @@ def test_an_existing_run_is_not_overwritten(
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model.safetensors").write_bytes(b"mine")
     assert main(["import-article", str(path), "--out", str(tmp_path / "run")]) == 2
-    assert "holds a run" in capsys.readouterr().err
+    assert "contains a run" in capsys.readouterr().err
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == b"mine"
 
 

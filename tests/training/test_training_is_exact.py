@@ -144,7 +144,7 @@ def test_resuming_with_other_data_is_refused(
         (other / path.name).write_bytes(content)
     flags = ["--resume", "--out", str(out), "--epochs", "2", "--data-dir", str(other)]
     assert main(flags) == 5
-    assert "is not what" in capsys.readouterr().err
+    assert "differs from the images of" in capsys.readouterr().err
 
 
 def test_resuming_as_another_model_is_refused(

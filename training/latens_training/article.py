@@ -44,7 +44,7 @@ def read_tensors(path: Path) -> list[Tensor]:
         raise NotFoundError(f"{path}: no such file")
     try:
         with warnings.catch_warnings():
-            # torch would rather have us export; these files were written years ago.
+            # torch warns that TorchScript is deprecated; these files were written years ago.
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
@@ -57,10 +57,10 @@ def read_tensors(path: Path) -> list[Tensor]:
 
 
 def model_of(path: Path, tensors: list[Tensor]) -> tuple[ModelConfig, Autoencoder]:
-    """The network that the tensors belong to, with these weights.
+    """The network of the tensors, with these weights.
 
     Raises:
-        DataError: they fit none of our networks, or are not finite.
+        DataError: the tensors fit no known network, or are not finite.
     """
     config = _config_of(path, tensors)
     model = build(config, IMAGE_SHAPE)
@@ -89,11 +89,11 @@ def import_weights(path: Path, beta: float, dataset: Dataset, run: Path) -> Chec
     Args:
         path: the `.ht` file.
         beta: the weight of the KL term in its training, for the record.
-        dataset: MNIST, to measure the model and its latent units on.
+        dataset: MNIST, to measure the model and its latent coordinates on.
         run: the directory to write.
 
     Raises:
-        TrainingError: the file cannot be used, or the run not be written.
+        TrainingError: the file cannot be used, or the run cannot be written.
     """
     model_config, model = model_of(path, read_tensors(path))
     config = RunConfig(

@@ -1,8 +1,8 @@
-"""Attribute vectors: directions of the latent space that make an image more of something.
+"""Attribute vectors: directions of the latent space that strengthen an attribute of the image.
 
 The vector of an attribute is the mean of the codes that have it minus the mean of those that do
-not (as with the smile of Larsen et al. 2016, arXiv:1512.09300, section 4.1): added to a code, it
-makes the image a little bolder, a little more slanted.
+not (as with the smile of Larsen et al. 2016, arXiv:1512.09300, section 4.1). Added to a code, it
+makes the image bolder or more slanted, for example.
 """
 
 from __future__ import annotations
@@ -139,15 +139,15 @@ def directions(
 ) -> dict[str, tuple[float, ...]]:
     """The vector of each contrast, [L], in the units of the latents.
 
-    Contrasts with fewer than five images on a side are left out.
+    Contrasts with fewer than five images on a side are omitted.
 
     Args:
         means: the posterior's means [n, L].
-        values: what is known of the images, by name, each [n].
-        contrasts: what to tell apart.
+        values: the attributes of the images by name, each [n].
+        contrasts: the groups of images to compare.
 
     Raises:
-        UsageError: a contrast is over an attribute that is not known.
+        UsageError: a contrast names an unknown attribute.
     """
     found = {}
     for contrast in contrasts:
@@ -182,7 +182,7 @@ def _classes(distinct: NDArray[np.generic], class_names: Sequence[str]) -> list[
 
 
 def _names_of(classes: Sequence[int], class_names: Sequence[str]) -> list[str]:
-    """`label-` and the name of each class; their numbers where names are missing or alike."""
+    """`label-` and the name of each class, or its number if names are missing or equal."""
     numbered = [f"label-{value}" for value in classes]
     if max(classes, default=0) >= len(class_names):
         return numbered

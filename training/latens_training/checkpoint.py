@@ -184,8 +184,8 @@ def _check_config(path: Path, record: RunRecord) -> None:
     stated = parse_record(path, document)
     if stated.config.model != record.config.model:
         raise CheckpointError(
-            f"{path}: tells of another model ({_summary(stated)}) "
-            f"than {MODEL_FILE} holds ({_summary(record)})"
+            f"{path}: describes another model ({_summary(stated)}) "
+            f"than {MODEL_FILE} ({_summary(record)})"
         )
     if stated.image_shape != record.image_shape:
         raise CheckpointError(f"{path}: image_shape differs from {MODEL_FILE}'s")

@@ -1,4 +1,4 @@
-"""The settings of a run in sections; each field gives a flag, an environment variable and a help.
+"""The settings of a run, in sections. Each field is a flag, an environment variable and its help.
 
 `RunConfig` is what a checkpoint stores. `latens_training.cli.settings.TrainSettings` flattens the
 same fields into the command line of `latens-train`, so a field's name is unique over all sections.
@@ -87,7 +87,9 @@ class ModelConfig(Section):
     architecture: Annotated[
         Architecture, Field(description="network: ae-mlp, vae-mlp or vae-conv")
     ] = "vae-mlp"
-    latent_size: Annotated[int, Field(ge=1, le=65536, description="number of latent units")] = 2
+    latent_size: Annotated[
+        int, Field(ge=1, le=65536, description="number of latent dimensions")
+    ] = 2
     hidden: Annotated[
         tuple[Annotated[int, Field(ge=1)], ...],
         NoDecode,
@@ -203,7 +205,7 @@ class RunConfig(Section):
 
 
 def without_effect(config: RunConfig) -> dict[str, str]:
-    """The settings that differ from their defaults and change nothing, each with the reason."""
+    """The settings that differ from their defaults without an effect, each with the reason."""
     model, loss, data = config.model, config.loss, config.data
     found: dict[str, str] = {}
     if model.architecture == "vae-conv":

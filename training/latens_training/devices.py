@@ -76,7 +76,7 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     if name == "auto":
         name = "cuda" if cuda else "mps" if mps else "cpu"
     if (name.startswith("cuda") and not cuda) or (name == "mps" and not mps):
-        raise UsageError(f"device: {name} was asked for, but torch finds none")
+        raise UsageError(f"device: torch finds no {name} device")
     device = torch.device(name)
     return device if device.type != "cuda" else _choose_gpu(device, local_rank)
 
@@ -84,7 +84,7 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 def _choose_gpu(device: torch.device, local_rank: int) -> torch.device:
     index = int(str(device).partition(":")[2] or local_rank)
     if index >= torch.cuda.device_count():
-        raise UsageError(f"device: GPU {index} was asked for, of {torch.cuda.device_count()}")
+        raise UsageError(f"device: no GPU {index}; there are {torch.cuda.device_count()}")
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
 

@@ -1,4 +1,4 @@
-"""How much memory is free, and a refusal before more than that is used."""
+"""Refuses work that needs more memory than is free."""
 
 from __future__ import annotations
 

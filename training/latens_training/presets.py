@@ -1,4 +1,4 @@
-"""Named settings: the article's models and the rows of the papers, each one command."""
+"""Named settings: the article's models and the rows of the papers."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ PRESETS: dict[str, Preset] = {
         {"latent_size": 2, "learning_rate": 3e-3, "schedule": "cosine"},
     ),
     "mnist": Preset("ten latent units", {"latent_size": 10}),
-    "mnist-20": Preset("twenty latent units, as in pytorch/examples", {"latent_size": 20}),
+    "mnist-20": Preset("twenty latent dimensions, as in pytorch/examples", {"latent_size": 20}),
     "mnist-20-cosine": Preset(
         "the same net, Adam from 2e-3 to 0 by a cosine: measured better than the article's recipe",
         {"latent_size": 20, "learning_rate": 2e-3, "schedule": "cosine"},
     ),
     "mnist-beta4": Preset(
-        "the article's beta-VAE, beta 4 with ten units", {"latent_size": 10, "beta": 4.0}
+        "the article's beta-VAE, beta 4 with ten dimensions", {"latent_size": 10, "beta": 4.0}
     ),
     "mnist-ae": Preset("the article's plain autoencoder", {"architecture": "ae-mlp"}),
     "mnist-conv": Preset(
@@ -86,5 +86,5 @@ def preset_values(name: str) -> dict[str, Any]:
         NotFoundError: there is none of this name.
     """
     if name not in PRESETS:
-        raise NotFoundError(f"preset: no {name}; there are {', '.join(PRESETS)}")
+        raise NotFoundError(f"preset: no such preset: {name}; there are {', '.join(PRESETS)}")
     return PRESETS[name].values

@@ -1,6 +1,6 @@
-"""The state of a run in one file: all that resuming needs to continue as if it had never stopped.
+"""The state of a run in one file, from which a resumed run continues exactly.
 
-The file holds the weights too, so it is consistent whatever happened to the other files.
+The file contains the weights too, so it does not depend on the other files.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _state(path: Path, document: dict[str, Any], tensors: dict[str, Tensor]) -> 
 
 
 def restore(trainer: Trainer, state: SavedState) -> None:
-    """Brings a new trainer to the saved state.
+    """Sets a new trainer to the saved state.
 
     Raises:
         CheckpointError: the state belongs to another network.
@@ -135,16 +135,16 @@ def restore(trainer: Trainer, state: SavedState) -> None:
 
 
 def resumed_record(state: SavedState, fresh: RunRecord) -> RunRecord:
-    """The record of the run to resume, with the settings of now.
+    """The record of the run to resume, with the present settings.
 
     Args:
-        state: of the run.
-        fresh: the record to use if the run has none, or one of older weights than the state.
+        state: the state of the run.
+        fresh: the record to use if the run has none, or a record older than the state.
     """
     try:
         saved = checkpoint.load_record(state.path.parent)
     except CheckpointError:
-        saved = None  # the state has all that is needed to go on
+        saved = None  # the state has everything that is needed to continue
     if saved is None or saved.epoch != state.progress.epoch:
         return fresh.model_copy(update={"epoch": state.progress.epoch})
     return saved.model_copy(update={"config": fresh.config})

@@ -79,7 +79,7 @@ def prepare(
     raw = datasets.load_configured(config.data)
     digest = raw.digest()
     if state is not None and state.dataset_sha256 != digest:
-        raise DataError(f"dataset: {raw.name} is not what {state.path.parent} was trained on")
+        raise DataError(f"dataset: {raw.name} differs from the images of {state.path.parent}")
     memory.require_for_network(config, raw.image_shape, placement.device)
     evaluated = binarization.for_evaluation(raw, config.data)
     images = binarization.images_to_train_on(raw, evaluated, config.data)
@@ -135,7 +135,7 @@ def _train(run: Run, reporter: Reporter, stop: StopSignal) -> Checkpoint:
 
 
 def _open_directory(run: Run) -> None:
-    """Removes the files of an earlier run; of a resumed one, completes the history.
+    """Removes the files of an earlier run; completes the history of a resumed one.
 
     The state is written before the history, so a run that was killed between the two has an
     epoch in its state that the history lacks.
@@ -152,7 +152,7 @@ def _open_directory(run: Run) -> None:
 
 
 def _remove_results_of_old_weights(directory: Path) -> None:
-    """Removes scores and pictures, which nothing would bring up to date."""
+    """Removes scores and figures, which would not match the new weights."""
     for name in (SCORES_FILE, *(f"{FIGURES}/{picture}" for picture in PICTURE_FILES)):
         (directory / name).unlink(missing_ok=True)
 
@@ -192,7 +192,7 @@ def _interrupted(run: Run, stop: StopSignal) -> Interrupted:
     return Interrupted(
         stop.signal or 0,
         f"stopped in epoch {progress.epoch + 1} after {progress.step} of {run.trainer.steps} "
-        f"steps and saved; go on with --resume --out {run.directory}",
+        f"steps and saved; continue with --resume --out {run.directory}",
     )
 
 

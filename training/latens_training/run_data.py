@@ -1,4 +1,4 @@
-"""The data set of a finished run, as its model was evaluated on it."""
+"""The data set of a finished run, with the pixels that its model was evaluated on."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def dataset_of(
 
     Args:
         run: the trained model.
-        note: told in one line when the images are not those that the run was trained on.
-        dataset: where the data set lies now, or another one; None: where it lay.
-        data_dir: the folder of a named data set, if it is another one now.
+        note: called with one line if the images differ from those of the run.
+        dataset: the data set, if it was moved, or another one; None: as in training.
+        data_dir: the folder of a named data set, if it was moved.
 
     Raises:
         NotFoundError: there is no such data set.
@@ -43,9 +43,9 @@ def dataset_of(
     try:
         raw = datasets.load_configured(config)
     except NotFoundError as error:
-        raise NotFoundError(f"{error}; name the place where it lies now with --dataset") from error
+        raise NotFoundError(f"{error}; if it was moved, give its place with --dataset") from error
     checkpoint.require_shape(run, raw.image_shape)
     moved = dataset is not None or data_dir is not None
     if moved and run.record.dataset_sha256 not in ("", raw.digest()):
-        note(f"note: the images of {config.dataset} are not those that {run.path} was trained on")
+        note(f"note: the images of {config.dataset} differ from those of {run.path}")
     return binarization.for_evaluation(raw, config)

@@ -30,7 +30,7 @@ def make_directory(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TrainingError(f"{path}: cannot be made: {error.strerror or error}") from error
+        raise TrainingError(f"{path}: cannot be created: {error.strerror or error}") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise TrainingError(f"{path}: not writable")
 
@@ -102,14 +102,14 @@ class StopSignal:
         self.signal: int | None = None
 
     def note(self, number: int, _frame: FrameType | None) -> None:
-        """Remembers the signal; the same signal again ends the process at once."""
+        """Stores the signal; the same signal again ends the process immediately."""
         self.signal = number
         signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopSignal]:
-    """Remembers SIGINT and SIGTERM instead of ending; has no effect outside the main thread."""
+    """Stores SIGINT and SIGTERM instead of ending; has no effect outside the main thread."""
     wish = StopSignal()
     if threading.current_thread() is not threading.main_thread():
         yield wish

@@ -31,7 +31,7 @@ class LatentDim(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """What is stored beside the weights. A run amends its record and never makes a second one."""
+    """The data stored beside the weights. A run amends its record and never makes another one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,12 +53,12 @@ class RunRecord(BaseModel):
     """What the labels 0, 1, ... of the data set stand for; empty if not known."""
     dataset_sha256: str = ""
     environment: dict[str, Any] = {}
-    """What decides whether a rerun is bit-equal: versions, device, thread count."""
+    """The facts that a bit-equal rerun depends on: versions, device, thread count."""
 
     def after_epochs(
         self, epoch: int, metrics: dict[str, float], environment: dict[str, Any]
     ) -> RunRecord:
-        """The record of new weights: what was measured on the old ones is dropped."""
+        """The record of new weights: measurements of the old ones are dropped."""
         changes = {"epoch": epoch, "metrics": metrics, "environment": environment}
         return self.model_copy(update=changes | {"latent_dims": (), "attribute_vectors": {}})
 

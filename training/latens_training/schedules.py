@@ -15,7 +15,7 @@ def learning_rate(config: TrainConfig, epoch: int) -> float:
     """The learning rate of an epoch, counted from 0.
 
     `burda` are the stages of Burda et al. (2015), section 5: 3^i epochs at 10^(-i/7), scaled to
-    the number of epochs asked for (3,280 are theirs).
+    the requested number of epochs (they used 3,280).
     """
     if config.schedule == "constant":
         return config.learning_rate

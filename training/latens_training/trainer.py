@@ -32,7 +32,7 @@ _ADAM_BETA2 = 0.999
 
 @dataclass
 class Progress:
-    """How far a run is. Resuming needs this, the weights, Adam's moments and the generators."""
+    """The progress of a run, which resuming needs beside weights, moments and generators."""
 
     epoch: int = 0
     """Whole epochs done."""

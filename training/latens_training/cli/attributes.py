@@ -25,7 +25,7 @@ class AttributesSettings(RunCommandSettings):
     """Computes attribute vectors, stores them in the run, and draws one image along each.
 
     The vector of an attribute is the mean code of the images that have it minus the mean code of
-    those that do not. Exported bundles carry the vectors on.
+    those that do not. Exported bundles contain the vectors.
     """
 
     vector: Annotated[
@@ -40,7 +40,7 @@ class AttributesSettings(RunCommandSettings):
         Field(description="the training image to draw: its index, or its name as 'Lato Regular'"),
     ] = "0"
     reach: Annotated[
-        float, Field(gt=0, le=100, description="largest multiple of a vector in the pictures")
+        float, Field(gt=0, le=100, description="largest multiple of a vector in the figures")
     ] = 2.4
     json_lines: Annotated[bool, Field(description="print the vectors as JSON")] = False
 
@@ -90,7 +90,7 @@ def _require(found: dict[str, tuple[float, ...]], wanted: Sequence[str], dataset
     if missing:
         raise DataError(f"{dataset}: fewer than {FEWEST} images on a side of {missing[0]}")
     if not found:
-        raise DataError(f"{dataset}: no labels or attributes to tell images apart by")
+        raise DataError(f"{dataset}: expected labels or attributes, it has none")
 
 
 def _report(found: dict[str, tuple[float, ...]], as_json: bool) -> None:

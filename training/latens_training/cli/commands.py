@@ -1,7 +1,7 @@
 """The commands of `latens-train`; the module of a command is imported when the command is used.
 
 To add a command, write a module with a settings class and `run(settings) -> exit code`, which
-raises `TrainingError` for what the user should read, and add a line to `COMMANDS`.
+raises `TrainingError` with a message for the user, and add a line to `COMMANDS`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ COMMANDS = {
         "latens_training.cli.evaluate", "EvaluateSettings", "measure a run on its whole test set"
     ),
     "figures": Command(
-        "latens_training.cli.figures", "FiguresSettings", "draw a run's pictures again"
+        "latens_training.cli.figures", "FiguresSettings", "draw a run's figures again"
     ),
     "attributes": Command(
         "latens_training.cli.attributes",
@@ -81,5 +81,5 @@ def find(arguments: Sequence[str]) -> tuple[str, list[str]]:
 def listing() -> str:
     """The list of the commands for the help text."""
     lines = [f"  {name:<16} {command.summary}" for name, command in COMMANDS.items()]
-    heading = "commands (latens-train COMMAND --help tells more):"
+    heading = "commands (details: latens-train COMMAND --help):"
     return "\n".join([heading, *lines]) + "\n\n"

@@ -1,4 +1,4 @@
-"""The command `disentangle`: compares betas, by scores where the factors are known."""
+"""The command `disentangle`: compares betas, by scores if the factors are known."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _TITLES = {
 
 
 class DisentangleSettings(CommandSettings):
-    """Trains the same VAE at several betas and seeds, and compares them in a table and pictures.
+    """Trains the same VAE at several betas and seeds, and compares them in a table and figures.
 
-    On dsprites and dsprites-small each model gets its MIG, FactorVAE score, DCI and SAP; on other
-    sets only what the test set and the traversals tell. Each model is a run directory of its own
-    under --out; the same command goes on where it was stopped.
+    On dsprites and dsprites-small, the MIG, FactorVAE score, DCI and SAP of each model are
+    computed; on other sets only the terms of the ELBO, and the traversals are drawn. Each model has
+    its own run directory under --out. If the command is stopped, repeat it to continue.
     """
 
     betas: Annotated[
         tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...],
         Field(min_length=1, description="weights of the KL term, as 1,4"),
     ] = (1.0, 4.0)
-    seeds: Annotated[int, Field(ge=1, description="models a beta, of seeds 0, 1, ...")] = 5
+    seeds: Annotated[int, Field(ge=1, description="models per beta, with seeds 0, 1, ...")] = 5
     dataset: Annotated[
         str,
         Field(
@@ -48,7 +48,7 @@ class DisentangleSettings(CommandSettings):
             "other image set",
         ),
     ] = "dsprites-small"
-    latent_size: Annotated[int, Field(ge=1, description="number of latent units")] = 10
+    latent_size: Annotated[int, Field(ge=1, description="number of latent dimensions")] = 10
     hidden: Annotated[
         tuple[Annotated[int, Field(ge=1)], ...],
         Field(min_length=1, description="sizes of the MLP's hidden layers"),
@@ -77,7 +77,7 @@ class DisentangleSettings(CommandSettings):
     json_lines: Annotated[bool, Field(description="print the results as JSON")] = False
 
     def run_config(self) -> RunConfig:
-        """What all models of the study share."""
+        """The settings that all models of the study share."""
         from latens_training.cli.settings import sectioned
         from latens_training.config import RunConfig
 
@@ -91,7 +91,7 @@ def run(settings: DisentangleSettings) -> int:
     """Carries out the study that the arguments describe; the exit code.
 
     Raises:
-        TrainingError: of the data, the device, or a folder that holds another study.
+        TrainingError: the data or the device cannot be used, or the folder contains another study.
     """
     from latens_training.devices import placed
     from latens_training.metrics.disentanglement.protocol import Protocol

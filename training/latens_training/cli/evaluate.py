@@ -18,7 +18,7 @@ class EvaluateSettings(RunCommandSettings):
     ] = 5000
     bound_images: Annotated[
         int,
-        Field(ge=2, description="images with that many draws; the others' ELBO is the control"),
+        Field(ge=2, description="images to draw for; the ELBO of all images reduces the error"),
     ] = 500
     draws: Annotated[int, Field(ge=1, description="draws per image for the ELBO")] = 5
     device: Annotated[

@@ -1,4 +1,4 @@
-"""The command `figures`: draws a run's pictures again."""
+"""The command `figures`: draws a run's figures again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from latens_training.cli.settings import RunCommandSettings
 
 
 class FiguresSettings(RunCommandSettings):
-    """Draws the pictures of a trained run and prints their paths."""
+    """Draws the figures of a trained run and prints their paths."""
 
     out: Annotated[
-        Path | None, Field(description="folder for the pictures; default RUN/figures")
+        Path | None, Field(description="folder for the figures; default RUN/figures")
     ] = None
 
 
@@ -22,7 +22,7 @@ def run(settings: FiguresSettings) -> int:
     """Draws as the settings say; returns the exit code.
 
     Raises:
-        TrainingError: the run or its data set cannot be read, or a picture not be written.
+        TrainingError: the run or its data set cannot be read, or a figure cannot be written.
     """
     from latens_training import checkpoint
     from latens_training.figures import write_all

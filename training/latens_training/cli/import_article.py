@@ -39,7 +39,7 @@ def run(settings: ImportArticleSettings) -> int:
     """Imports as the settings say; returns the exit code.
 
     Raises:
-        TrainingError: the file cannot be used, or there is a run in the way.
+        TrainingError: the file cannot be used, or the run directory has a run.
     """
     from latens_training import article
     from latens_training.checkpoint import FIGURES, MODEL_FILE
@@ -47,10 +47,10 @@ def run(settings: ImportArticleSettings) -> int:
 
     beta = article.beta_in(settings.file) if settings.beta is None else settings.beta
     if beta is None:
-        raise UsageError(f"beta: the name {settings.file.name} does not tell it; give --beta")
+        raise UsageError(f"beta: the name {settings.file.name} has none; give --beta")
     out = settings.out or Path("runs") / f"article-{settings.file.stem}"
     if (out / MODEL_FILE).exists():
-        raise UsageError(f"out: {out} holds a run; choose another --out")
+        raise UsageError(f"out: {out} contains a run; choose another --out")
     dataset = datasets.load("mnist")
     imported = article.import_weights(settings.file, beta, dataset, out)
     if settings.figures:

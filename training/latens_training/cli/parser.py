@@ -56,7 +56,7 @@ def parse(settings: type[S], arguments: Sequence[str], program: str, epilog: str
 
 
 def _refuse_unknown_environment(settings: type[CommandSettings]) -> None:
-    """Refuses a variable with our prefix that no command reads: most likely a typing error."""
+    """Refuses a variable with our prefix that no command reads, which is probably misspelt."""
     fields = settings.model_fields.keys() | TrainSettings.model_fields.keys()
     known = {ENV_PREFIX + name.upper() for name in fields}
     unknown = sorted(

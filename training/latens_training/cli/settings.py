@@ -1,4 +1,4 @@
-"""The settings of the commands; those of `train` are the fields of a run's sections, flat."""
+"""The settings of the commands. Those of `train` are the fields of a run's sections, flattened."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ class RunCommandSettings(CommandSettings):
     run: CliPositionalArg[Annotated[Path, Field(description="run directory")]]
     dataset: Annotated[
         str | None,
-        Field(description="where the run's data set lies now, or other images of its shape"),
+        Field(description="the run's data set, if it was moved, or other images of its shape"),
     ] = None
     data_dir: Annotated[
-        Path | None, Field(description="folder where the run's named data set lies now")
+        Path | None, Field(description="folder of the run's named data set, if it was moved")
     ] = None
 
     def load_dataset(self, run: Checkpoint) -> Dataset:
-        """The images to work on; a note on standard error says if they are not the run's.
+        """The images to work on; a note on standard error says if they differ from the run's.
 
         Raises:
             TrainingError: they cannot be read, or are not of the model's shape.
@@ -76,7 +76,7 @@ def _note(text: str) -> None:
 class TrainSettings(
     CommandSettings, DeviceConfig, TrainConfig, LossConfig, DataConfig, ModelConfig
 ):
-    """Trains an autoencoder; writes its weights, test figures, history and pictures."""
+    """Trains an autoencoder; writes its weights, test metrics, history and figures."""
 
     model_config = SettingsConfigDict()
 
@@ -88,17 +88,17 @@ class TrainSettings(
         Path | None, Field(description="run directory; default runs/DATASET-MODEL-L")
     ] = None
     resume: Annotated[
-        bool, Field(description="go on with the run in --out, exactly where it stopped")
+        bool, Field(description="continue the run in --out, exactly where it stopped")
     ] = False
     overwrite: Annotated[bool, Field(description="replace the run in --out, if there is one")] = (
         False
     )
-    figures: Annotated[bool, Field(description="draw the pictures at the end")] = True
+    figures: Annotated[bool, Field(description="draw the figures at the end")] = True
     tensorboard: Annotated[bool, Field(description="also log for TensorBoard, into the run")] = (
         False
     )
     json_lines: Annotated[
-        bool, Field(description="one JSON line an epoch on standard output, and one at the end")
+        bool, Field(description="one JSON line per epoch on standard output, and one at the end")
     ] = False
     print_config: Annotated[bool, Field(description="print the resulting settings and exit")] = (
         False

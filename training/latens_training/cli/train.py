@@ -45,10 +45,10 @@ def _refuse_without_effect(config: RunConfig) -> None:
 
 
 def resumed_config(state: SavedState, explicit: dict[str, Any]) -> RunConfig:
-    """The saved run's settings, with the epochs, the place of the data and the machine of now.
+    """The saved run's settings, with the present epochs, place of the data and machine.
 
     Raises:
-        UsageError: a setting was given that would make it another run.
+        UsageError: a setting differs that must not change in a run.
     """
     from latens_training.config import RunConfig
 
@@ -66,10 +66,10 @@ def resumed_config(state: SavedState, explicit: dict[str, Any]) -> RunConfig:
 
 
 def _refuse_epochs(state: SavedState, epochs: int) -> None:
-    """Refuses a number of epochs that the run cannot be brought to.
+    """Refuses a number of epochs that the run cannot have.
 
     Raises:
-        UsageError: it has more, or its learning rates depend on the number it was begun with.
+        UsageError: the run has more epochs, or its learning rates depend on the original number.
     """
     run, begun = state.path.parent, state.config.train
     if epochs < state.progress.epoch:
@@ -99,13 +99,13 @@ def _state_to_resume(settings: TrainSettings, directory: Path) -> SavedState | N
         if saved:
             return load_state(directory)
         if trained:
-            raise UsageError(f"resume: {directory} has a model, but no {STATE_FILE} to go on from")
+            raise UsageError(f"resume: {directory} has a model, but no {STATE_FILE} to resume from")
         if not begun:
-            raise RunNotFoundError(f"resume: {directory} holds no run")
+            raise RunNotFoundError(f"resume: {directory} contains no run")
         return None  # stopped before anything was saved
     if (saved or trained) and not settings.overwrite:
         raise UsageError(
-            f"out: {directory} holds a run; add --resume to go on, or --overwrite to replace it"
+            f"out: {directory} contains a run; --resume continues it, --overwrite replaces it"
         )
     return None
 

@@ -24,7 +24,7 @@ def draw_binary(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def binarized_once(images: Images, seed: int) -> Tensor:
-    """One draw of uint8 images, which depends on the seed alone; uint8, values 0 and 255."""
+    """One draw of uint8 images, which depends only on the seed; uint8, values 0 and 255."""
     generator = torch.Generator().manual_seed(seed)
     blocks = [
         draw_binary(images[index].float() / 255, generator).mul(255).to(torch.uint8)

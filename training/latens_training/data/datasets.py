@@ -48,17 +48,17 @@ def load(
 
     Args:
         source: a name of `SOURCES`, or the path of an image folder, an .npz or an IDX file.
-        data_dir: where the files of a named set lie, or are downloaded to.
+        data_dir: the folder of the files of a named set, or to download them to.
         image_size: height and width to which the pictures of a folder are fitted.
         fit: how they are fitted.
 
     Raises:
         NotFoundError: the source is neither a known name nor a path.
         DataError: its content cannot be used.
-        UsageError: `image_size` is given for something else than a folder.
+        UsageError: `image_size` is given for a source that is not a folder.
     """
     if image_size is not None and not Path(source).is_dir():
-        raise UsageError(f"image-size: only for folders of pictures, {source} is none")
+        raise UsageError(f"image-size: expected a folder of pictures, got {source}")
     if source in SOURCES:
         dataset = _source(source)(data_dir)
     elif Path(source).exists():
@@ -66,7 +66,9 @@ def load(
             raise TrainingError(f"data-dir: only for named data sets, {source} is a path")
         dataset = _from_path(Path(source), image_size, fit)
     else:
-        raise NotFoundError(f"dataset: no file {source}, and not one of {', '.join(SOURCES)}")
+        raise NotFoundError(
+            f"dataset: no such file or data set: {source}; there are {', '.join(SOURCES)}"
+        )
     return _checked(dataset)
 
 

@@ -1,4 +1,4 @@
-"""A folder of pictures as a data set. Pictures are read as the client and the server read them."""
+"""A folder of pictures as a data set. Pictures are read by the same rules as in the client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from latens_training.config import Fit
 
 _COPIES = 2
-"""Of all pixels at once, while the pictures are stacked and split."""
+"""Copies of all pixels in memory while the pictures are stacked and split."""
 _MOST_CHANNELS = 3
 
 Size = tuple[int, int]
@@ -71,7 +71,7 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 
 def _class_names(folder: Path, paths: Sequence[Path]) -> list[str] | None:
-    """The subfolder of each picture; None if a picture lies at the top."""
+    """The subfolder of each picture; None if a picture is at the top level."""
     if any(path.parent == folder for path in paths):
         return None
     return [path.relative_to(folder).parts[0] for path in paths]

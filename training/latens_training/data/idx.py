@@ -23,7 +23,7 @@ _UNSIGNED_BYTE = 0x08
 def load_idx(path: Path) -> Dataset:
     """Reads an IDX file of images [n, h, w] or [n, c, h, w]; every tenth image is in the test set.
 
-    Labels come from the file named with `labels-idx1` in place of `images-idx3`, if it exists.
+    Labels come from the file with `labels-idx1` instead of `images-idx3` in its name, if it exists.
 
     Raises:
         DataError: it is damaged or has no images, or the labels have another length.

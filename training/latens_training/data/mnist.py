@@ -73,7 +73,7 @@ def _split(images: Tensor, labels: Tensor | None) -> Split:
 def _load_named(
     name: str, torchvision_class: str, data_dir: Path | None, **options: Any
 ) -> Dataset:
-    """Reads the four files of a folder if they lie there; else torchvision finds or gets them."""
+    """Reads the four files of a folder; without them, torchvision finds or downloads them."""
     if data_dir is not None and (found := _four_files(data_dir)):
         train_images, train_labels, test_images, test_labels = map(read_idx, found)
         return Dataset(name, _split(train_images, train_labels), _split(test_images, test_labels))

@@ -1,10 +1,10 @@
-"""dSprites drawn anew: every picture of a shape at each size, angle and place, with its factors.
+"""Images like those of dSprites: each shape at each size, angle and position, with its factors.
 
 The factors and their values are those of dSprites (Matthey et al. 2017,
 github.com/google-deepmind/dsprites-dataset): 3 shapes, 6 scales from 0.5 to 1, 40 orientations from
 0 to 2 pi with both ends, 32 x 32 positions. The outlines are drawn here, so pixels differ from the
-published file's, while every factor is exact. A picture is a window onto one of 720 canvases: a
-sprite that moves by a pixel is the same canvas seen a pixel further on.
+published file's, while every factor is exact. An image is a section of one of 720 canvases: for a
+sprite that is moved by a pixel, the section is moved by a pixel.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ORDERED = (False, True, True, True, True)
 """Whether the values of each factor have an order; shapes have none."""
 
 _FINE = 8
-"""Points a pixel and axis at which the outline is asked, before the threshold at one half."""
+"""Sample points of the outline per pixel and axis, before the threshold at one half."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,11 @@ REDUCED = Grid(
     side=32,
     radius=7,
 )
-"""13,824 pictures, 32 x 32, for a CPU: within a quarter turn no shape looks the same twice."""
+"""13,824 images, 32 x 32, for a CPU: all differ, since the angles are within a quarter turn."""
 
 
 class Sprites:
-    """The images of a grid, each made when it is used: a gather from the canvases.
+    """The images of a grid, which are computed on access by a gather from the canvases.
 
     It has the part of a tensor's interface that training uses (`data.types.Images`).
     """
@@ -121,7 +121,7 @@ class Sprites:
         """The images of an index or mask over these: uint8 [m, 1, side, side]."""
         chosen = self.index[index]
         places, last = self.grid.positions, self.grid.positions - 1
-        # A window that lies further up and left shows the sprite further down and right.
+        # In a section further up and left, the sprite is further down and right.
         window = (chosen // places**2, last - chosen % places, last - chosen // places % places)
         side = self.grid.side
         if self.canvases.device.type == "cpu":  # numpy copies windows forty times faster there
@@ -133,7 +133,7 @@ class Sprites:
         return Sprites(self.grid, self.canvases.to(device), self.index.to(device))
 
     def part(self, mask: Tensor) -> Sprites:
-        """Some of these images, still made when asked for."""
+        """Some of these images, also computed on access."""
         return Sprites(self.grid, self.canvases, self.index[mask])
 
 
@@ -153,8 +153,8 @@ Outline = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]
 
 
 def _drawn(outline: Outline, radius: float, angle: float, size: int) -> NDArray[np.uint8]:
-    """A canvas [size, size] with the pixels of which at least half lies inside the outline."""
-    # Only the middle can have ink: no outline reaches further than twice its radius.
+    """A canvas [size, size]: a pixel is set if at least half of it is inside the outline."""
+    # Only the middle can be set: no outline reaches further than twice its radius.
     half = min(size // 2, math.ceil(2 * radius) + 1)
     places = (np.arange(2 * half * _FINE) + 0.5) / _FINE - half
     x, y = np.meshgrid(places / radius, -places / radius)

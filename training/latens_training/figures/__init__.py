@@ -1,4 +1,4 @@
-"""Pictures of a trained model, one module per kind, each one file."""
+"""Figures of a trained model: one module and one file per kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All pictures of a run."""
+"""All figures of a run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from latens_training.data.types import Dataset
 
 MOST_IMAGES = 10_000
-"""Test images that are drawn at most; of a larger test set, evenly spaced ones."""
+"""The most test images to draw; of a larger test set, evenly spaced ones."""
 
 _PICTURES: dict[str, Callable[[Subject, Path], Path]] = {
     "scatter.png": scatter.draw,
@@ -46,13 +46,13 @@ _PICTURES: dict[str, Callable[[Subject, Path], Path]] = {
     "walk.gif": walk.draw,
 }
 
-# The pictures of the attribute vectors are drawn by the command that finds the vectors.
+# The figures of the attribute vectors are drawn by the command that computes the vectors.
 PICTURE_FILES = (*_PICTURES, attributes.SCALES_FILE, attributes.WEIGHT_AND_SLANT_FILE)
-"""The names of all pictures that a run's folder may hold."""
+"""The names of all figures that a run can have."""
 
 
 def write_all(checkpoint: Checkpoint, dataset: Dataset, directory: Path) -> list[Path]:
-    """Draws every picture that suits the model, and returns the files written.
+    """Draws every figure that suits the model, and returns the paths of the files.
 
     The plane needs L = 2, and the curves need a history.
 

@@ -1,4 +1,4 @@
-"""One image moved along attribute vectors: a little bolder, a little more slanted."""
+"""One image moved along attribute vectors, such as bold and italic."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw_scales(
     path: Path,
     reach: float = 2.4,
 ) -> Path:
-    """One vector a row: the code `start` [L] plus -`reach` to `reach` times the vector."""
+    """One row per vector: the code `start` [L] plus -`reach` to `reach` times the vector."""
     steps = np.linspace(-reach, reach, _STEPS)
     directions = [np.asarray(vector) for vector in vectors.values()]
     latents = np.concatenate([start + steps[:, None] * direction for direction in directions])
@@ -55,8 +55,8 @@ def draw_weight_and_slant(
 ) -> Path:
     """A font from hairline to black across, and from upright to italic down.
 
-    The weight's direction is half of `bold` minus `light`, so it leads from the mean of the light
-    fonts to that of the bold ones, straight past the regular ones.
+    The direction of the weight is half of `bold` minus `light`: it leads from the mean of the light
+    fonts to the mean of the bold ones.
     """
     light, bold, italic = (np.asarray(vectors[part]) for part in WEIGHT_AND_SLANT)
     steps, rows = np.linspace(-reach, reach, _STEPS), np.linspace(0, reach, _ROWS)

@@ -1,4 +1,4 @@
-"""Figures laid out in pixels: crisp tiles, one look, and nothing of matplotlib's global state.
+"""Figures with a layout in pixels: sharp tiles, one style, no global state of matplotlib.
 
 matplotlib is imported when the first figure is made. Figures are made without pyplot, so no
 backend is chosen, no figure is registered, and no `rcParams` are changed.
@@ -84,7 +84,7 @@ def add_chart(figure: Figure, left: int, top: int, width: int, height: int) -> A
 
 
 def add_image(figure: Figure, sheet: NDArray[np.uint8], left: int, top: int) -> Axes:
-    """Shows an array [h, w] or [h, w, 3], one of its pixels a pixel of the figure, no frame."""
+    """Shows an array [h, w] or [h, w, 3] without a frame, at one pixel of the figure per pixel."""
     height, width = sheet.shape[:2]
     axes = add_panel(figure, left, top, width, height)
     for spine in axes.spines.values():
@@ -100,7 +100,7 @@ def add_image(figure: Figure, sheet: NDArray[np.uint8], left: int, top: int) -> 
 def image_page(
     sheet: NDArray[np.uint8], title: str, subtitle: str, *, left: int = 0, bottom: int = 0
 ) -> tuple[Figure, Axes]:
-    """A figure that holds one sheet, with room for labels at its left and below it."""
+    """A figure with one sheet, and space for labels at its left and below it."""
     sheet = sheet[..., 0] if sheet.shape[-1] == 1 else sheet
     height, width = sheet.shape[:2]
     whole_width = max(MIN_WIDTH, width + left + 2 * MARGIN)

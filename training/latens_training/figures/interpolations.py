@@ -1,4 +1,4 @@
-"""From one test image to another, by the straight line and by the arc."""
+"""Interpolations between test images: linear and spherical."""
 
 from __future__ import annotations
 

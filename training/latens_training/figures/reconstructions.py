@@ -1,4 +1,4 @@
-"""Test images beside what the model makes of them."""
+"""Test images and their reconstructions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that the model makes from noise."""
+"""Images decoded from random latents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TILE = 84
 
 
 def draw(subject: Subject, path: Path, seed: int = 0) -> Path:
-    """A square of samples from the prior; of a Gaussian fitted to the codes where there is none."""
+    """A square of samples from the prior; without a prior, from a Gaussian fitted to the codes."""
     noise = np.random.default_rng(seed).standard_normal((_SIDE * _SIDE, subject.size))
     if subject.log_vars is None:
         latents = subject.centre + noise @ _factor(subject.means).T

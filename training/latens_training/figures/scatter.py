@@ -39,7 +39,7 @@ def draw(subject: Subject, path: Path) -> Path:
 
 
 def write_log(subject: Subject, path: Path) -> Path:
-    """The article's log: `label mean_1 mean_2` a line, in test order; `nan` where no label is."""
+    """The article's log: one line `label mean_1 mean_2` per image; `nan` without a label."""
     path.parent.mkdir(parents=True, exist_ok=True)
     labels = subject.labels
     with path.open("w", encoding="utf-8") as file:
@@ -145,7 +145,7 @@ def _add_scale(figure: Figure, shown: PathCollection) -> None:
 
 
 def _frame(axes: Axes, points: NDArray[np.float64], equal: bool) -> None:
-    """Limits that hold nearly all points, so that a few far ones do not shrink the picture."""
+    """Limits that contain nearly all points, so that a few far ones do not shrink the figure."""
     low, high = np.quantile(points, [0.001, 0.999], axis=0)
     middle, half = (low + high) / 2, (high - low) / 2 * 1.08 + 1e-6
     if equal:

@@ -1,4 +1,4 @@
-"""A study's scores side by side: one panel a score, one column a beta, one dot a seed."""
+"""A study's scores: one panel per score, one column per beta, one dot per seed."""
 
 from __future__ import annotations
 

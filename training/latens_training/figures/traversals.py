@@ -1,4 +1,4 @@
-"""What each coordinate does: scanned alone, the others held still."""
+"""Traversals: each coordinate is scanned while the others stay fixed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from latens_training.figures import canvas, tiles
 from latens_training.figures.subject import STEPS, Subject, scan
 
 MOST_ROWS = 50
-"""Coordinates shown at most; the rest have the least to say."""
+"""The most coordinates to show, those with the largest KL."""
 _TILE = 56
 _GAP = 2
 
 
 def draw(subject: Subject, path: Path) -> Path:
-    """One coordinate a row from -3 to 3, the others at the centre; the most used on top."""
+    """One row per coordinate from -3 to 3, the others at the centre; sorted by falling KL."""
     chosen = subject.order[:MOST_ROWS]
     pixels = tiles.scaled(tiles.to_pixels(decoded_scans(subject, chosen)), _TILE)
     sheet = tiles.sheet(pixels, STEPS, gap=_GAP)

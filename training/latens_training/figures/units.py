@@ -1,4 +1,4 @@
-"""How much each latent coordinate carries."""
+"""The KL of each latent coordinate."""
 
 from __future__ import annotations
 

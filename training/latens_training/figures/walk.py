@@ -1,4 +1,4 @@
-"""A walk through the latent space, as a moving picture."""
+"""An animation of paths through the latent space."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Terms:
 
     @property
     def active_units(self) -> int:
-        """Units whose mean varies over the data by more than 0.01 (Burda et al. 2015, 5.2)."""
+        """Coordinates whose mean varies over the data by more than 0.01 (Burda et al. 2015)."""
         return int((self.mean.double().var(0, correction=0) > ACTIVE_VARIANCE).sum())
 
     def metrics(self, posterior: str) -> dict[str, float]:
@@ -91,9 +91,9 @@ def evaluate(model: Autoencoder, images: Images, config: LossConfig, draws: int 
 
 @torch.inference_mode()
 def latent_dims(model: Autoencoder, images: Images) -> tuple[LatentDim, ...]:
-    """What each latent coordinate does over a set (usually the training set).
+    """Statistics of each latent coordinate over a set (usually the training set).
 
-    Of a deterministic posterior the KL is given as 0.
+    The KL of a deterministic posterior is 0.
     """
     means, dims = [], []
     for index in _blocks(len(images), _device(model)):

@@ -23,7 +23,7 @@ ImageShape = tuple[int, int, int]
 
 
 class ForwardOutput(NamedTuple):
-    """What the network makes of a batch of n images with k draws per image."""
+    """The outputs of the network for a batch of n images with k draws per image."""
 
     logits: Tensor
     """[k, n, c, h, w]."""

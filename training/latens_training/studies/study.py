@@ -1,4 +1,4 @@
-"""A study: the same model trained at several betas and seeds, each scored, the lot compared."""
+"""A study: the same model trained at several betas and seeds, scored and compared."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ RESULTS_FILE = "results.json"
 
 @dataclass(frozen=True)
 class Result:
-    """One model of a study: its settings, its test figures and, where factors are known, scores."""
+    """One model of a study: its settings, test metrics and, if factors are known, scores."""
 
     run: Path
     beta: float
     seed: int
     metrics: dict[str, float]
-    """Of the test set, nats an image."""
+    """Metrics of the test set, nats per image."""
     scores: dict[str, float]
     """By name (`metrics.disentanglement.scores`); empty for images without known factors."""
 
@@ -50,7 +50,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Study:
-    """What to train: the settings that all models share, and those in which they differ."""
+    """The settings that all models share, and those in which they differ."""
 
     config: RunConfig
     betas: tuple[float, ...]
@@ -58,7 +58,7 @@ class Study:
     directory: Path
 
     def members(self) -> Iterator[tuple[Path, RunConfig]]:
-        """The run directory and the settings of each model; all betas of a seed in turn."""
+        """The run directory and the settings of each model, by seed, then by beta."""
         for seed in range(self.seeds):
             for beta in self.betas:
                 loss = self.config.loss.model_copy(update={"beta": beta})
@@ -74,11 +74,11 @@ def carry_out(
     say: Callable[[str], None],
     protocol: Protocol | None = None,
 ) -> list[Result]:
-    """Trains and scores every model that is not there yet; each is kept when it is done.
+    """Trains and scores every missing model; each is stored when it is finished.
 
     Raises:
-        UsageError: the directory holds models of other settings.
-        Interrupted: a signal came; what is done is kept, and the same study goes on from there.
+        UsageError: the directory contains models with other settings.
+        Interrupted: a signal arrived; finished models are kept, and the same study can continue.
     """
     members = list(study.members())
     for run, config in members:
@@ -105,11 +105,11 @@ def _existing(run: Path) -> Checkpoint | None:
 def _require_same(run: Path, config: RunConfig) -> None:
     found = _existing(run)
     if found is not None and _identity(found.config) != _identity(config):
-        raise UsageError(f"out: {run} is a model of other settings; choose another --out")
+        raise UsageError(f"out: {run} has a model with other settings; choose another --out")
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:
-    """The settings that decide what a model is; not the machine that it was trained on."""
+    """The settings that determine a model, without those of the machine."""
     return config.model_dump(mode="json", exclude={"machine"})
 
 
@@ -122,7 +122,7 @@ def _finished(run: Path, config: RunConfig) -> Checkpoint | None:
 
 
 def _train(run: Path, config: RunConfig, placement: Placement, stop: StopSignal) -> Checkpoint:
-    """Trains the model, from where it was stopped if it was."""
+    """Trains the model, or resumes its training."""
     state = load_state(run) if (run / STATE_FILE).exists() else None
     if state is not None and _identity(state.config) != _identity(config):
         raise UsageError(f"out: {run} was begun with other settings; choose another --out")
@@ -131,7 +131,7 @@ def _train(run: Path, config: RunConfig, placement: Placement, stop: StopSignal)
 
 
 def _scored(trained: Checkpoint, placement: Placement, protocol: Protocol) -> Result:
-    """The model's scores: those on file if they are of this model and protocol, or new ones."""
+    """The model's scores: the stored ones if they match the model and the protocol, or new ones."""
     config, path = trained.config, trained.path / SCORES_FILE
     scores: dict[str, float] = {}
     if config.data.dataset in GRIDS:
@@ -149,14 +149,14 @@ def _new_scores(trained: Checkpoint, placement: Placement, protocol: Protocol) -
 
 
 def _scores_on_file(path: Path, of: dict[str, Any]) -> dict[str, float] | None:
-    """The scores that a file holds, if it says that they are of this model and protocol."""
+    """The scores in a file, if they match the model and the protocol."""
     try:
         document = json.loads(path.read_text())
         if all(document[key] == value for key, value in of.items()):
             scores: dict[str, float] = document["scores"]
             return scores
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # there is none, it is damaged, or an older version wrote it
+        return None  # the file is missing, damaged, or of an older version
     return None
 
 

@@ -1,4 +1,4 @@
-"""A study's results as a table: a row a beta, mean and standard deviation over the seeds."""
+"""A study's results as a table: one row per beta, mean and standard deviation over the seeds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TITLES = {
 
 
 def as_markdown(results: Sequence[Result]) -> str:
-    """The table; the columns of scores only where the images' factors are known."""
+    """The table; it has columns of scores only if the images' factors are known."""
     scored = [name for name in NAMES if all(name in result.scores for result in results)]
     columns = [(name, 2) for name in _METRICS] + [(name, 3) for name in scored]
     rows = [["beta", "seeds", *(_TITLES[name] for name, _ in columns)]]
