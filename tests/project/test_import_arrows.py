@@ -192,6 +192,18 @@ def test_imports_of_serving_go_down_only() -> None:
     assert upward == []
 
 
+def test_the_http2_package_could_be_published_by_itself() -> None:
+    package = "latens_serving.transports.http2"
+    outside = {
+        f"{module} imports {name}"
+        for module in MODULES
+        if is_within(module, package)
+        for name in IMPORTS[module]
+        if top(name) not in sys.stdlib_module_names | {"ngh2"} and not is_within(name, package)
+    }
+    assert outside == set()
+
+
 def circles(edges: dict[str, frozenset[str]]) -> list[list[str]]:
     """The sets of modules that import each other, however many steps apart."""
     found = []
