@@ -25,8 +25,8 @@ from latens_serving.errors import TooLargeError
 from latens_serving.monitoring.metrics import Metrics
 from latens_serving.service.service import LatentService
 from latens_serving.settings import Settings
+from latens_serving.transports.http.connect_boundary import ConnectBoundary, call_under_way
 from latens_serving.transports.http.messages import EncodedMessage, Messages
-from latens_serving.transports.http.surroundings import Surroundings, call_under_way
 from latens_serving.transports.http.transfers import hold_answer
 from latens_serving.transports.tracing import Tracing
 
@@ -65,7 +65,7 @@ class RpcApplication(ConnectASGIApplication[LatentService]):
         super().__init__(
             service=service,
             endpoints=endpoints,
-            interceptors=(Surroundings(SERVICE.full_name, settings, metrics, tokens),),
+            interceptors=(ConnectBoundary(SERVICE.full_name, settings, metrics, tokens),),
             codecs=messages.codecs,
             compressions=(),  # as on the gRPC port: it would hold up the event loop
             read_max_bytes=max_body_bytes(settings),

@@ -1,4 +1,4 @@
 """The Open Inference Protocol (KServe v2): the encoder and the decoder of each bundle as a model.
 
-A second door to the same models: it goes through the batchers, limits and errors of the first.
+Its calls go through the same batchers, limits and errors as those of `latens.v1`.
 """

@@ -51,7 +51,7 @@ def call_under_way() -> CallContext:
     return _OPEN.get().call
 
 
-class Surroundings(MetadataInterceptor[_Open]):
+class ConnectBoundary(MetadataInterceptor[_Open]):
     """Surrounds the RPCs of one service."""
 
     def __init__(self, service: str, settings: Settings, metrics: Metrics, tokens: Tokens) -> None:
