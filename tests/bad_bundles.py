@@ -1,4 +1,4 @@
-"""Ways in which a bundle can be bad, and what the refusal must say of each."""
+"""Invalid bundles, and what the refusal of each must contain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from latens_serving.bundle.schema import BundleManifest
 
 
 def rewritten(directory: Path, part: str, content: bytes) -> None:
-    """Changes a file, and the manifest with it, as if it had been exported so."""
+    """Changes a file and its record in the manifest."""
     path = directory / "bundle.json"
     manifest = json.loads(path.read_text())
     (directory / manifest[part]["name"]).write_bytes(content)

@@ -1,4 +1,4 @@
-"""The explorer in a real browser: Chromium by Playwright, on a real server's page."""
+"""The explorer in a real browser: Chromium with Playwright, on the page of a real server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FLAGS = (
 
 
 def chromium_path() -> str:
-    """Where Chromium is; skips loudly without one, and fails where CI promises one."""
+    """The path of Chromium; without it, skips the test, or fails under CI."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if path := shutil.which(name):
             return path
@@ -48,7 +48,7 @@ def running_browser() -> Iterator[Browser]:
 
 
 class Explorer:
-    """A page of the explorer, in terms of what a person sees and does."""
+    """A page of the explorer, with the actions of a user."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -101,7 +101,7 @@ class Explorer:
         self.page.wait_for_selector(selector, state="visible")
 
     def until_gone(self, selector: str) -> None:
-        """Waits until an element is hidden, or is no more."""
+        """Waits until an element is hidden or removed."""
         self.page.wait_for_selector(selector, state="hidden")
 
     def until_count(self, selector: str, count: int) -> None:
@@ -110,7 +110,7 @@ class Explorer:
         )
 
     def until_pressed(self, selector: str, pressed: bool) -> None:
-        """Waits until a button says that it is, or is not, pressed."""
+        """Waits until a button is, or is not, pressed."""
         wanted = str(pressed).lower()
         self.until_holds(
             lambda: self.page.get_attribute(selector, "aria-pressed") == wanted,
@@ -121,11 +121,11 @@ class Explorer:
         return self.page.inner_text(selector)
 
     def point(self) -> list[float]:
-        """The point's latent, as it is written beside the picture."""
+        """The point's latent, as shown beside the picture."""
         return [float(word) for word in self.text("#where").removeprefix("z =").split()]
 
     def picture(self, selector: str = "#here") -> str:
-        """What a canvas shows, to compare with what it showed before."""
+        """The content of a canvas, for comparisons."""
         return str(self.page.eval_on_selector(selector, "canvas => canvas.toDataURL()"))
 
     def ink(self, selector: str) -> int:
@@ -139,12 +139,12 @@ class Explorer:
         return int(self.page.eval_on_selector(selector, count))
 
     def until_ink(self, selector: str, enough: Callable[[int], bool]) -> int:
-        """Waits until a canvas has ink enough; how much."""
+        """Waits until a canvas has enough filled pixels; returns their number."""
         self.until_holds(lambda: enough(self.ink(selector)), f"ink enough in {selector}")
         return self.ink(selector)
 
     def until_changed(self, selector: str, before: str) -> str:
-        """Waits until a canvas shows something else."""
+        """Waits until the content of a canvas changes."""
         self.until(
             "([selector, before]) => document.querySelector(selector).toDataURL() !== before",
             [selector, before],
@@ -152,7 +152,7 @@ class Explorer:
         return self.picture(selector)
 
     def until_moved(self, before: list[float]) -> list[float]:
-        """Waits until the point is elsewhere."""
+        """Waits until the point has moved."""
         self.until(
             "before => document.getElementById('where').textContent !== before",
             self.where_text(before),
@@ -190,7 +190,7 @@ class Explorer:
 
 @contextmanager
 def explorer(browser: Browser, address: str, **options: Any) -> Iterator[Explorer]:
-    """A fresh page; at its end the console must have had nothing to complain of."""
+    """A new page; at its end the console must have no errors."""
     width, height = options.pop("size", WIDE)
     tolerated = options.pop("tolerated", ())
     options.setdefault("color_scheme", "dark")

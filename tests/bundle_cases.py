@@ -1,4 +1,4 @@
-"""Hostile bundles: whatever lies in the repository, the good model answers and memory stays.
+"""Hostile bundles: with any of them, the good model answers and memory does not grow.
 
 `python tests/bundle_cases.py --repository models` starts a server over a copy of a
 repository, puts one bad version after another beside `mnist-2d`, and prints a table.
@@ -39,7 +39,7 @@ _MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class BundleCase:
-    """One way in which a bundle is hostile."""
+    """A hostile bundle."""
 
     name: str
     change: Callable[[Path], None]
@@ -50,7 +50,7 @@ class BundleCase:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a server said of one case, and what it was like afterwards."""
+    """The reason that a server gave for one case, and its state afterwards."""
 
     case: BundleCase
     state: int
@@ -100,7 +100,7 @@ def _outside(directory: Path) -> None:
 
 
 def _sparse(name: str) -> Callable[[Path], None]:
-    """A file of 8 GiB that takes no room on the disk."""
+    """A sparse file of 8 GiB."""
 
     def change(directory: Path) -> None:
         with (directory / name).open("r+b") as file:
@@ -123,7 +123,7 @@ def _zip_of(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) 
 
 
 def _bomb(part: str, rows: int) -> Callable[[Path], None]:
-    """An archive of so many empty images, packed to a hundredth."""
+    """An archive of `count` empty images, compressed to a hundredth."""
 
     def change(directory: Path) -> None:
         images = _npy_header("'|u1'", f"({rows}, 1, 28, 28)") + bytes(rows * 784)
@@ -166,7 +166,7 @@ def _patched(offset_local: int, offset_central: int, value: int) -> Callable[[],
 
 
 def _moved_out(tensor: onnx.TensorProto) -> None:
-    """Makes a tensor one whose values lie in a file of the working directory."""
+    """Moves the values of a tensor to a file of the working directory."""
     tensor.ClearField("raw_data")
     tensor.ClearField("float_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
@@ -272,7 +272,7 @@ def run_cases(repository: Path, cases: tuple[BundleCase, ...] = CASES) -> Iterat
 
 
 def _peak_of(pid: int) -> int:
-    """The most resident bytes that a process has had."""
+    """The peak of the resident bytes of a process."""
     (line,) = re.findall(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.M)
     return int(line) << 10
 

@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority, and what it signs, made by openssl."""
+"""Certificates for tests: an authority and the certificates that it signs, made with openssl."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Everything that callers do wrong, at once, against one real server.
+"""Invalid calls of all kinds at once, against one real server.
 
-`python tests/chaos.py --repository models --calls 10000` starts a server, lets calls of random
-kinds loose on it, some of them right, and then asks whether it is as it was before.
+`python tests/chaos.py --repository models --calls 10000` starts a server, sends calls of random
+kinds to it, some of them valid, and then checks that its state is as before.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ ALLOWED = frozenset(
 
 @dataclass
 class Report:
-    """What was done, and what the server was like before and after."""
+    """The calls that were made, and the state of the server before and after."""
 
     calls: int = 0
     kinds: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -66,7 +66,7 @@ class Report:
 
 
 class Chaos:
-    """Callers that do wrong, each in a way of its own."""
+    """Invalid callers, one method per kind."""
 
     def __init__(self, server: Server, seed: int) -> None:
         self._server = server
@@ -95,7 +95,7 @@ class Chaos:
         ]
 
     async def run(self, calls: int) -> None:
-        """Makes so many calls, some dozens at a time."""
+        """Makes `count` calls, several dozen at a time."""
         weights = [weight for weight, _ in self._kinds]
         free = asyncio.Semaphore(_AT_ONCE)
         async with asyncio.TaskGroup() as tasks:
@@ -192,7 +192,7 @@ class Chaos:
         writer.transport.abort()
 
     async def resets(self) -> None:
-        """Opens streams and takes each back at once."""
+        """Opens streams and cancels each at once."""
         connection = _http2()
         for stream in range(1, 2 * _RESETS, 2):
             connection.send_headers(stream, self._headers())
@@ -233,7 +233,7 @@ def _http2() -> h2.connection.H2Connection:
 
 
 def run_chaos(repository: Path, calls: int, seed: int, *flags: str, killed: int = 3) -> Report:
-    """Starts a server, lets chaos loose, waits until it is at rest again; fails if it is not."""
+    """Runs the chaos against a server; fails if the server is not idle again afterwards."""
     with running_server(repository, "--log-calls=none", *flags) as server:
         asyncio.run(_let_loose(server, 200, seed + 1))  # to have caches and pools filled
         _rest(server)
@@ -266,7 +266,7 @@ async def _still_answers(server: Server) -> None:
 
 
 def _rest(server: Server) -> dict[str, float]:
-    """Waits until nothing is under way; returns the gauges that say so."""
+    """Waits until no call is in progress; returns the gauges."""
     deadline = time.monotonic() + _REST_SECONDS
     while True:
         gauges = _gauges(server)

@@ -1,4 +1,4 @@
-"""Callers that do nothing wrong while others do: how long they wait at most.
+"""Measures the largest wait of valid callers while other clients abuse the server.
 
 Run as a program, so that the load of the abuse itself does not delay them: calls over gRPC, over
 HTTP, and for a probe, one after the other, until the standard input ends.

@@ -1,4 +1,4 @@
-"""What several rooms' tests share; each is made once a test session, over all workers."""
+"""Fixtures of several test folders; each is made once per test session, over all workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Python environments that tests install packages into; each is made once and kept."""
+"""Python environments of tests; each is made once and kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One connection that floods a server with frames: how long do the others wait meanwhile?
+"""Measures how long other clients wait while one connection floods a server with frames.
 
 `python tests/floods.py ADDRESS CASE SECONDS` is the flooding client, a process of its own.
 """
@@ -141,7 +141,7 @@ FLOODS: dict[str, Flood] = {
 
 @contextmanager
 def flooding(address: str, case: str, seconds: float) -> Iterator[None]:
-    """A client that floods for so long, or until the block ends; fails if it could not connect."""
+    """A client that floods for a time, or until the block ends; fails if it could not connect."""
     command = [sys.executable, __file__, address, case, str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
         assert client.stdout is not None
@@ -153,7 +153,7 @@ def flooding(address: str, case: str, seconds: float) -> Iterator[None]:
 
 
 def largest_wait(address: str, seconds: float) -> float:
-    """Seconds that a caller who asks for one thing after the other waited at most."""
+    """The largest wait, in seconds, of a caller that makes one call after the other."""
     with grpc.insecure_channel(address) as channel:
         stub = latens_pb2_grpc.LatentServiceStub(channel)
         stub.ListModels(pb.ListModelsRequest(), timeout=60)
@@ -166,7 +166,7 @@ def largest_wait(address: str, seconds: float) -> float:
 
 
 def wait_under(address: str, case: str, seconds: float) -> float:
-    """The largest wait of a neighbour under one of the floods."""
+    """The largest wait of another client during one of the floods."""
     with flooding(address, case, seconds + 30):
         return largest_wait(address, seconds)
 

@@ -22,7 +22,7 @@ FRONT_ENDS = ("grpcio", "http2")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case did to the server and its other callers.
+    """The effect of a case on the server and its other clients.
 
     Attributes:
         front_end: which one.

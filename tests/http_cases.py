@@ -1,4 +1,4 @@
-"""What callers of the HTTP port do wrong, case by case, and what their neighbours notice.
+"""Abuse of the HTTP port, case by case, and its effect on other clients.
 
 `python tests/http_cases.py --repository models` runs every case against a server of its own
 and prints a table: the case, the neighbours' largest wait, the server's memory above the start.
@@ -29,7 +29,7 @@ _LARGE = 10 << 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case did to the server and its other callers."""
+    """The effect of a case on the server and its other clients."""
 
     case: str
     largest_wait: float
@@ -220,7 +220,7 @@ CASES = (
 
 
 def run_case(server: Server, case: Case, scale: float = 1.0) -> Outcome:
-    """Runs a case against a server while neighbours in a process of their own measure waits."""
+    """Runs a case against a server while valid clients in another process measure their waits."""
     before = memory_of(server.pid)
     neighbours = subprocess.Popen(
         [sys.executable, clients_beside_abuse.__file__, server.address, server.http_address],

@@ -1,4 +1,4 @@
-"""What callers make a gRPC front end hold: large calls, refused or answered, and answers not taken.
+"""Memory of a gRPC front end under large calls, refused or answered, and unread answers.
 
 Each case is a function of a server; `CASES` names them. `measure` tells what a server holds more
 afterwards than before, once no call is under way.

@@ -1,4 +1,4 @@
-"""Clients that make a server hold much, and leave: what does it hold then?"""
+"""Measures the memory of a server after clients that made it hold much have left."""
 
 from __future__ import annotations
 

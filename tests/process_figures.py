@@ -1,4 +1,4 @@
-"""What a server process holds: by its metrics, and by the kernel's account."""
+"""The resources of a server process: from its metrics, and from the kernel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def metric_sum(server: Server, name: str) -> float:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Waits for what a process will come to; fails if it does not."""
+    """Waits until a condition holds for a process; fails if it does not."""
     give_up = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up

@@ -1,4 +1,4 @@
-"""HTTP/2 by hand, over a socket: what no well-behaved client would send."""
+"""HTTP/2 frames over a socket, including those that no valid client sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server under steady load for as long as asked: its memory, files and threads must stay flat.
+"""Runs a server under steady load; its memory, files and threads must not grow.
 
 `python tests/soak.py --repository models --minutes 3` prints a line now and then, and fails when
 the second half of what follows the warming-up holds more than the first.
@@ -101,7 +101,7 @@ class Soak:
 
 
 def check_flat(measures: list[Measure]) -> None:
-    """Fails when the second half holds more than the first, the warming-up left out."""
+    """Fails if the second half holds more than the first, without the warm-up."""
     steady = measures[int(len(measures) * _WARM_SHARE) :]
     half = len(steady) // 2
     first, second = steady[:half], steady[half:]

@@ -1,4 +1,4 @@
-"""A program on a terminal of its own, as a person runs it: it sees a tty, and Ctrl-C reaches it."""
+"""A program on its own terminal, as a person runs it: it has a tty, and Ctrl-C reaches it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine whose answers anyone can check, and what tests of batching need around it."""
+"""An engine with simple answers, for tests of batching."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS, mutual TLS and tokens, as the client and the command line take them."""
+"""TLS, mutual TLS and tokens in the client and the command line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ours(authority: Authority) -> Signed:
 def guarded(
     model_repository: Path, authority: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server that asks for a certificate and for a token."""
+    """A server that requires a certificate and a token."""
     tokens = tmp_path_factory.mktemp("tokens") / "tokens"
     tokens.write_text(f"infer {TOKEN}\n")
     server = authority.sign("server")

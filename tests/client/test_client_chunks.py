@@ -1,4 +1,4 @@
-"""A batch of any size goes in calls that the server takes, and the answer is the same."""
+"""A batch of any size is split into calls within the limits, with the same result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `latens`: useful without a word of Python."""
+"""The verbs of the command `latens`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `latens` is clear where it cannot help: a line, an exit code, nothing half done."""
+"""The command `latens` reports a failure in one line with an exit code and no partial files."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_write_that_fails_leaves_the_old_file(run: Run, monkeypatch: pytest.Mo
 def test_a_signal_ends_the_command_with_its_code_and_no_traceback(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    """The address is a port that accepts and never answers, so the command is sure to wait."""
+    """The port accepts connections and never answers, so that the command waits."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = "{}:{}".format(*silent.getsockname())
         command = [sys.executable, "-m", "latens", "-a", address, "sample", "-o", "x.png"]

@@ -1,4 +1,4 @@
-"""What a call costs the client, counted and not timed: copies of the payload, calls of Python."""
+"""The cost of a call in the client, counted: copies of the payload, and Python function calls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_CALLS = 50
 
 
 def peak(action: Callable[[], Any]) -> int:
-    """The most bytes that an action held at a time beyond what was there before."""
+    """The peak of the bytes that an action allocates."""
     action()
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""Every failure reaches the caller as one class a reason, with its details."""
+"""Every failure is raised as the class of its reason, with its details."""
 
 from __future__ import annotations
 

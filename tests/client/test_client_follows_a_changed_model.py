@@ -1,4 +1,4 @@
-"""A description that the client remembers is asked for again when the model has changed."""
+"""A cached description is requested again when the model has changed."""
 
 from __future__ import annotations
 

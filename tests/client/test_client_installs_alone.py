@@ -1,4 +1,4 @@
-"""The client's wheel, installed by itself, calls a real server, whatever protobuf is there."""
+"""The client's wheel alone can call a real server, with every supported protobuf."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def calls(python: Path, server: Server, folder: Path) -> dict[str, Any]:
-    """What the client of another environment has to say of the server; no warning goes unheard."""
+    """The output of the client in another environment; warnings are errors."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     command = [str(python), "-I", "-W", "error", "-c", CALLS, server.address]
     done = subprocess.run(

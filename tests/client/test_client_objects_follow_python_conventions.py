@@ -1,4 +1,4 @@
-"""Clients and results: pickled, shown, closed, and given a time, as Python programs expect."""
+"""Clients and results support pickle, repr, closing and timeouts."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_notebook_shows_the_images_of_a_result(channels: int) -> None:
 
 
 class Slow(Flaky):
-    """Tells how much time each call had."""
+    """Records the timeout of each call."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A path or a line with more points than a call may carry has the rows of one that may."""
+"""Paths and lines that exceed the limits of a call are split, with the same result."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def narrow(repository: Path) -> Iterator[str]:
 
 @pytest.fixture(params=SPLIT)
 def clients(request: pytest.FixtureRequest, wide: str, narrow: str) -> Iterator[tuple[Client, ...]]:
-    """A client whose calls carry a walk whole, and one whose calls cannot."""
+    """A client whose limits fit the whole path, and one whose limits do not."""
     splitting = {
         "narrow server": lambda: Client(narrow),
         "narrow messages": lambda: Client(wide, max_message_bytes=4096 + MOST * 3200),

@@ -1,4 +1,4 @@
-"""Calls that may be sent again are, and those that may not are not."""
+"""Calls are repeated after errors that allow it, and after no others."""
 
 from __future__ import annotations
 

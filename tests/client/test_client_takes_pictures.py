@@ -1,4 +1,4 @@
-"""Paths, folders and pictures of Pillow stand for arrays of images, and are read call by call."""
+"""Paths, folders and Pillow images are accepted instead of arrays, and read when they are sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hand-made codec writes and reads the same messages as protobuf."""
+"""The codec of `latens.wire` writes and reads the same messages as protobuf."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def parse(payload: bytes) -> wire.Parsed:
 
 
 def check_against_protobuf(payload: bytes, read: Callable[[bytes], wire.Parsed] = parse) -> None:
-    """Read by hand and by protobuf, the bytes give the same message or the same refusal."""
+    """Both readers give the same message or both refuse the bytes."""
     try:
         expected = pb.DecodeResponse.FromString(payload)
     except DecodeError:
@@ -109,7 +109,7 @@ def test_any_bytes_are_parsed_as_protobuf_does_or_refused_as_protobuf_does(paylo
 
 @given(data=st.data())
 def test_a_broken_message_is_never_read_differently_from_protobuf(data: st.DataObject) -> None:
-    """One byte changed or a piece cut off: the neighbourhood of what is valid."""
+    """Valid messages with one byte changed or a part removed."""
     image = np.arange(12, dtype=np.float32).reshape(3, 4)
     whole = pb.DecodeResponse(images=tensors.to_message(image), version="7").SerializeToString()
     position = data.draw(st.integers(0, len(whole) - 1))
@@ -159,7 +159,7 @@ def test_the_cache_of_answers_is_bounded() -> None:
 
 
 def test_a_number_that_runs_past_its_field_is_read_as_protobuf_reads_it() -> None:
-    """The last number of the shape goes on where its field has ended: into the elements' tag."""
+    """The last number of the shape continues beyond its field, into the elements' tag."""
     tensor = bytes([0x08, pb.DATA_TYPE_UINT8, 0x12, 0x01, 0x9A, 0x00, 0x1A, 0x1A, *range(26)])
     assert len(tensor) == 34
     payload = bytes([0x0A, len(tensor)]) + tensor

@@ -1,4 +1,4 @@
-"""`latens explore` finds the page, or says in one line what is wrong."""
+"""`latens explore` finds the page, or reports an error in one line."""
 
 from __future__ import annotations
 

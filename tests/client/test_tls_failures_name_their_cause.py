@@ -1,4 +1,4 @@
-"""A TLS connection that fails is explained by the client, and with advice by the command line."""
+"""The client explains failed TLS connections; the command line adds advice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from latens.errors import TlsProblem
 
 
 class Place(NamedTuple):
-    """The files of two authorities and of a client, and servers by what is wrong with them."""
+    """The files of two authorities and of a client, and servers by their error."""
 
     ca: Path
     other_ca: Path

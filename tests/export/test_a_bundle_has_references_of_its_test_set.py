@@ -1,4 +1,4 @@
-"""The test set's KL and reconstruction error go with the bundle, and the server shows them."""
+"""The bundle contains the test set's KL and reconstruction error, and the server exports them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NATS = 2e-3  # graphs in float32 against the network, summed over 784 pixels
 
 
 class Nobody:
-    """An observer that is not interested."""
+    """An observer that ignores everything."""
 
     ran = lost = staticmethod(lambda *_: None)
 

@@ -1,4 +1,4 @@
-"""`write_bundle` makes a bundle of any encoder and decoder; a training run is one caller of it."""
+"""`write_bundle` makes a bundle of any encoder and decoder, not only of a training run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHAPE = (1, 6, 6)
 
 
 class Encoder(nn.Module):
-    """A network of nobody's: no module of training is in it."""
+    """A network without modules of training."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""UINT8 images run in graphs of bytes where the bundle has them, and mean the same as floats."""
+"""UINT8 images run in the byte graphs of a bundle, with the same results as floats."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OF_BYTES = ("encoder_uint8", "decoder_uint8")
 
 
 class Observer:
-    """Remembers which graphs ran, and which were lost."""
+    """Records which graphs ran, and which were lost."""
 
     def __init__(self) -> None:
         self.graphs: list[str] = []
@@ -74,7 +74,7 @@ def bundle(model_repository: Path, tmp_path: Path) -> Path:
 
 
 def without_byte_graphs(bundle: Path) -> Path:
-    """As bundles were before there were such graphs."""
+    """Removes the byte graphs, as in bundles of older versions."""
     manifest = json.loads((bundle / "bundle.json").read_bytes())
     for graph in OF_BYTES:
         (bundle / manifest.pop(graph)["name"]).unlink()

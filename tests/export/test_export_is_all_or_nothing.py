@@ -1,4 +1,4 @@
-"""An export adds one whole version to a repository, or leaves it as it was and says why."""
+"""An export adds one complete version to a repository, or changes nothing and says why."""
 
 from __future__ import annotations
 

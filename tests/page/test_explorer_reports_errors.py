@@ -1,4 +1,4 @@
-"""The explorer in plain words: a dead server, an empty, an old one, one that wants a token."""
+"""The explorer reports a server that is dead, empty, old, or requires a token."""
 
 from __future__ import annotations
 

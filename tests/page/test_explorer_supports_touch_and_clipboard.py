@@ -1,4 +1,4 @@
-"""The explorer under real fingers (the browser's touch events) and with the real clipboard."""
+"""The explorer with the browser's touch events and the real clipboard."""
 
 from __future__ import annotations
 

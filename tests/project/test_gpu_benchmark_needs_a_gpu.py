@@ -1,4 +1,4 @@
-"""The benchmark of a GPU says that there is none, and does not measure a CPU in its place."""
+"""Without a GPU, the GPU benchmark exits with the reason and does not measure the CPU."""
 
 from __future__ import annotations
 

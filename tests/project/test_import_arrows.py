@@ -1,4 +1,4 @@
-"""Who may import whom: packages, layers, modules; imports within functions included."""
+"""The allowed imports between packages, layers and modules, including imports within functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Makefile's small programs: help for every target, clear words where something is missing."""
+"""The scripts of the Makefile: help for every target, and clear messages."""
 
 from __future__ import annotations
 

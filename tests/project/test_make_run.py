@@ -1,4 +1,4 @@
-"""`make run` trains what is missing, serves, says what to type; Ctrl-C never loses a thing."""
+"""`make run` trains missing models, serves, prints commands; Ctrl-C loses nothing."""
 
 from __future__ import annotations
 

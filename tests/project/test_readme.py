@@ -1,4 +1,4 @@
-"""The README tells the truth: every command and every program in it is run, or proved elsewhere.
+"""Every command and every program of the README is run here or in another test.
 
 Each code block is preceded by `<!-- run: HOW -->`. A new block without it fails the first test.
 """

@@ -1,4 +1,4 @@
-"""What an installation pulls in: serving never brings torch or onnx, and the pins are whole."""
+"""Dependencies: serving has neither torch nor onnx, and the pins are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run gives back the very model, in the same bytes each time, and is refused if it is wrong."""
+"""A loaded run equals the saved one, its bytes are reproducible, and an invalid one is refused."""
 
 from __future__ import annotations
 

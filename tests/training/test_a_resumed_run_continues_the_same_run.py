@@ -1,4 +1,4 @@
-"""Resuming keeps what still holds, removes what does not, and refuses what cannot be joined."""
+"""Resuming keeps valid results, removes stale ones, and refuses settings that do not fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, kill -9 and a full disk leave the last good checkpoint, and are told of."""
+"""Ctrl-C, SIGTERM, kill -9 and a full disk leave the last checkpoint, and are reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS = ["--latent-size", "2", "--hidden", "16", "--batch-size", "500", "--no
 
 @contextmanager
 def training_process(mnist_subset: Path, out: Path) -> Iterator[subprocess.Popen[str]]:
-    """A run in a process of its own, that would not end by itself."""
+    """A run in its own process, too long to end by itself."""
     flags = [*SETTINGS, "--data-dir", str(mnist_subset), "--epochs", "1000000", "--threads", "1"]
     command = [sys.executable, "-m", "latens_training", *flags, "--json", "--out", str(out)]
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Attribute vectors: the difference of means, kept with the run, passed on, drawn."""
+"""Attribute vectors are differences of means, stored in the run, exported and drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be trained on is refused with one line that names it, and nothing is overwritten."""
+"""Invalid input is refused in one line that names it, and nothing is overwritten."""
 
 from __future__ import annotations
 

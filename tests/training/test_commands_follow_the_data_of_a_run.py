@@ -1,4 +1,4 @@
-"""A run's data set may lie elsewhere than when the run was trained."""
+"""A run's data set may have been moved since the training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disentanglement: exact factors, scores that tell order from mixture, and a study that goes on."""
+"""Disentanglement: exact factors, scores of ordered and mixed codes, and resumable studies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The terms of the objective are what torch.distributions and Monte Carlo say they are."""
+"""The terms of the objective equal those of torch.distributions and Monte Carlo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of a model are what they are called, checked against a second way to reach them."""
+"""The metrics of a model are correct, checked against a second way to compute them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of a run: each is there, shows what it says, and suits every kind of model."""
+"""The figures of a run exist, are correct, and suit every kind of model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever multiplies them, the trainer's float32 matrix products are float32 throughout."""
+"""The trainer's float32 matrix products are float32 throughout, with every library."""
 
 from __future__ import annotations
 

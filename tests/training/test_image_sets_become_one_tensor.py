@@ -1,4 +1,4 @@
-"""Whatever the source, training sees one uint8 tensor [n, c, h, w] and the labels there are."""
+"""From every source, training gets one uint8 tensor [n, c, h, w] and the labels, if any."""
 
 from __future__ import annotations
 

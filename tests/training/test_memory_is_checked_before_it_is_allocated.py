@@ -1,4 +1,4 @@
-"""What does not fit into memory is refused before it is loaded, with the number and advice."""
+"""Data that does not fit into memory is refused before it is loaded, with the numbers."""
 
 from __future__ import annotations
 

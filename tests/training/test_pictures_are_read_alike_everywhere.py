@@ -1,4 +1,4 @@
-"""A picture is the same pixels for training and for the caller of the trained model."""
+"""A picture has the same pixels in training and for a caller of the trained model."""
 
 from __future__ import annotations
 

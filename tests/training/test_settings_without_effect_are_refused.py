@@ -1,4 +1,4 @@
-"""A setting that would change nothing is refused, so nobody believes that it did."""
+"""Settings without an effect are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The article's own weights: a file of its form becomes a run that gives the same images."""
+"""A file of the article's weights becomes a run that gives the same images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same seed gives the same run, bit for bit; so does a run broken off and resumed."""
+"""The same seed gives the same run, bit for bit; so does an interrupted and resumed run."""
 
 from __future__ import annotations
 

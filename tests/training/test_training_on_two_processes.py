@@ -1,4 +1,4 @@
-"""Under torchrun the objective stays the same: two processes learn what one does."""
+"""Under torchrun the objective does not change: two processes train as one does."""
 
 from __future__ import annotations
 

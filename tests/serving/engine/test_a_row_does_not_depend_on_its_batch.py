@@ -1,4 +1,4 @@
-"""A row's answer does not depend on what else is asked: not on batch, strangers or chunks."""
+"""A row's answer does not depend on its batch, on other callers or on the split of a call."""
 
 from __future__ import annotations
 

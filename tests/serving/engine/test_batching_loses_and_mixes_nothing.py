@@ -1,4 +1,4 @@
-"""Each answer reaches its owner, none is lost or doubled, and who leaves hurts nobody."""
+"""Each answer reaches its caller, none is lost or doubled, and cancelled calls affect no others."""
 
 from __future__ import annotations
 

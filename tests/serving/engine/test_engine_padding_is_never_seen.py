@@ -1,4 +1,4 @@
-"""A device's engine pads, binds and overlaps, and answers as the plain engine does."""
+"""The engine of a device pads, binds and overlaps runs, with the plain engine's results."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def device_engine(graph: bytes, memory: HostMemory | None = None) -> DeviceEngin
 
 
 class TracedMemory(HostMemory):
-    """Keeps a diary; copies to the host arrive when they are waited for and not before."""
+    """Records its calls; copies to the host arrive when they are awaited, not earlier."""
 
     def __init__(self) -> None:
         super().__init__()

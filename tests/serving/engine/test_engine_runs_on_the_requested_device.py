@@ -1,4 +1,4 @@
-"""An engine runs on the device that was asked for, or says why it does not."""
+"""An engine runs on the requested device, or reports why it does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a bundle contains, it is refused with a reason, and the others are loaded and serve."""
+"""An invalid bundle is refused with a reason, and the others are loaded and serve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A remote repository is copied whole, followed, and kept while the source cannot be read."""
+"""A remote repository is copied, followed, and kept while the source is unreadable."""
 
 from __future__ import annotations
 

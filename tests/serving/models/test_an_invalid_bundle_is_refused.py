@@ -1,4 +1,4 @@
-"""A bundle that was changed, cut or moved is refused, with the part at fault by its name."""
+"""A bundle that was changed, truncated or moved is refused, and the invalid part named."""
 
 from __future__ import annotations
 

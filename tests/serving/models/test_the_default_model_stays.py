@@ -1,4 +1,4 @@
-"""Requests without a name mean the same model for as long as the repository holds it."""
+"""Requests without a model name have the same model while the repository contains it."""
 
 from __future__ import annotations
 

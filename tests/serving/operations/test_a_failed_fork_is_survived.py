@@ -1,4 +1,4 @@
-"""A worker that the system cannot start again is tried later; the other workers go on."""
+"""If a worker cannot be restarted, the supervisor tries again later; the other workers continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keeps a server from starting is one line and an exit code; a good start is told as well."""
+"""A failed start is one line and an exit code; a successful one prints the addresses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server_process import Server, running_server
 
 
 def ended(repository: Path, *flags: str, **environment: str) -> tuple[int, str, str]:
-    """The exit code, stdout and stderr of a server that does not come up."""
+    """The exit code, stdout and stderr of a server that does not start."""
     server = Server(repository, *flags, environment=environment)
     code = server.wait()
     return code, server.printed, "".join(server.noise)

@@ -1,4 +1,4 @@
-"""Callers that do everything wrong at once: the server answers afterwards, and holds nothing."""
+"""After invalid calls of all kinds at once, the server answers and holds nothing of them."""
 
 from __future__ import annotations
 

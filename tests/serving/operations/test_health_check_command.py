@@ -1,4 +1,4 @@
-"""`latens-healthcheck` tells a container engine the truth about the server beside it."""
+"""`latens-healthcheck` reports to a container engine whether the server answers calls."""
 
 from __future__ import annotations
 

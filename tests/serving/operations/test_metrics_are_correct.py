@@ -1,4 +1,4 @@
-"""The metrics are well formed, count what happened, show drift, and take no caller's text."""
+"""The metrics are well formed and correct, show drift, and contain no text of callers."""
 
 from __future__ import annotations
 

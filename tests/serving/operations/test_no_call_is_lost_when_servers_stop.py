@@ -1,4 +1,4 @@
-"""Two servers, killed and rolled under load: a client with both addresses loses no call."""
+"""Two servers are killed and restarted under load: a client with both addresses loses no call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ten times what the queue holds is offered: the excess is refused with a hint, and no more."""
+"""Under ten times the capacity of the queue, only the excess is refused, with a hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An action that runs at an interval goes on after a failure, and so do visits to models."""
+"""Periodic actions and visits to models continue after a failure."""
 
 from __future__ import annotations
 

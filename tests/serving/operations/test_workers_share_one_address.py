@@ -1,4 +1,4 @@
-"""Several processes serve one address; a dead one is replaced; all leave together."""
+"""Several processes serve one address; a dead one is restarted; all stop together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever bytes come as a request, they end in an answer or in an error of the register."""
+"""Any bytes as a request give an answer or an error of the register."""
 
 from __future__ import annotations
 

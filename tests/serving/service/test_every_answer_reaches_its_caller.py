@@ -1,4 +1,4 @@
-"""Random callers, hang-ups, deadlines and failures: no row is lost, doubled or given to another."""
+"""With random calls, cancellations, deadlines and failures, no row is lost, doubled or mixed up."""
 
 from __future__ import annotations
 

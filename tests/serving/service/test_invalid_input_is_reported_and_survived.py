@@ -1,4 +1,4 @@
-"""Whatever a caller sends, it is told which field is wrong, and the server lives on."""
+"""For any invalid request the answer names the field, and the server survives."""
 
 from __future__ import annotations
 

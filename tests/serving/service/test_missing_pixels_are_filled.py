@@ -1,4 +1,4 @@
-"""Inpaint keeps what is known, fills what is missing, and does it better than guessing."""
+"""Inpaint keeps known pixels, and fills missing ones better than the mean image."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def inpainted(stub: Any, rows: slice = slice(None), **more: Any) -> pb.InpaintRe
 
 
 def missing_nats(filled: NDArray[Any]) -> float:
-    """The cross-entropy of the missing pixels, nats an image."""
+    """The cross-entropy of the missing pixels, nats per image."""
     p = np.clip(filled[:, :, 14:].astype(np.float64), 1e-3, 1 - 1e-3)
     x = IMAGES[:, :, 14:] / 255
     return float(-(x * np.log(p) + (1 - x) * np.log(1 - p)).sum() / len(IMAGES))

@@ -1,4 +1,4 @@
-"""The HTTP/2 front end: whatever a client sends, others are served, and the end has a reason."""
+"""The HTTP/2 front end serves others during any abuse, and gives a reason when it ends a connection."""
 
 from __future__ import annotations
 

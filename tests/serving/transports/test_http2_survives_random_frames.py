@@ -1,4 +1,4 @@
-"""Twenty thousand random frames, some right and most wrong: nothing is raised, nothing is kept."""
+"""Twenty thousand random frames, most of them invalid, raise nothing and leave nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The short form of `http_cases`: each abuse of the HTTP port, and what its neighbours notice."""
+"""The short form of `http_cases`: each abuse of the HTTP port, and its effect on other clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP port's connections: unfinished ones make room, complete requests and probes go on."""
+"""Unfinished HTTP connections are closed for new ones; complete requests and probes are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP port answers under its own names: a foreign Host header is DNS rebinding."""
+"""The HTTP port accepts only its own host names, against DNS rebinding."""
 
 from __future__ import annotations
 

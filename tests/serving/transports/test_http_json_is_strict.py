@@ -1,4 +1,4 @@
-"""JSON requests: what the contract does not know is refused, and the field is named."""
+"""JSON requests with unknown fields are refused, and the message names the field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large calls, refused or answered, leave no memory behind; nor do answers that no one takes."""
+"""Large calls, refused or answered, and unread answers leave no memory behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every breach of the Open Inference Protocol is an INVALID_ARGUMENT that names its field."""
+"""Every violation of the Open Inference Protocol is an INVALID_ARGUMENT that names its field."""
 
 from __future__ import annotations
 

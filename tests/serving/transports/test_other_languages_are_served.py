@@ -1,4 +1,4 @@
-"""The contract as published works from Node, from `buf curl` and from grpcurl."""
+"""The published contract works with Node, `buf curl` and grpcurl."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that know no proto file learn from the server what there is, on either front end."""
+"""Clients without proto files get the services from the server, on both front ends."""
 
 from __future__ import annotations
 

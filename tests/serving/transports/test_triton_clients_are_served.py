@@ -1,4 +1,4 @@
-"""NVIDIA's client, unchanged, is served by the Open Inference Protocol's service."""
+"""NVIDIA's client works unchanged with the Open Inference Protocol's service."""
 
 from __future__ import annotations
 
