@@ -90,10 +90,10 @@ def test_without_models_the_page_says_how_to_make_one(browser: Browser, server: 
     with explorer(browser, server.http_address) as page:
         page.page.route("**/ListModels", answering({}))
         page.page.goto(page.url)
-        notice(page, "holds no model yet")
+        notice(page, "has no model yet")
         notice(page, "latens-export")
         page.page.unroute("**/ListModels")
-        page.page.wait_for_selector("#legend .chip")  # it looks again by itself
+        page.page.wait_for_selector("#legend .chip")  # it tries again by itself
 
 
 def test_a_refused_model_is_named_with_the_reason(browser: Browser, server: Server) -> None:
@@ -160,7 +160,7 @@ def test_the_page_requests_a_token_and_uses_it(
         explorer(browser, server.http_address, tolerated=[NETWORK]) as page,
     ):
         page.page.goto(page.url)
-        notice(page, "asks for a token")
+        notice(page, "requires a token")
         page.page.fill("#notice input", TOKEN)
         page.page.press("#notice input", "Enter")
         page.page.wait_for_selector("#legend .chip")

@@ -1,4 +1,4 @@
-// What the parts of the page share, and which model it is all about.
+// The shared state of the parts of the page, and the current model.
 
 import { TestEmbeddings } from "./test-embeddings.js";
 import { CallError, pulse } from "./connect.js";
@@ -101,7 +101,7 @@ export class App {
    */
   pin(pin, more = {}) {
     const { pins } = this.store.state;
-    if (pins.length === MOST_PINS) remark("Four pins are the most: the last one was replaced.");
+    if (pins.length === MOST_PINS) remark("There are at most four pins: the last one was replaced.");
     this.store.set({ pins: [...pins.slice(0, MOST_PINS - 1), pin], ...more });
   }
 
@@ -109,7 +109,7 @@ export class App {
     if (this.space) this.pin({ z: this.store.state.z });
   }
 
-  /** To the mean of the prior. */
+  /** Moves to the prior's mean. */
   centre() {
     if (this.space) this.store.set({ z: new Array(this.space.model.latentSize).fill(0) });
   }

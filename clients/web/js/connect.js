@@ -2,7 +2,7 @@
 
 const SERVICE = "latens.v1.LatentService";
 const TOKEN_KEY = "latens-token";
-const PAUSES = [200, 600, 1500]; // milliseconds before a busy server is asked again
+const PAUSES = [200, 600, 1500]; // milliseconds before a call to a busy server is repeated
 
 /** A failed call. `code` is Connect's: "unavailable", "invalid_argument", "unimplemented" … */
 export class CallError extends Error {

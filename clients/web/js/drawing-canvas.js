@@ -1,11 +1,11 @@
-// Paper of the model's own size: draw, erase, paint a mask, drop or paste a picture.
+// A canvas of the model's image size: draw, erase, paint a mask, drop or paste a picture.
 
 import { make } from "./dom.js";
 import { imageSize, put, toImageData } from "./pixels.js";
 
 /** @typedef {"draw"|"erase"|"mask"} Brush */
 
-/** How much of the paper's side a stroke is wide. */
+/** The width of a stroke, as a share of the canvas's side. */
 const STROKE = { draw: 0.078, erase: 0.16, mask: 0.2 };
 const LARGEST_FILE = 40e6;
 

@@ -1,4 +1,4 @@
-// Inpainting: the masked pixels of the paper, filled in by the model, several times over.
+// Inpainting: the model fills the masked pixels of the drawing in several ways.
 
 import { make } from "./dom.js";
 import { imageAt, show } from "./pixels.js";
@@ -15,7 +15,7 @@ export class Filling {
     this.fills = make("div.fills");
     this.word = make("p.word");
     this.tools = make("div.row", {}, this.button,
-      make("label.inline", { title: "Rounds of encoding, drawing, decoding" }, "rounds", this.rounds));
+      make("label.inline", { title: "Steps of encoding, drawing, decoding" }, "steps", this.rounds));
     this.element = make("div.block", {}, make("h2", {}, "Inpaint"), this.word, this.tools, this.fills);
   }
 
@@ -25,8 +25,8 @@ export class Filling {
     this.button.disabled = !this.drawing.masked || this.drawing.empty;
     this.word.textContent = point ? "Inpainting needs a posterior to draw from; this model's is deterministic."
       : lacking ? "This server does not offer inpainting."
-      : this.button.disabled ? "Paint with Mask over what should be filled in anew."
-        : "The rest of the image stays; what is masked is drawn by the model.";
+      : this.button.disabled ? "Paint with Mask over the pixels to fill in."
+        : "The model fills in the masked pixels; the rest of the image stays.";
     if (!this.drawing.masked) this.fills.replaceChildren();
   }
 
@@ -54,7 +54,7 @@ export class Filling {
       this.drawing.set(this.drawing.shape, pixels, null);
       this.drawing.changed(true);
     };
-    return make("button", { title: "Take this one", onclick: take }, canvas);
+    return make("button", { title: "Use this image", onclick: take }, canvas);
   }
 }
 

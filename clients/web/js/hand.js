@@ -1,6 +1,6 @@
-// The hand on the map: drag the point or a pin, pan, pinch, wheel, hover, click.
+// Pointer input on the map: drag the point or a pin, pan, pinch, wheel, hover, click.
 
-const CLICK = 5; // pixels that a click may wander
+const CLICK = 5; // pixels that the pointer may move in a click
 /** @typedef {import("./map.js").LatentMap} LatentMap */
 
 /**
@@ -22,7 +22,7 @@ export function bindHand(map, act) {
   const spotOf = (/** @type {number[]} */ z) =>
     map.port.toScreen(...(app.space?.plane.project(z) ?? [0, 0]));
 
-  /** What lies under the hand. @param {[number, number]} at @param {number} reach */
+  /** The element at the pointer. @param {[number, number]} at @param {number} reach */
   function under(at, reach) {
     const near = (/** @type {number[]} */ z) => {
       const [x, y] = spotOf(z);
@@ -113,7 +113,7 @@ export function bindHand(map, act) {
   function release(event) {
     if (!pointers.delete(event.pointerId)) return;
     const [left] = pointers.values();
-    // Of two fingers one has gone: the other goes on panning.
+    // One of two fingers was lifted: the other one continues to pan.
     if (!grip) { if (pointers.size === 1) grip = { kind: "pan", index: -1, from: left, moved: true }; return; }
     const { kind, moved, index } = grip, at = place(event);
     if (!moved && event.type === "pointerup") click(kind, index, at);

@@ -1,4 +1,4 @@
-// The image at the point, beside the map and under the hand; the card of the dot that is hovered.
+// The image at the point, beside the map and at the pointer; the card of the hovered dot.
 
 import { byId } from "./dom.js";
 import { saveNpy, savePng } from "./save.js";
@@ -63,7 +63,7 @@ export function bindHere(app, map) {
       if (dragging) return;
       const { space } = app;
       if (item < 0 || !space?.embeddings) { card.hidden = true; hovered = -1; return; }
-      if (item !== hovered || cardCanvas.hidden) { // the images come a little after the means
+      if (item !== hovered || cardCanvas.hidden) { // the images arrive after the means
         const image = space.embeddings.image(item, space.model.imageShape), label = space.embeddings.label(item);
         if (image) app.show(cardCanvas, image);
         cardCanvas.hidden = !image;

@@ -7,7 +7,7 @@ import { latest } from "./latest.js";
 import { distance, errorMap, put } from "./pixels.js";
 import { fromBase64, toBase64 } from "./tensor.js";
 
-const LARGEST_IN_LINK = 1 << 16; // bytes of an image that the state, and so a link, may hold
+const LARGEST_IN_LINK = 1 << 16; // most bytes of an image in the state, and so in a link
 
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("./drawing-canvas.js").Brush} Brush */
@@ -32,7 +32,7 @@ export class ImagePanel {
 
   makeBrushes() {
     const names = /** @type {[Brush, string, string][]} */ ([
-      ["draw", "Draw", "Ink"], ["erase", "Erase", "Takes ink and mask away"], ["mask", "Mask", "What to fill in anew"]]);
+      ["draw", "Draw", "Ink"], ["erase", "Erase", "Removes ink and mask"], ["mask", "Mask", "Pixels to fill in"]]);
     const buttons = names.map(([brush, text, title]) => make("button", { title, "aria-pressed": String(brush === "draw"), id: `brush-${brush}`,
       onclick: () => { this.drawing.brush = brush; buttons.forEach((button, i) => press(button, names[i][0] === brush)); } }, text));
     const clear = make("button", { title: "An empty paper", id: "clear", onclick: () => this.clear() }, "Clear");
@@ -71,7 +71,7 @@ export class ImagePanel {
     this.follow();
   }
 
-  /** The state has changed, not by this tab's hand: undo, a link, another model. */
+  /** The state was changed outside of this tab: undo, a link, another model. */
   follow() {
     const { image, mask } = this.app.store.state, { space } = this.app;
     if (!space || image + mask === this.known) return;
@@ -80,7 +80,7 @@ export class ImagePanel {
     this.judge(true);
   }
 
-  /** The ink has changed. */
+  /** The colours of the theme have changed. */
   repaint() {
     this.drawing.show();
     this.judge(true);

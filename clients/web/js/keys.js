@@ -1,4 +1,4 @@
-// The keyboard: what each key does, wherever the focus is, fields of text excepted.
+// The keyboard: the keys work everywhere except in text fields.
 
 import { byId } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// The service's RPCs in the page's terms: flat latents and uint8 images, n rows at a time.
+// The service's RPCs with flat latents and uint8 images, n rows at a time.
 
 import { call } from "./connect.js";
 import { byteTensor, bytes, floatTensor, floats } from "./tensor.js";
@@ -11,7 +11,7 @@ const SCORE_SAMPLES = 500;
  */
 /** @typedef {{name: string, direction: number[]}} Attribute */
 /**
- * @typedef {object} Model what GetModel says, numbers as numbers
+ * @typedef {object} Model the answer of GetModel, with numbers as numbers
  * @property {string} name @property {string} version @property {number[]} imageShape
  * @property {number[]} latentShape @property {number} latentSize @property {number} maxRows
  * @property {number} maxPasses rows times iterations of one call

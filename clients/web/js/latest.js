@@ -1,4 +1,4 @@
-// The latest wins: while one call is under way, only the newest of those that came since is kept.
+// While a call is in progress, only the newest of the later requests is kept.
 
 /**
  * @template A

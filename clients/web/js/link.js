@@ -1,4 +1,4 @@
-// The whole state in the address, deflated, so that a link shows what its sender saw.
+// The whole state in the address, deflated, so that a link restores the sender's page.
 
 import { fromBase64, toBase64 } from "./tensor.js";
 import { EMPTY } from "./store.js";

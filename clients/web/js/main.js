@@ -1,4 +1,4 @@
-// Puts the page together: state from the link, the model, the parts, and what each tells the others.
+// Builds the page: state from the link, the model, the parts, and their connections.
 
 import { App } from "./app.js";
 import { bindChrome, bindPanels, showChrome } from "./chrome.js";
@@ -40,9 +40,9 @@ async function share() {
   history.replaceState(null, "", `#${await toFragment(store.state)}`);
   try {
     await navigator.clipboard.writeText(location.href);
-    remark("Copied. The link holds the model, the point, the pins, the drawing and the view.");
+    remark("Copied. The link contains the model, the point, the pins, the drawing and the view.");
   } catch {
-    remark("The address of this page now holds everything you see: copy it from there.");
+    remark("The address of this page now contains the whole state: copy it from there.");
   }
 }
 
@@ -84,11 +84,11 @@ bindChrome(app, map, { share, switchTheme, choose: (model) => app.enter(model).c
 bindKeys(app, map, { draw: () => pins.draw(), play: () => mix.toggle(), share });
 watchPulse(lookAgain, () => { if (app.space) store.set({ z: store.state.z }, false); });
 pulse.addEventListener("failure", (event) => {
-  // The version that was shown is gone: its successor, if there is one, takes its place.
+  // The version that was shown was removed: show its successor, if there is one.
   if (/** @type {CustomEvent} */ (event).detail.error.code === "not_found") setTimeout(begin, RETRY);
 });
 
-/** Asks again until the server answers. */
+/** Tries again until the server answers. */
 function lookAgain() {
   if (app.space) setTimeout(() => listModels().catch(lookAgain), RETRY);
 }

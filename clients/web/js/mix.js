@@ -58,7 +58,7 @@ export class Mix {
     this.word.hidden = !few;
     this.word.textContent = shape === "square"
       ? "Pin three or four images to mix them on a square; of three, the fourth corner completes the parallelogram."
-      : "Pin two to four images (click a point, or press P), and walk from one to the next.";
+      : "Pin two to four images (click a point, or press P) to see the path between them.";
     this.line.hidden = few || shape === "square";
     this.square.follow(open && !few && shape === "square");
     if (this.line.hidden || !open) { this.stop(); this.asked = ""; this.path = null; this.mark(); return; }
@@ -90,7 +90,7 @@ export class Mix {
     }));
   }
 
-  /** The ink has changed. */
+  /** The colours of the theme have changed. */
   repaint() {
     this.showReel();
     this.showFrame();

@@ -1,4 +1,4 @@
-// Notices at the top of the page: what went wrong, in plain words.
+// Messages at the top of the page.
 
 import { CallError, pulse, setToken } from "./connect.js";
 import { byId, make } from "./dom.js";
@@ -7,9 +7,9 @@ import { byId, make } from "./dom.js";
 const TEXTS = {
   unavailable: "The server does not answer.",
   deadline_exceeded: "The server took too long to answer.",
-  resource_exhausted: "The server has more to do than it can. Try again in a moment.",
+  resource_exhausted: "The server is overloaded. Try again in a moment.",
   permission_denied: "This token is not allowed to call the models.",
-  not_found: "The server no longer holds this model.",
+  not_found: "The server no longer has this model.",
 };
 
 let timer = 0;
@@ -50,15 +50,15 @@ function askForToken() {
   const field = make("input", { type: "password", autocomplete: "off", "aria-label": "Access token" });
   const enter = () => { setToken(field.value.trim()); location.reload(); };
   field.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => { if (event.key === "Enter") enter(); });
-  put("This server asks for a token. ", field, make("button.small", { onclick: enter }, "Use it")).dataset.mood = "word";
+  put("This server requires a token. ", field, make("button.small", { onclick: enter }, "Use it")).dataset.mood = "word";
 }
 
 /** @param {import("./latents.js").Model[]} models none of them ready */
 export function showEmpty(models) {
   const failed = models.filter((model) => model.state === "MODEL_STATE_FAILED");
   if (!failed.length) {
-    put(models.length ? "The models are still being loaded. This page looks again by itself."
-      : "This server holds no model yet. Export one into its repository: ",
+    put(models.length ? "The models are still being loaded. This page tries again by itself."
+      : "This server has no model yet. Export one into its repository: ",
       ...(models.length ? [] : [make("code", {}, "latens-export RUN --repository models --name NAME")])).dataset.mood = "word";
     return;
   }

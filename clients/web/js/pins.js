@@ -59,7 +59,7 @@ export class Pins {
     return make("li", {},
       make("button.slot", { title: `Go to ${LETTERS[index]} (${index + 1})`, onclick: () => store.set({ z: store.state.pins[index].z }) }, make("canvas")),
       make("span.badge", {}, LETTERS[index]),
-      make("button.away", { title: `Take ${LETTERS[index]} away`, "aria-label": `Take ${LETTERS[index]} away`,
+      make("button.away", { title: `Remove ${LETTERS[index]}`, "aria-label": `Remove ${LETTERS[index]}`,
         onclick: () => store.set({ pins: store.state.pins.filter((_, i) => i !== index) }) }, "×"));
   }
 
@@ -87,7 +87,7 @@ export class Pins {
     }));
   }
 
-  /** The ink has changed. */
+  /** The colours of the theme have changed. */
   repaint() {
     this.asked = this.sampled = "";
     this.follow();

@@ -1,5 +1,5 @@
-// Images of the service to canvases. One channel is drawn as ink on the page's paper, so that it
-// reads in dark and in light; three channels as they are.
+// Draws images of the service on canvases. One channel is drawn in the colours of the theme, so that it
+// is legible in dark and light mode; three channels are drawn unchanged.
 
 /** @typedef {number[]} Shape channels, height, width */
 

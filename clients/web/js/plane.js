@@ -1,6 +1,6 @@
-// The plane through latent space that the map shows: two orthonormal axes, and the way to and fro.
-// A latent of two coordinates is the plane itself; of more, the plane of the means' two principal
-// axes (or, without means, of the two most active coordinates), moved so that it holds the point.
+// The plane of the map: two orthonormal axes, with conversions to and from latents. With two
+// coordinates it is the latent space. With more it is the plane of the means' two principal axes (or,
+// without means, of the two most active coordinates), shifted so that it contains the point.
 
 /** @param {ArrayLike<number>} a @param {ArrayLike<number>} b */
 function dot(a, b) {
@@ -39,7 +39,7 @@ function leading(matrix, size) {
     axis = next.map((x) => x / length);
   }
   const strongest = axis.reduce((best, x, i) => (Math.abs(x) > Math.abs(axis[best]) ? i : best), 0);
-  return axis[strongest] < 0 ? axis.map((x) => -x) : axis; // the sign is free: settle it
+  return axis[strongest] < 0 ? axis.map((x) => -x) : axis; // the sign is arbitrary: fix it
 }
 
 /** @param {ArrayLike<number>} means @param {number} size @returns {[Float64Array, Float64Array]} */

@@ -4,7 +4,7 @@ import { encodeGif } from "./gif.js";
 import { writeNpy } from "./npy.js";
 import { imageAt, toImageData } from "./pixels.js";
 
-const LEAST_SIDE = 256; // pixels of a saved image: small ones are enlarged, each pixel a square
+const LEAST_SIDE = 256; // pixels of a saved image: smaller ones are enlarged by an integer
 
 /** @param {Blob} blob @param {string} name */
 function save(blob, name) {

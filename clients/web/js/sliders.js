@@ -1,11 +1,11 @@
-// Sliders: the most active coordinates with a film of what each does, and the attributes.
+// Sliders: the most active coordinates, each with a strip of decoded images, and the attributes.
 
 import { coordinate, figure, make } from "./dom.js";
 import { latest } from "./latest.js";
 import { imageAt } from "./pixels.js";
 
 const SIGMAS = [-3, -2, -1, 0, 1, 2, 3];
-const REACH = 3.5; // standard deviations each way: the film's frames stand on the ticks
+const REACH = 3.5; // standard deviations in each direction: the images are at the ticks
 const AT_FIRST = 8;
 
 /** @typedef {import("./app.js").App} App */

@@ -1,4 +1,4 @@
-// Three or four pins as the corners of a square: every place in it is a mixture of them.
+// Three or four pins as the corners of a square: every point in it is a mixture of them.
 
 import { make } from "./dom.js";
 import { latest } from "./latest.js";

@@ -1,4 +1,4 @@
-// The one state of the page: what a link holds and undo steps through.
+// The state of the page, which links contain and undo restores.
 
 /**
  * @typedef {{z: number[], item?: number}} Pin `item` is the test image that it came from
@@ -18,7 +18,7 @@
  * @property {View | null} view null shows everything
  */
 
-/** Not undone: where one looks is not what one did. */
+/** Not undone: changes of the view are no actions. */
 const OUTSIDE_HISTORY = ["view", "panel", "tiles", "dots", "hidden"];
 const DEPTH = 200;
 
@@ -81,7 +81,7 @@ export class Store {
     this.set(JSON.parse(next), false);
   }
 
-  /** Forgets the steps, as when another model is chosen: its latents mean nothing to this one. */
+  /** Clears the undo steps, for example for another model, whose latents have another meaning. */
   begin() {
     this.past = [remembered(this.state)];
     this.future = [];

@@ -1,4 +1,4 @@
-// Tensors as the contract's JSON carries them: little-endian bytes in base64.
+// Tensors in JSON: little-endian bytes in base64.
 
 /** @typedef {{dtype: string, shape: (number|string)[], data: string}} Tensor */
 

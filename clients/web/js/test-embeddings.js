@@ -1,4 +1,4 @@
-// The bundle's test embeddings: means, labels and images of part of the test set. A bundle may have none.
+// The bundle's test embeddings, which are optional: means, labels and images of part of the test set.
 
 import { authorization } from "./connect.js";
 import { readNpy } from "./npy.js";

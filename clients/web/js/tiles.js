@@ -1,12 +1,12 @@
-// The decoded grid under the map: tiles of a pyramid whose spacing halves as one zooms in, kept in
-// slots of one sheet, fetched middle first, the newest view before any older one.
+// The decoded grid of the map: tiles of a pyramid whose spacing halves when zooming in. They are kept
+// in slots of one sheet, and fetched from the middle outwards, the newest view first.
 
 import { imageAt, put, toImageData } from "./pixels.js";
 
-const SMALLEST = 30; // CSS pixels a tile, up to twice that
-const SLOTS = 48; // a side of the sheet
-const LARGEST = 64; // pixels of a slot: bigger images are kept small
-const ROWS = 192; // tiles a call
+const SMALLEST = 30; // CSS pixels per tile, up to twice that
+const SLOTS = 48; // per side of the sheet
+const LARGEST = 64; // pixels per slot: larger images are reduced
+const ROWS = 192; // tiles per call
 const FADE = 160; // milliseconds
 
 /**
@@ -39,12 +39,12 @@ export class Tiles {
     this.rest = 0;
   }
 
-  /** The map's plane has moved: what there is stays until its successor comes. */
+  /** The map's plane has moved: tiles stay until the new ones arrive. */
   move() {
     this.plane++;
   }
 
-  /** The ink has changed. */
+  /** The colours of the theme have changed. */
   repaint() {
     for (const cell of this.cells.values()) this.paint(cell);
   }

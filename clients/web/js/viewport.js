@@ -1,4 +1,4 @@
-// Where the map looks: latent units to pixels and back, v upwards.
+// The visible section of the map: conversions between latents and pixels, v upwards.
 
 const NEAREST = 4000, FARTHEST = 4;
 
@@ -29,7 +29,7 @@ export class Viewport {
     return { x: x - dx / scale, y: y + dy / scale, scale };
   }
 
-  /** Keeps what lies under (px, py) there. @param {number} factor @param {number} px @param {number} py */
+  /** Zooms around (px, py). @param {number} factor @param {number} px @param {number} py */
   zoomed(factor, px = this.width / 2, py = this.height / 2) {
     const scale = Math.min(NEAREST, Math.max(FARTHEST, this.view.scale * factor));
     const [u, v] = this.toPlane(px, py);

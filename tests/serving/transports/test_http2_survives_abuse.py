@@ -1,4 +1,4 @@
-"""The HTTP/2 front end serves others during any abuse, and gives a reason when it ends a connection."""
+"""The HTTP/2 front end serves other clients during any abuse, and reports why it ends one."""
 
 from __future__ import annotations
 
