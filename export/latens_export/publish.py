@@ -1,4 +1,4 @@
-"""Putting a bundle into a repository: whole, durable, under a number of its own, or not at all."""
+"""Adds a bundle to a repository under a new version: completely and durably, or not at all."""
 
 from __future__ import annotations
 

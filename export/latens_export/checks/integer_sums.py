@@ -1,4 +1,4 @@
-"""Whether a graph's integer products are the same on every processor."""
+"""Checks that a graph's integer products are the same on every processor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arithmetic that graphs may compute in."""
+"""The precisions of graphs."""
 
 from __future__ import annotations
 
