@@ -194,14 +194,13 @@ def test_imports_of_serving_go_down_only() -> None:
 
 def test_the_http2_package_could_be_published_by_itself() -> None:
     package = "latens_serving.transports.http2"
-    may = sys.stdlib_module_names | {"ngh2", "numpy"}
+    allowed = sys.stdlib_module_names | {"ngh2", "numpy"}
     outside = {
         f"{module} imports {name}"
         for module in MODULES
         if is_within(module, package)
         for name in IMPORTS[module]
-        if top(name) not in sys.stdlib_module_names | {"ngh2", "numpy"}
-        and not is_within(name, package)
+        if top(name) not in allowed and not is_within(name, package)
     }
     assert outside == set()
 
