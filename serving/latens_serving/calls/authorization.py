@@ -2,7 +2,7 @@
 
 A token file has a line for each token, `<scopes> <token>`: the scopes, `infer` or `admin` or
 `infer,admin`; then the token itself or, better, `sha256:` and its digest in hexadecimal. Empty
-lines and those that begin with # are passed over. The file is read again when it changes; if it
+lines and those that begin with # are ignored. The file is read again when it changes; if it
 cannot be read then, the tokens known before stay valid, and the log says so.
 """
 

@@ -21,11 +21,11 @@ class CallRecorder:
     """Records the calls of one RPC method."""
 
     def __init__(self, method: str, counts: MethodCounts, metrics: Metrics, log_calls: str) -> None:
-        """Makes the recorder of a method.
+        """Creates the recorder of a method.
 
         Args:
             method: the full name, `/package.Service/Method`.
-            counts: of the method; whoever begins a call counts it there.
+            counts: the counts of the method; what begins a call counts it there.
             metrics: where errors are counted.
             log_calls: which calls get a line: `all`, `failures` or `none`.
         """
