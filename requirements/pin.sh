@@ -16,6 +16,7 @@ compile() { # OUTPUT ARGS...
   "$uv" pip compile --quiet --universal --no-header --no-annotate --python-version 3.11 \
     --no-emit-package latens --no-emit-package latens-serving \
     --no-emit-package latens-training --no-emit-package latens-export \
+    --no-emit-package latens-bulk \
     --output-file "$output" "$@" >/dev/null
 }
 
@@ -25,7 +26,7 @@ without_cuda() { # What torch fixes itself, by exact versions, is not ours to pi
 }
 
 serving="clients/python/pyproject.toml serving/pyproject.toml"
-all="$serving training/pyproject.toml export/pyproject.toml"
+all="$serving training/pyproject.toml export/pyproject.toml bulk/pyproject.toml"
 compile dev.txt $all --all-extras requirements/dev.in "$@"
 without_cuda requirements/dev.txt
 same="--constraint requirements/dev.txt"
