@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,10 @@ class LatentCache:
     def __init__(self, folder: Path, facts: dict[str, Any], row_shape: tuple[int, ...]) -> None:
         self._facts = json.dumps(facts, sort_keys=True).encode()
         self._row_shape = row_shape
+        self._lock = threading.Lock()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(folder / _FILE, _WAIT_SECONDS)
+            self._database = sqlite3.connect(folder / _FILE, _WAIT_SECONDS, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS latents (key BLOB PRIMARY KEY, row BLOB) WITHOUT ROWID"
@@ -61,18 +64,26 @@ class LatentCache:
             part = keys[start : start + _QUERY_KEYS]
             marks = ",".join("?" * len(part))
             query = f"SELECT key, row FROM latents WHERE key IN ({marks})"  # noqa: S608
-            for key, row in self._database.execute(query, part):
+            with self._used():
+                rows = self._database.execute(query, part).fetchall()
+            for key, row in rows:
                 found[key] = np.frombuffer(row, np.float32).reshape(self._row_shape)
         return found
 
     def put(self, keys: Sequence[bytes], rows: NDArray[np.float32]) -> None:
         """Adds rows `[n, heads, *latent_shape]`."""
         entries = [(key, row.tobytes()) for key, row in zip(keys, rows, strict=True)]
-        try:
-            with self._database:
-                self._database.executemany("INSERT OR IGNORE INTO latents VALUES (?, ?)", entries)
-        except sqlite3.Error as error:
-            raise BulkError(f"cache: {error}") from error
+        with self._used(), self._database:
+            self._database.executemany("INSERT OR IGNORE INTO latents VALUES (?, ?)", entries)
 
     def close(self) -> None:
         self._database.close()
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        """One thread at a time: the reader asks while the encoder adds."""
+        try:
+            with self._lock:
+                yield
+        except sqlite3.Error as error:
+            raise BulkError(f"cache: {error}") from error

@@ -73,6 +73,7 @@ class Encoding:
         pool = DecodingPool(job.preprocessing, job.decoders)
         try:
             with disk_errors(job.output.root), ThreadPoolExecutor(1, "writer") as writer:
+                claims.remove_abandoned()
                 reader = Reader(job, claims, pool, self._cache)
                 left = job.indices()
                 while left := self._pass(reader, left, writer, claims):
@@ -117,7 +118,7 @@ class Encoding:
         """Encodes the rows of a block that the cache does not have, and gathers all of them."""
         decoded: Decoded = read.decoding.result()
         fresh = self._latents(decoded.images)
-        valid: NDArray[np.bool_] = np.asarray(np.isfinite(fresh.reshape(len(fresh), -1)).all(1))
+        valid = np.asarray(np.isfinite(fresh).all(axis=tuple(range(1, fresh.ndim))))
         positions = [read.asked[row] for row in decoded.kept]
         failures = [(read.asked[row], reason) for row, reason in decoded.failures]
         failures += [
@@ -141,10 +142,13 @@ class Encoding:
 
     def _latents(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """All heads of all variants, `[n, variants * heads, *latent_shape]`."""
-        heads = []
+        model, heads = self._job.encoder.identity, []
+        if not len(images):
+            count = len(self._job.variants) * len(model.heads)
+            return np.empty((0, count, *model.latent_shape), np.float32)
         for suffix in self._job.variants:
             found = self._job.encoder(images[..., ::-1] if suffix else images)
-            heads += [found[head] for head in self._job.encoder.identity.heads]
+            heads += [found[head] for head in model.heads]
         return np.stack(heads, axis=1)
 
     def _note_failures(self, read: ReadBlock, failures: list[tuple[int, str]]) -> None:

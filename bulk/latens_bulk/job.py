@@ -68,12 +68,12 @@ class Job:
         heads = ("draws",) if self.draws else self.encoder.identity.heads
         return {
             "format_version": _FORMAT_VERSION,
-            "format": self.format,
-            "dtype": self.dtype,
-            "latents": [head + suffix for suffix in self.variants for head in heads],
             "model": self.encoder.identity.record(),
             "preprocessing": self.preprocessing.record() | {"mirror": self.mirror},
             "draws": {"count": self.draws, "seed": self.seed} if self.draws else None,
+            "format": self.format,
+            "dtype": self.dtype,
+            "latents": [head + suffix for suffix in self.variants for head in heads],
             "input": {
                 "kind": self.kind,
                 "shards": len(self.shards),

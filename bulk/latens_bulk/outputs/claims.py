@@ -30,6 +30,12 @@ class Claims:
         self._ended = threading.Event()
         threading.Thread(target=self._refresh, name="claims", daemon=True).start()
 
+    def remove_abandoned(self) -> None:
+        """Removes the claims of processes that have ended, on shards finished or not."""
+        for path in self._folder.iterdir():
+            if self._is_abandoned(path):
+                path.unlink(missing_ok=True)
+
     def take(self, index: int) -> bool:
         """Claims a shard; False if another process works on it."""
         path = self._folder / f"{index:06d}"

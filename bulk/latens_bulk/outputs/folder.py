@@ -74,17 +74,19 @@ class OutputFolder:
                 if any(self.root.glob("part-*")):
                     raise BadDataError(f"{self.root}: has parts, but no {DESCRIPTION}")
                 try:
-                    _write_new(path, _json(mine))
+                    _write_new(path, _json(mine), self.unfinished(path.name))
                 except FileExistsError:  # another process was faster
                     pass
                 else:
                     return
             theirs = self.description()
-        for name, wanted, found in _differences(mine, theirs):
-            raise BadDataError(
-                f"{self.root} holds latents of another run: {name} is {found!r} there, "
-                f"and {wanted!r} now. Choose another OUTPUT"
-            )
+        if difference := next(_differences(mine, theirs), None):
+            name, wanted, found = difference
+            if name in ("input.shards", "input.listing"):
+                said = "was made from another list of files or rows"
+            else:
+                said = f"was made otherwise: {name} is {found!r} there, and {wanted!r} now"
+            raise BadDataError(f"{self.root} {said}. Choose another OUTPUT")
 
     def description(self) -> dict[str, Any]:
         try:
@@ -198,9 +200,8 @@ def disk_errors(root: Path) -> Iterator[None]:
         raise BulkError(f"{error.filename or root}: {error.strerror or error}") from error
 
 
-def _write_new(path: Path, content: bytes) -> None:
-    """Writes a file that must not exist, whole or not at all."""
-    mine = path.with_name(f".{path.name}-{socket.gethostname()}-{os.getpid()}")
+def _write_new(path: Path, content: bytes, mine: Path) -> None:
+    """Writes a file that must not exist, whole or not at all, by way of a file of one's own."""
     mine.write_bytes(content)
     synced(mine)
     try:
@@ -215,7 +216,7 @@ def _json(content: Any) -> bytes:
 
 def _differences(mine: Any, theirs: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
     if isinstance(mine, dict) and isinstance(theirs, dict):
-        for key in sorted(mine.keys() | theirs.keys()):
+        for key in mine | theirs:
             below = f"{name}.{key}".removeprefix(".")
             yield from _differences(mine.get(key), theirs.get(key), below)
     elif mine != theirs:

@@ -99,7 +99,7 @@ def _arrays(
 
 def _npz(arrays: dict[str, NDArray[Any]]) -> bytes:
     content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)  # type: ignore[arg-type]  # of numpy's stub
+    np.savez(content, allow_pickle=False, **arrays)
     return content.getvalue()
 
 
