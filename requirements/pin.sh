@@ -38,4 +38,7 @@ compile serve-cuda.txt --constraint requirements/serve.txt \
 # The image for a CPU: the runtime without its CUDA kernels, on every platform.
 sed '/^onnxruntime-gpu==/d; s/^\(onnxruntime==[^ ;]*\).*/\1/' requirements/serve.txt \
   >requirements/serve-cpu.txt
+compile bulk.txt $same $serving bulk/pyproject.toml "$@"
+# In the image the server's file chooses the runtime.
+sed -i.old '/^onnxruntime/d' requirements/bulk.txt && rm requirements/bulk.txt.old
 compile proto.txt requirements/proto.in "$@"
