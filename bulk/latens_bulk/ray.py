@@ -28,7 +28,14 @@ class EncodeBatch:
     """An actor's state: an encoder, opened once."""
 
     def __init__(
-        self, bundle: str, device: str, threads: int, column: str, fit: FitRule, *, keep_images: bool
+        self,
+        bundle: str,
+        device: str,
+        threads: int,
+        column: str,
+        fit: FitRule,
+        *,
+        keep_images: bool,
     ) -> None:
         self._encoder = Encoder(bundle, device, threads=threads)
         self._preprocessing = Preprocessing(self._encoder.image_shape, fit)
@@ -85,7 +92,8 @@ def encode(
         resources: of one actor, as for `map_batches`: `num_cpus`, `num_gpus`, `memory`.
 
     Returns:
-        The data set with `mean` and, unless the model is deterministic, `log_var`; evaluated lazily.
+        The data set with `mean` and, unless the model is deterministic, `log_var`; it is
+        evaluated when it is consumed.
     """
     options = {
         "bundle": bundle,

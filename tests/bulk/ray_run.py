@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import ray
+
 from latens_bulk import ray as latens_ray
 
 SOURCE, BUNDLE, OUTPUT, MARKER = sys.argv[1:]

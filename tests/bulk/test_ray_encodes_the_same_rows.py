@@ -12,17 +12,22 @@ from bulk_cases import digits, write_npz
 from environments import REPOSITORY, environment
 from latens_serving import Encoder
 
-PACKAGES = ["ray[data]", *(str(REPOSITORY / name) for name in ("clients/python", "serving", "bulk"))]
+PACKAGES = [
+    "ray[data]",
+    *(str(REPOSITORY / name) for name in ("clients/python", "serving", "bulk")),
+]
 
 
 @pytest.mark.timeout(600)
-def test_an_actor_killed_in_mid_run_changes_no_row(
-    model_repository: Path, tmp_path: Path
-) -> None:
+def test_an_actor_killed_in_mid_run_changes_no_row(model_repository: Path, tmp_path: Path) -> None:
     python = environment("ray", PACKAGES)
     images = digits(1000)
     source = write_npz(tmp_path / "in", images)
-    bundle, output, marker = model_repository / "mnist-2d", tmp_path / "out.npz", tmp_path / "killed"
+    bundle, output, marker = (
+        model_repository / "mnist-2d",
+        tmp_path / "out.npz",
+        tmp_path / "killed",
+    )
     script = Path(__file__).parent / "ray_run.py"
     done = subprocess.run(
         [python, script, source, bundle, output, marker],
