@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -12,15 +13,13 @@ from bulk_cases import digits, write_npz
 from environments import REPOSITORY, environment
 from latens_serving import Encoder
 
-PACKAGES = [
-    "ray[data]",
-    *(str(REPOSITORY / name) for name in ("clients/python", "serving", "bulk")),
-]
+OURS = os.pathsep.join(str(REPOSITORY / name) for name in ("clients/python", "serving", "bulk"))
+PINS = [f"-r{REPOSITORY / 'requirements' / name}" for name in ("serve-cpu.txt", "bulk.txt")]
 
 
 @pytest.mark.timeout(600)
 def test_an_actor_killed_in_mid_run_changes_no_row(model_repository: Path, tmp_path: Path) -> None:
-    python = environment("ray", PACKAGES)
+    python = environment("ray", ["ray[data]", *PINS])
     images = digits(1000)
     source = write_npz(tmp_path / "in", images)
     bundle, output, marker = (
@@ -32,7 +31,12 @@ def test_an_actor_killed_in_mid_run_changes_no_row(model_repository: Path, tmp_p
     done = subprocess.run(
         [python, script, source, bundle, output, marker],
         cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"},
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "PYTHONPATH": OURS,
+            "RAY_USAGE_STATS_ENABLED": "0",
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -1,4 +1,4 @@
-"""docs/bulk.md tells the truth: its marked blocks are run in their order, the others are checked."""
+"""docs/bulk.md tells the truth: marked blocks are run in order, others are checked."""
 
 from __future__ import annotations
 
