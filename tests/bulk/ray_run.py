@@ -29,14 +29,15 @@ class DyingEncoder(latens_ray.EncodeBatch):
 
 
 def main() -> None:
-    latens_ray.EncodeBatch = DyingEncoder
+    setattr(latens_ray, "EncodeBatch", DyingEncoder)  # noqa: B010
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
     images = np.load(SOURCE)["images"]
     rows = [{"id": number, "image": image} for number, image in enumerate(images)]
     dataset = ray.data.from_items(rows, override_num_blocks=8)
     encoded = latens_ray.encode(dataset, BUNDLE, device="cpu", concurrency=2, num_cpus=0.5)
     found = encoded.take_all()
-    np.savez(OUTPUT, **{name: np.stack([row[name] for row in found]) for name in found[0]})
+    arrays: dict[str, Any] = {name: np.stack([row[name] for row in found]) for name in found[0]}
+    np.savez(OUTPUT, **arrays)
 
 
 if __name__ == "__main__":

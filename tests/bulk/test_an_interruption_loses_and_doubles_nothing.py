@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import signal
 import subprocess
@@ -53,7 +52,7 @@ def test_killed_at_any_moment_and_started_again(
         return ["encode", source, output, "--bundle", bundle, "--shard-rows", 64, "--threads", 1]
 
     whole = killed_run(0, *arguments(tmp_path / "whole"))
-    moments = int(re.fullmatch(r".*moments (\d+)\n", whole.stdout, re.DOTALL)[1])
+    moments = int(whole.stdout.split()[-1])
     assert moments > 30
     check_whole(tmp_path / "whole", bundle, capsys)
     for kill_at in np.linspace(1, moments, 9, dtype=int):

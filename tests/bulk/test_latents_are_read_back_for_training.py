@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,8 @@ def test_rows_come_in_the_order_of_the_input(output: Path, bundle: Path) -> None
 
 def test_a_loader_of_torch_takes_it_with_workers(output: Path, bundle: Path) -> None:
     direct = Encoder(bundle, device="cpu")(IMAGES)
-    loader = DataLoader(LatentDataset(output), batch_size=32, shuffle=True, num_workers=1)
+    dataset: Any = LatentDataset(output)
+    loader: Any = DataLoader(dataset, batch_size=32, shuffle=True, num_workers=1)
     batches = list(loader)
     index = torch.cat([batch["index"] for batch in batches])
     mean = torch.cat([batch["mean"] for batch in batches])

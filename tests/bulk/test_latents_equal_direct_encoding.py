@@ -120,6 +120,12 @@ def test_mirrored_images_halves_and_draws(
     assert abs(spread.std() - 1) < 0.1
 
 
+def member(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    assert file is not None
+    return file.read()
+
+
 def test_webdataset_parts_hold_the_same_rows(
     bundle: Path,
     direct: dict[str, np.ndarray],
@@ -135,8 +141,8 @@ def test_webdataset_parts_hold_the_same_rows(
             names = [name for name in archive.getnames() if name.endswith(".json")]
             for name in sorted(name for name in names if name[0] != "_"):
                 stem = name.removesuffix(".json")
-                facts = json.loads(archive.extractfile(name).read())
-                mean = np.load(io.BytesIO(archive.extractfile(f"{stem}.mean.npy").read()))
+                facts = json.loads(member(archive, name))
+                mean = np.load(io.BytesIO(member(archive, f"{stem}.mean.npy")))
                 np.testing.assert_array_equal(mean, direct["mean"][number])
                 assert facts == {"key": f"{number:06d}", "cls": str(number % 10)}
                 number += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,10 @@ def figures(
 
 @pytest.mark.parametrize("write", [write_folder, write_npz])
 def test_a_second_set_encodes_the_images_that_it_does_not_share(
-    write: object, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write: Callable[[Path, np.ndarray], Path],
+    bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     first, second = write(tmp_path / "a", IMAGES[:100]), write(tmp_path / "b", IMAGES[40:])
     options = ["--bundle", bundle, "--shard-rows", 64]
@@ -63,8 +67,7 @@ def test_another_model_or_preprocessing_finds_nothing(
     direct = Encoder(bundle, device="cpu")
     order = sorted(range(50), key=lambda number: (number % 3, number))
     for suffix, images in (("", IMAGES[order]), ("_mirrored", IMAGES[order][..., ::-1])):
-        expected = direct(images)["mean"]
-        np.testing.assert_array_equal(array_of(table, f"mean{suffix}"), expected)
+        np.testing.assert_array_equal(array_of(table, f"mean{suffix}"), direct(images)["mean"])
 
 
 def test_a_cache_that_is_no_database_is_one_line(
