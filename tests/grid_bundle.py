@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -38,7 +39,7 @@ def graph(nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray], outputs: 
 def write_grid_bundle(model: Path) -> Path:
     """Writes version 1 of a model of one strided convolution each way; returns its folder."""
     generator = np.random.default_rng(0)
-    stride = {"kernel_shape": [8, 8], "strides": [8, 8]}
+    stride: dict[str, Any] = {"kernel_shape": [8, 8], "strides": [8, 8]}
 
     def weight(*shape: int) -> np.ndarray:
         return generator.normal(0, 0.05, shape).astype(np.float32)
