@@ -6,7 +6,6 @@ import contextlib
 import io
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from latens import pictures
 from latens_bulk.cache import LatentCache
 from latens_bulk.decoding import DecodingPool
 from latens_bulk.errors import BadDataError
+from latens_bulk.gathering import Gathered
 from latens_bulk.inputs.shards import Extent
 from latens_bulk.job import Job
 from latens_bulk.outputs.claims import Claims
@@ -27,24 +27,12 @@ from latens_bulk.outputs.folder import (
     synced,
 )
 from latens_bulk.outputs.formats import FORMATS
-from latens_bulk.outputs.rows import Floats, ShardRows, draws_of
+from latens_bulk.outputs.rows import ShardRows
 from latens_bulk.preprocessing import Decoded
 from latens_bulk.progress import Progress
 from latens_bulk.reading import Busy, Finished, ReadBlock, Reader, ShardEnd
 
 _POLL_SECONDS = 0.5
-
-
-@dataclass
-class _Gathered:
-    """What has been encoded of a shard so far."""
-
-    keys: list[str] = field(default_factory=list)
-    latents: list[NDArray[np.float32]] = field(default_factory=list)
-    """`[n, variants * heads, *latent_shape]` each."""
-    sizes: list[NDArray[np.int64]] = field(default_factory=list)
-    columns: dict[str, list[Any]] = field(default_factory=dict)
-    skipped: list[dict[str, str]] = field(default_factory=list)
 
 
 class Encoding:
@@ -58,7 +46,7 @@ class Encoding:
         known = [count for count in counts if count is not None]
         self.progress = Progress(sum(known) if len(known) == len(counts) else None)
         self._records: dict[int, ShardRecord] = {}
-        self._gathered = _Gathered()
+        self._gathered = Gathered()
 
     def run(self) -> bool:
         """Encodes what is missing; whether the whole output is finished then.
@@ -100,7 +88,7 @@ class Encoding:
                     case ReadBlock():
                         self._encode(event)
                     case ShardEnd(index, extent):
-                        rows, skipped = self._rows()
+                        rows, skipped = self._take_gathered()
                         for earlier in writing:
                             earlier.result()
                         writing = [writer.submit(self._write, index, extent, rows, skipped, claims)]
@@ -133,7 +121,7 @@ class Encoding:
             rows[positions[at]] = fresh[at]
             sizes[positions[at]] = decoded.sizes[at]
         self._store(read, rows)
-        self._gather(read, rows, sizes)
+        self._gathered.add(read.block, rows, sizes)
         self.progress.rows += len(read.block.keys)
         self.progress.encoded += int(valid.sum())
         self.progress.hits += len(read.hits)
@@ -177,48 +165,10 @@ class Encoding:
             part = stacked[:, variant * heads : (variant + 1) * heads]
             self._cache.put([keys[row] for row in new], np.ascontiguousarray(part))
 
-    def _gather(
-        self,
-        read: ReadBlock,
-        rows: dict[int, NDArray[np.float32]],
-        sizes: dict[int, NDArray[np.int64]],
-    ) -> None:
-        order = sorted(rows)
-        if not order:
-            return
-        gathered = self._gathered
-        gathered.keys += [read.block.keys[row] for row in order]
-        gathered.latents.append(np.stack([rows[row] for row in order]))
-        gathered.sizes.append(np.stack([sizes[row] for row in order]))
-        for name, values in read.block.columns.items():
-            gathered.columns.setdefault(name, []).extend(values[row] for row in order)
-
-    def _rows(self) -> tuple[ShardRows, list[dict[str, str]]]:
-        """What was gathered of a shard that has ended, as it is written."""
-        gathered, self._gathered = self._gathered, _Gathered()
-        model = self._job.encoder.identity
-        names = [head + suffix for suffix in self._job.variants for head in model.heads]
-        if gathered.latents:
-            stacked = np.concatenate(gathered.latents)
-            sizes = np.concatenate(gathered.sizes)
-        else:
-            stacked = np.empty((0, len(names), *model.latent_shape), np.float32)
-            sizes = np.empty((0, 2), np.int64)
-        latents: dict[str, Floats] = {name: stacked[:, at] for at, name in enumerate(names)}
-        if self._job.draws:
-            latents = self._draws(gathered.keys, latents)
-        if self._job.dtype == "float16":
-            latents = {name: _halved(values) for name, values in latents.items()}
-        columns = gathered.columns or {name: [] for name in self._job.selection.keep}
-        return ShardRows(gathered.keys, latents, columns, sizes), gathered.skipped
-
-    def _draws(self, keys: list[str], latents: dict[str, Floats]) -> dict[str, Floats]:
-        job, drawn = self._job, {}
-        for suffix in job.variants:
-            noise_keys = [key + suffix for key in keys]
-            mean, log_var = latents["mean" + suffix], latents["log_var" + suffix]
-            drawn["draws" + suffix] = draws_of(noise_keys, mean, log_var, job.draws, job.seed)
-        return drawn
+    def _take_gathered(self) -> tuple[ShardRows, list[dict[str, str]]]:
+        """What was gathered of a shard that has ended: its rows, and the images left out."""
+        gathered, self._gathered = self._gathered, Gathered()
+        return gathered.rows(self._job), gathered.skipped
 
     def _write(
         self,
@@ -260,13 +210,3 @@ class Encoding:
             records.append(record)
         self._job.output.write_manifest(records)
         return True
-
-
-def _halved(values: Floats) -> NDArray[np.float16]:
-    with np.errstate(over="ignore"):
-        half = values.astype(np.float16)
-    if not np.isfinite(half).all():
-        raise BadDataError(
-            f"values up to {float(np.abs(values).max()):g} do not fit into float16; use float32"
-        )
-    return half
