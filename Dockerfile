@@ -2,6 +2,7 @@
 #
 #   make image                 for CUDA; needs only the host's driver
 #   make image IMAGE_FOR=cpu   for CPUs only, far smaller
+#   make image IMAGE=latens-bulk IMAGE_ARGS='--build-arg BULK=1'   with latens-bulk, for data sets
 #
 # Models are mounted at /models, or included with --build-arg MODELS=models (a path in this directory).
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
@@ -20,7 +21,13 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 COPY clients/ clients/
 COPY serving/ serving/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/latens/bin/pip install --no-deps ./clients/python ./serving \
+    /opt/latens/bin/pip install --no-deps ./clients/python ./serving
+ARG BULK=
+COPY bulk/ bulk/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    if [ -n "${BULK}" ]; then \
+      /opt/latens/bin/pip install --no-deps -r requirements/bulk.txt ./bulk; \
+    fi \
     && /opt/latens/bin/pip uninstall --yes pip
 
 FROM ${PYTHON_IMAGE} AS serve

@@ -43,7 +43,7 @@ help: ## Show this list
 # --- environment ---------------------------------------------------------------------------------
 
 # Our distributions, in the order of their dependencies.
-PACKAGES   := clients/python serving training export
+PACKAGES   := clients/python serving training export bulk
 PROJECTS   := $(PACKAGES:%=%/pyproject.toml)
 EDITABLES  := $(PACKAGES:%=-e ./%)
 RUN_READY  := $(VENV)/.ready-to-run

@@ -16,6 +16,7 @@ compile() { # OUTPUT ARGS...
   "$uv" pip compile --quiet --universal --no-header --no-annotate --python-version 3.11 \
     --no-emit-package latens --no-emit-package latens-serving \
     --no-emit-package latens-training --no-emit-package latens-export \
+    --no-emit-package latens-bulk \
     --output-file "$output" "$@" >/dev/null
 }
 
@@ -25,7 +26,7 @@ without_cuda() { # What torch fixes itself, by exact versions, is not ours to pi
 }
 
 serving="clients/python/pyproject.toml serving/pyproject.toml"
-all="$serving training/pyproject.toml export/pyproject.toml"
+all="$serving training/pyproject.toml export/pyproject.toml bulk/pyproject.toml"
 compile dev.txt $all --all-extras requirements/dev.in "$@"
 without_cuda requirements/dev.txt
 same="--constraint requirements/dev.txt"
@@ -37,4 +38,7 @@ compile serve-cuda.txt --constraint requirements/serve.txt \
 # The image for a CPU: the runtime without its CUDA kernels, on every platform.
 sed '/^onnxruntime-gpu==/d; s/^\(onnxruntime==[^ ;]*\).*/\1/' requirements/serve.txt \
   >requirements/serve-cpu.txt
+compile bulk.txt $same $serving bulk/pyproject.toml "$@"
+# In the image the server's file chooses the runtime.
+sed -i.old '/^onnxruntime/d' requirements/bulk.txt && rm requirements/bulk.txt.old
 compile proto.txt requirements/proto.in "$@"

@@ -1,4 +1,4 @@
-"""Each of the four distributions builds, and installs in an empty environment without the others.
+"""Each of the five distributions builds, and installs in an empty environment without the others.
 
 Wheels are built twice: from the checkout, and from the source archive in a folder of its own.
 """
@@ -33,12 +33,14 @@ PROJECTS = {
     "latens_serving": "serving",
     "latens_training": "training",
     "latens_export": "export",
+    "latens_bulk": "bulk",
 }
 COMMANDS = {
     "latens": {"latens"},
     "latens_serving": {"latens-serve", "latens-healthcheck", "latens-mirror"},
     "latens_training": {"latens-train"},
     "latens_export": {"latens-export"},
+    "latens_bulk": {"latens-bulk"},
 }
 PAGE = "latens_serving/transports/http/page"
 TORCH_AND_OURS = {"torch", "torchvision", "onnx", "latens-training", "latens-export"}
@@ -180,8 +182,8 @@ print((package / "transports/http/page/index.html").read_text())
     assert index.strip() == (REPOSITORY / "clients/web/index.html").read_text().strip()
 
 
-@pytest.mark.parametrize("name", ["latens_training", "latens_export"])
-def test_training_and_export_install_without_what_they_need(
+@pytest.mark.parametrize("name", ["latens_training", "latens_export", "latens_bulk"])
+def test_training_export_and_bulk_install_without_what_they_need(
     name: str, built: dict[str, Built], tmp_path: Path
 ) -> None:
     """Without dependencies, since torch alone has gigabytes; the next test resolves them."""
@@ -194,10 +196,10 @@ def test_training_and_export_install_without_what_they_need(
     assert (target / name / "__init__.py").exists()
 
 
-def test_the_requirements_of_all_four_can_be_met_together(
+def test_the_requirements_of_all_can_be_met_together(
     built: dict[str, Built], tmp_path: Path
 ) -> None:
-    """Pip resolves the exporter, which needs the other three, without downloading their wheels."""
+    """Pip resolves the exporter, which needs three others, without downloading their wheels."""
     require_network()
     python = environment("builder", ["hatchling"])
     wheels = [str(found.wheel_of_sdist) for found in built.values()]
@@ -209,15 +211,15 @@ def test_the_requirements_of_all_four_can_be_met_together(
     assert {canonicalize_name(name) for name in PROJECTS} | {"torch", "onnx"} <= names
 
 
-def test_user_packages_named_training_export_and_serving_do_not_collide(
+def test_user_packages_named_as_our_folders_do_not_collide(
     tmp_path: Path,
 ) -> None:
-    for name in ("training", "export", "serving", "client", "clients"):
+    for name in ("training", "export", "serving", "bulk", "client", "clients"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("OWNER = 'user'\n")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     clean = {"PYTHONPATH": path, "PATH": os.environ["PATH"]}
-    for module in ("latens_training", "latens_export", "latens_serving"):
+    for module in ("latens_training", "latens_export", "latens_serving", "latens_bulk"):
         command = [sys.executable, "-m", module, "--help"]
         done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

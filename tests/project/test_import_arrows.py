@@ -16,6 +16,7 @@ SOURCES = {
     "latens_serving": ROOT / "serving/latens_serving",
     "latens_export": ROOT / "export/latens_export",
     "latens_training": ROOT / "training/latens_training",
+    "latens_bulk": ROOT / "bulk/latens_bulk",
 }
 OURS = set(SOURCES)
 HEAVY = {"torch", "torchvision", "onnx", "onnxscript", "onnxruntime"}
@@ -23,10 +24,12 @@ HEAVY = {"torch", "torchvision", "onnx", "onnxscript", "onnxruntime"}
 # What no module of a package may import.
 NEVER = {
     "latens": HEAVY | (OURS - {"latens"}),
-    "latens_serving": HEAVY - {"onnxruntime"} | {"latens_training", "latens_export"},
+    "latens_serving": HEAVY - {"onnxruntime"} | OURS - {"latens", "latens_serving"},
     "latens_training": HEAVY - {"torch", "torchvision"}
-    | {"grpc", "latens_serving", "latens_export"},
-    "latens_export": {"grpc"},
+    | {"grpc"}
+    | OURS - {"latens", "latens_training"},
+    "latens_export": {"grpc", "latens_bulk"},
+    "latens_bulk": HEAVY | {"grpc", "latens_training", "latens_export"},
 }
 # The parts of one of our packages that another one may import.
 PUBLIC = {
@@ -48,6 +51,18 @@ PUBLIC = {
         "latens_training.run_data",
     ),
     ("latens_export", "latens_serving"): ("latens_serving.bundle",),
+    ("latens_bulk", "latens_serving"): (
+        "latens_serving.Encoder",
+        "latens_serving.bundle",
+        "latens_serving.engine.errors",
+        "latens_serving.errors",
+    ),
+    ("latens_bulk", "latens"): (
+        "latens.Client",
+        "latens.channel",
+        "latens.errors",
+        "latens.pictures",
+    ),
 }
 # The layers of serving, the lowest first: a module imports its own layer and those below it.
 LAYERS = (

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements"
 TRAINING_ONLY = {"torch", "torchvision", "onnx", "onnxscript", "matplotlib", "safetensors"}
 SERVING_FILES = ("serve.txt", "serve-cpu.txt", "serve-cuda.txt")
-ALL_FILES = (*SERVING_FILES, "train.txt", "dev.txt", "proto.txt")
+ALL_FILES = (*SERVING_FILES, "bulk.txt", "train.txt", "dev.txt", "proto.txt")
 PYTHONS = ("3.11", "3.12", "3.13")
 
 
@@ -53,10 +53,11 @@ def test_every_requirement_is_pinned_to_one_version_and_names_no_address(name: s
         assert pin.url is None
 
 
-@pytest.mark.parametrize("name", SERVING_FILES)
+@pytest.mark.parametrize("name", [*SERVING_FILES, "bulk.txt"])
 def test_the_serving_pins_hold_neither_torch_nor_onnx(name: str) -> None:
     assert names(name) & TRAINING_ONLY == set()
     assert "grpcio" in names(name)
+    assert ("pyarrow" in names(name)) == (name == "bulk.txt")
 
 
 @pytest.mark.parametrize("python", PYTHONS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,18 +46,18 @@ def load(directory: Path, options: LoadOptions, observer: ModelObserver) -> Load
     """
     try:
         manifest = read_manifest(directory)
-        probe = _probe(directory, manifest)
+        probe = probe_of(directory, manifest)
         embeddings = _embeddings(directory, manifest)
         _check_row_fits(manifest.contract, options.max_message_bytes)
-        with _opened_engines(directory, manifest, options) as engines:
-            _check_signature(manifest, engines)
+        with opened_engines(directory, manifest, manifest.graphs, options.engine) as engines:
+            check_signature(manifest, engines)
             check_probe(probe, engines, manifest.contract.tolerance)
             return _model(manifest, probe, embeddings, engines, options, observer)
     except (BundleError, EngineError) as error:
         raise BundleRefusedError(str(error)) from error
 
 
-def _probe(directory: Path, manifest: BundleManifest) -> Probe:
+def probe_of(directory: Path, manifest: BundleManifest) -> Probe:
     return read_probe(verified_bytes(directory, manifest.probe, LARGEST_NPZ), manifest.contract)
 
 
@@ -84,15 +84,16 @@ def _check_row_fits(contract: LatentContract, message_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def _opened_engines(
-    directory: Path, manifest: BundleManifest, options: LoadOptions
+def opened_engines(
+    directory: Path, manifest: BundleManifest, graphs: Iterable[str], settings: EngineSettings
 ) -> Iterator[dict[str, Engine]]:
-    """Opens the engine of each graph; closes them if the block fails."""
-    settings = _engine_settings(manifest, options)
+    """Opens the engine of each graph named; closes them if the block fails."""
+    settings = _with_declared_precision(settings, manifest)
     engines: dict[str, Engine] = {}
     try:
-        for graph, record in manifest.graphs.items():
-            engines[graph] = open_engine(verified_bytes(directory, record), settings)
+        for graph in graphs:
+            content = verified_bytes(directory, manifest.graphs[graph])
+            engines[graph] = open_engine(content, settings)
         yield engines
     except BaseException:
         for engine in engines.values():
@@ -100,13 +101,13 @@ def _opened_engines(
         raise
 
 
-def _engine_settings(manifest: BundleManifest, options: LoadOptions) -> EngineSettings:
-    """The server's settings, with TF32 where the bundle declares it."""
+def _with_declared_precision(settings: EngineSettings, manifest: BundleManifest) -> EngineSettings:
+    """The settings, with TF32 where the bundle declares it."""
     declared = manifest.contract.precision == "tf32"
-    return replace(options.engine, tf32=options.engine.tf32 or declared)
+    return replace(settings, tf32=settings.tf32 or declared)
 
 
-def _check_signature(manifest: BundleManifest, engines: Mapping[str, Engine]) -> None:
+def check_signature(manifest: BundleManifest, engines: Mapping[str, Engine]) -> None:
     """Compares the graphs' shapes and types with the contract."""
     contract = manifest.contract
     image, latent = tuple(contract.image_shape), tuple(contract.latent_shape)

@@ -1,0 +1,110 @@
+"""Latents as sd-scripts reads them: an npz file per image, beside a part that lists them.
+
+A file has `latents`, `original_size` (width, height), `crop_ltrb` and, with `--mirror`,
+`latents_flipped`. Trainers of several resolutions expect the names with the size of the latent
+appended, as in `latents_64x64`: that is the format `sd-scripts-sized`. Latents are the first draw,
+or the mean where there are no draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import posixpath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latens_bulk.errors import BadDataError
+from latens_bulk.outputs.rows import MIRRORED, ShardRows
+
+SUFFIX = ".sha256"
+
+
+def write(path: Path, rows: ShardRows, description: dict[str, Any]) -> None:
+    """Writes the npz files into the output, and the part: a line `SHA256  NAME` for each."""
+    root = path.parents[1]
+    head = "draws" if "draws" in rows.latents else "mean"
+    if rows.latents[head].ndim < 4:
+        raise BadDataError(
+            "sd-scripts reads latents of channels, height and width; these have none"
+        )
+    lines, seen = [], set()
+    for row, key in enumerate(rows.keys):
+        name = _file_name(key)
+        if name in seen:
+            raise BadDataError(f"{key}: another image of this folder would be {name}, too")
+        seen.add(name)
+        content = _npz(_arrays(rows, row, head, description))
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}.unfinished")
+        unfinished.write_bytes(content)
+        unfinished.replace(target)
+        lines.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
+    path.write_text("".join(lines))
+
+
+def row_count(path: Path) -> int:
+    """Checks every file that a part lists, and counts them.
+
+    Raises:
+        BadDataError: a file is missing or changed.
+    """
+    lines = path.read_text().splitlines()
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        file = path.parent / name
+        if not file.exists():
+            raise BadDataError(f"{name}: missing")
+        if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            raise BadDataError(f"{name}: changed")
+    return len(lines)
+
+
+def crop_of(size: NDArray[np.int64], target: tuple[int, int], fit: str) -> list[int]:
+    """What a fitted image shows of the scaled original: left, top, right, bottom."""
+    height, width = (int(length) for length in size)
+    if fit != "crop":
+        return [0, 0, target[1], target[0]]
+    scale = max(target[0] / height, target[1] / width)
+    left, top = (round(width * scale) - target[1]) // 2, (round(height * scale) - target[0]) // 2
+    return [left, top, left + target[1], top + target[0]]
+
+
+def _arrays(
+    rows: ShardRows, row: int, head: str, description: dict[str, Any]
+) -> dict[str, NDArray[Any]]:
+    def latent(name: str) -> NDArray[Any]:
+        values: NDArray[Any] = rows.latents[name][row]
+        first: NDArray[Any] = values[0] if head == "draws" else values
+        return first
+
+    size, rules = rows.sizes[row], description["preprocessing"]
+    height, width = rules["image_shape"][1:]
+    arrays = {
+        "latents": latent(head),
+        "original_size": size[::-1],
+        "crop_ltrb": np.array(crop_of(size, (height, width), rules["fit"])),
+    }
+    if head + MIRRORED in rows.latents:
+        arrays["latents_flipped"] = latent(head + MIRRORED)
+    if description["format"] != "sd-scripts-sized":
+        return arrays
+    rows_and_columns = "x".join(map(str, arrays["latents"].shape[-2:]))
+    return {f"{name}_{rows_and_columns}": array for name, array in arrays.items()}
+
+
+def _npz(arrays: dict[str, NDArray[Any]]) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    return content.getvalue()
+
+
+def _file_name(key: str) -> str:
+    name = posixpath.normpath(posixpath.splitext(key)[0].replace(":", "-")) + ".npz"
+    if name.startswith(("/", "..")) or name.split("/")[0] in ("shards", "claims", "unfinished"):
+        raise BadDataError(f"{key}: not a name that a file of the output may have")
+    return name
