@@ -54,7 +54,9 @@ async def score(
     call.rows = len(images) * samples
     posterior = await model.encode(images, call.deadline)
     if posterior.log_var is None:
-        raise InvalidInputError.at("model", "its posterior is deterministic: images have no probability")
+        raise InvalidInputError.at(
+            "model", "its posterior is deterministic: images have no probability"
+        )
     seed = seed_of(request)
     together = max(1, _ROWS_AT_A_TIME // samples)
     weights: list[Weights] = []
