@@ -23,10 +23,10 @@ from latens_serving.bundle.files import record_of
 from latens_serving.bundle.probe import PROBE_FILE, Probe, probe_bytes
 from latens_serving.bundle.schema import (
     BundleManifest,
-    LatentContract,
     Provenance,
     Reference,
 )
+from latens_serving.bundle.spec import ModelSpec
 from latens_serving.bundle.test_embeddings import EMBEDDINGS_FILE
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ PROBE_ROWS = 8
 class Bundle:
     """A bundle in memory: all but its version."""
 
-    contract: LatentContract
+    spec: ModelSpec
     provenance: Provenance
     reference: Reference
     files: dict[str, bytes]
@@ -59,10 +59,9 @@ class Bundle:
         """The content of `bundle.json` under a name and version."""
         records = {file: record_of(file, content) for file, content in self.files.items()}
         return BundleManifest(
-            schema_version=1,
             name=name,
             version=version,
-            contract=self.contract,
+            spec=self.spec,
             encoder=records[ENCODER_FILE],
             decoder=records[DECODER_FILE],
             probe=records[PROBE_FILE],
@@ -99,7 +98,7 @@ def _say_nothing(_: str) -> None:
 def write_bundle(
     encoder: nn.Module,
     decoder: nn.Module,
-    spec: LatentContract,
+    spec: ModelSpec,
     probe_inputs: Tensor,
     repository: Path,
     name: str,
@@ -136,7 +135,7 @@ def write_bundle(
         UsageError: the precision does nothing for this network.
         ExportError: the repository cannot be written.
     """
-    network = ModulePair(encoder, decoder, spec.image_shape, spec.latent_shape)
+    network = ModulePair(encoder, decoder, spec.usual_data_shape, spec.usual_latent_shape)
     images = ProbeImages(probe_inputs, labels, probe_inputs if calibration is None else calibration)
     with staging(repository) as staged:
         bundle = make_bundle(network, spec, images, provenance, options, step)
@@ -154,7 +153,7 @@ class ProbeImages(NamedTuple):
 
 def make_bundle(
     network: Network,
-    spec: LatentContract,
+    spec: ModelSpec,
     probe: ProbeImages,
     provenance: tuple[dict[str, float], dict[str, Any]],
     options: BundleOptions,

@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 
 from latens_export.graphs.precision import DEFAULT_TOLERANCE, Precision
-from latens_serving.bundle.schema import LARGEST_TOLERANCE, MODEL_NAME
+from latens_serving.bundle.schema import MODEL_NAME
+from latens_serving.bundle.spec import LARGEST_TOLERANCE
 
 ENV_PREFIX = "LATENS_EXPORT_"
 

@@ -31,7 +31,7 @@ def repository(model_repository: Path, tmp_path_factory: pytest.TempPathFactory)
     copytree(model_repository, copied)
     manifest = copied / "mnist-2d" / "1" / "bundle.json"
     content = json.loads(manifest.read_text())
-    content["contract"]["attributes"] = {"bold": [0.3, -0.7]}
+    content["spec"]["attributes"] = {"bold": [0.3, -0.7]}
     manifest.write_text(json.dumps(content))
     return copied
 

@@ -23,7 +23,7 @@ def address(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copytree(model_repository, repository)
     manifest = repository / "mnist-2d" / "1" / "bundle.json"
     content = json.loads(manifest.read_text())
-    content["contract"]["attributes"] = {"bold": list(BOLD)}
+    content["spec"]["attributes"] = {"bold": list(BOLD)}
     manifest.write_text(json.dumps(content))
     with running_server(repository) as server:
         yield server.address

@@ -88,7 +88,7 @@ def test_a_large_test_set_is_measured_evenly(
     data = checkpoint.load(trained_run).config.data
     graphs = Graphs(*((directory / f"{part}.onnx").read_bytes() for part in ("encoder", "decoder")))
     images = datasets.load(data.dataset, data.data_dir).test.images
-    contract = read_manifest(directory).contract
+    contract = read_manifest(directory).spec
     monkeypatch.setattr(measuring, "MOST_IMAGES", 101)
     few = measuring.measure_reference(graphs, contract, images)
     monkeypatch.setattr(measuring, "MOST_IMAGES", 1000)

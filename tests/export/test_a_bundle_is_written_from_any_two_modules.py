@@ -17,7 +17,13 @@ from latens_export import BundleOptions
 from latens_export.cli import main
 from latens_export.errors import ParityError
 from latens_serving.bundle.files import read_manifest, verified_bytes
-from latens_serving.bundle.schema import LatentContract, Likelihood, Posterior
+from latens_serving.bundle.spec import (
+    Likelihood,
+    ModelSpec,
+    Posterior,
+    fixed_image_axes,
+    fixed_latent_axes,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,10 +55,10 @@ def images() -> Tensor:
     return torch.randint(256, (20, *SHAPE), dtype=torch.uint8, generator=generator)
 
 
-def spec(tolerance: float = 1e-4) -> LatentContract:
-    return LatentContract(
-        image_shape=SHAPE,
-        latent_shape=(3,),
+def spec(tolerance: float = 1e-4) -> ModelSpec:
+    return ModelSpec(
+        data_axes=fixed_image_axes(SHAPE),
+        latent_axes=fixed_latent_axes((3,)),
         architecture="own",
         beta=1,
         dataset="noise",
@@ -68,7 +74,7 @@ def test_two_modules_become_a_bundle_that_answers_as_they_do(tmp_path: Path) -> 
     written = latens_export.write_bundle(encoder, decoder, spec(), images(), tmp_path, "own")
     assert written.path == tmp_path / "own" / "1"
     manifest = read_manifest(written.path)
-    assert manifest.contract == spec()
+    assert manifest.spec == spec()
     assert manifest.reference is not None
     assert manifest.reference.images == 20
     pixels = images().float() / 255

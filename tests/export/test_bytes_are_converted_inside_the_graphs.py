@@ -111,8 +111,8 @@ def test_a_bundle_s_graphs_of_bytes_answer_as_its_graphs_of_floats(
     pixels = np.arange(256 * 28 * 28).astype(np.uint8).reshape(256, 1, 28, 28)  # every grey level
     of_floats = engines["encoder"].run((pixels / 255).astype(np.float32))
     for one, other in zip(engines["encoder_uint8"].run(pixels), of_floats, strict=True):
-        assert np.abs(one - other).max() <= manifest.contract.tolerance
-    latents = draws(300, manifest.contract.latent_shape[0])
+        assert np.abs(one - other).max() <= manifest.spec.tolerance
+    latents = draws(300, manifest.spec.latent_shape[0])
     (images,), (floats,) = (engines[graph].run(latents) for graph in ("decoder_uint8", "decoder"))
     assert levels_between(images, floats) <= 1
 
@@ -127,10 +127,10 @@ async def test_bytes_go_to_graphs_of_bytes_and_floats_to_graphs_of_floats(
     of_floats = await model.encode((pixels / 255).astype(np.float32), None)
     floats = await model.decode(latents, None)
     assert observer.graphs[2:] == ["encoder", "decoder"]
-    assert np.abs(of_bytes.mean - of_floats.mean).max() <= model.contract.tolerance
+    assert np.abs(of_bytes.mean - of_floats.mean).max() <= model.spec.tolerance
     assert of_bytes.log_var is not None
     assert of_floats.log_var is not None
-    assert np.abs(of_bytes.log_var - of_floats.log_var).max() <= model.contract.tolerance
+    assert np.abs(of_bytes.log_var - of_floats.log_var).max() <= model.spec.tolerance
     assert images.dtype == np.uint8
     assert levels_between(images, floats) <= 1
 
@@ -173,7 +173,7 @@ async def test_a_bundle_without_byte_graphs_answers_alike(bundle: Path, model: L
     assert list(before.batchers) == ["encoder", "decoder"]
     pixels, latents = grey(6), draws(6)
     told = [await each.encode(pixels, None) for each in (before, model)]
-    assert np.abs(told[0].mean - told[1].mean).max() <= model.contract.tolerance
+    assert np.abs(told[0].mean - told[1].mean).max() <= model.spec.tolerance
     images = [await each.decode_bytes(latents, None) for each in (before, model)]
     assert images[0].dtype == images[1].dtype == np.uint8
     assert np.abs(images[0].astype(int) - images[1]).max() <= 1

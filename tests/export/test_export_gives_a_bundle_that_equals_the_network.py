@@ -64,7 +64,7 @@ def test_the_trained_model_s_graphs_answer_as_torch_does_on_test_images(
     parity = measure(model, encoder, decoder, test_images)
     assert parity.batch_sizes == (1, 2, 3, 1000)
     assert parity.differences.keys() == {"mean", "log_var", "images"}
-    require(parity, min(TOLERANCE, manifest.contract.tolerance))
+    require(parity, min(TOLERANCE, manifest.spec.tolerance))
 
 
 def test_a_row_s_answer_is_the_same_alone_and_in_any_batch(
@@ -102,7 +102,7 @@ def test_the_probe_holds_what_torch_gives_for_real_images(
     bundle: tuple[Path, BundleManifest], trained_run: Path, test_images: Tensor
 ) -> None:
     directory, manifest = bundle
-    probe = read_probe(verified_bytes(directory, manifest.probe), manifest.contract)
+    probe = read_probe(verified_bytes(directory, manifest.probe), manifest.spec)
     model = checkpoint.load(trained_run).model
     pixels = torch.from_numpy(probe.images)
     assert torch.equal((pixels * 255).round().to(torch.uint8), test_images[: len(pixels)])
@@ -118,7 +118,7 @@ def test_the_probe_holds_what_torch_gives_for_real_images(
 def test_a_deterministic_model_s_bundle_has_no_log_var(model_repository: Path) -> None:
     directory = model_repository / "point" / "1"
     manifest = read_manifest(directory)
-    probe = read_probe(verified_bytes(directory, manifest.probe), manifest.contract)
+    probe = read_probe(verified_bytes(directory, manifest.probe), manifest.spec)
     outputs = run(verified_bytes(directory, manifest.encoder), probe.images)
     assert probe.log_var is None
     assert [output.shape for output in outputs] == [probe.mean.shape]

@@ -146,7 +146,7 @@ def test_a_precision_above_its_gate_is_refused_and_one_below_is_declared(
     assert not (tmp_path / "models").exists()
     assert main([*common, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    contract = read_manifest(tmp_path / "models" / "small" / "1").contract
+    contract = read_manifest(tmp_path / "models" / "small" / "1").spec
     assert contract.precision == result["precision"] == "int8"
     assert contract.tolerance == DEFAULT_TOLERANCE[Precision.INT8]
     assert max(result["parity"]["largest_difference"].values()) <= contract.tolerance

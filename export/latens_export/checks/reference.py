@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from latens_export.graphs.splitting import Graphs
-    from latens_serving.bundle.schema import LatentContract
+    from latens_serving.bundle.spec import ModelSpec
 
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 MOST_IMAGES = 10_000
@@ -26,12 +26,12 @@ _DECIMALS = 4
 Floats = NDArray[np.float32]
 
 
-def measure_reference(graphs: Graphs, contract: LatentContract, images: Tensor) -> Reference:
+def measure_reference(graphs: Graphs, spec: ModelSpec, images: Tensor) -> Reference:
     """KL and reconstruction error of test images, by the graphs that will be served.
 
     Args:
         graphs: encoder and decoder, float32 images in [0, 1].
-        contract: says which posterior and likelihood.
+        spec: says which posterior and likelihood.
         images: the test set, uint8 [n, c, h, w]; of more than `MOST_IMAGES`, as many spread evenly
             over it are measured.
 
@@ -48,7 +48,7 @@ def measure_reference(graphs: Graphs, contract: LatentContract, images: Tensor) 
         mean, *log_var = encode.run(None, {"images": pixels})
         (decoded,) = decode.run(None, {"latents": mean})
         kl += [kl_to_prior(mean, found) for found in log_var]
-        errors.append(reconstruction_error(pixels, decoded, contract))
+        errors.append(reconstruction_error(pixels, decoded, spec))
     return Reference(
         images=count,
         kl=_spread(np.concatenate(kl)) if kl else None,

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 from latens_export.bundling import BundleOptions, write_bundle
 from latens_export.errors import SourceError
-from latens_serving.bundle.schema import (
-    LatentContract,
+from latens_serving.bundle.spec import (
     LatentDim,
     Likelihood,
+    ModelSpec,
     Posterior,
+    Prior,
+    fixed_image_axes,
+    fixed_latent_axes,
 )
 from latens_training import checkpoint
 from latens_training.errors import TrainingError
@@ -87,17 +90,21 @@ def _reading() -> Iterator[None]:
         raise SourceError(str(error), error.exit_code) from error
 
 
-def _spec(trained: Checkpoint, precision: Precision, tolerance: float) -> LatentContract:
+def _spec(trained: Checkpoint, precision: Precision, tolerance: float) -> ModelSpec:
     config, model = trained.config, trained.model
-    return LatentContract(
-        image_shape=model.image_shape,
-        latent_shape=model.latent_shape,
+    posterior = _POSTERIORS[model.posterior]
+    # Nothing drew the latents of a plain autoencoder to N(0, I).
+    deterministic = posterior is Posterior.DETERMINISTIC
+    return ModelSpec(
+        data_axes=fixed_image_axes(model.image_shape),
+        latent_axes=fixed_latent_axes(model.latent_shape),
+        prior=Prior.NONE if deterministic else Prior.STANDARD_NORMAL,
         architecture=config.model.architecture,
         beta=config.loss.beta,
         dataset=config.data.dataset,
         likelihood=Likelihood(config.loss.likelihood),
         sigma=config.loss.sigma,
-        posterior=_POSTERIORS[model.posterior],
+        posterior=posterior,
         precision=precision,
         tolerance=tolerance,
         parameter_count=sum(parameter.numel() for parameter in model.parameters()),

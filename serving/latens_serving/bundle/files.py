@@ -13,11 +13,12 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Annotated, BinaryIO, Final
 
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from latens_serving.bundle.schema import BundleError, BundleManifest, FileRecord
+from latens_serving.bundle.schema_1 import ManifestOfSchema1, from_schema_1
 
 MANIFEST_FILE = "bundle.json"
 LARGEST_MANIFEST: Final = 16 << 20
@@ -25,6 +26,9 @@ LARGEST_GRAPH: Final = (2 << 30) - 1
 """Bytes: no protobuf message is larger, and an ONNX graph is one."""
 LARGEST_NPZ: Final = 256 << 20
 
+_ANY_SCHEMA: TypeAdapter[BundleManifest | ManifestOfSchema1] = TypeAdapter(
+    Annotated[BundleManifest | ManifestOfSchema1, Field(discriminator="schema_version")]
+)
 _CHUNK_BYTES = 1 << 20
 # Opening a FIFO for reading would otherwise wait for a writer, who may never come.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -44,12 +48,7 @@ def read_manifest(directory: Path) -> BundleManifest:
         if size > LARGEST_MANIFEST:
             raise BundleError(f"{MANIFEST_FILE}: {size} bytes, at most {LARGEST_MANIFEST}")
         content = file.read(size)
-    try:
-        manifest = BundleManifest.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "document"
-        raise BundleError(f"{MANIFEST_FILE}: {where}: {first['msg']}") from error
+    manifest = _parsed(content)
     expected = (directory.parent.name, directory.name)
     if (manifest.name, str(manifest.version)) != expected:
         raise BundleError(
@@ -57,6 +56,20 @@ def read_manifest(directory: Path) -> BundleManifest:
             f"but lies in {'/'.join(expected)}"
         )
     return manifest
+
+
+def _parsed(content: bytes) -> BundleManifest:
+    """The manifest in the form of the present schema, whichever it was written in."""
+    try:
+        manifest = _ANY_SCHEMA.validate_json(content)
+        return manifest if isinstance(manifest, BundleManifest) else from_schema_1(manifest)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # The union puts the schema's number first.
+        path = [str(part) for part in first["loc"]]
+        path = path[1:] if path[:1] in (["1"], ["2"]) else path
+        where = ".".join(path) or "document"
+        raise BundleError(f"{MANIFEST_FILE}: {where}: {first['msg']}") from error
 
 
 def verified_bytes(directory: Path, record: FileRecord, largest: int = LARGEST_GRAPH) -> bytes:
@@ -86,8 +99,7 @@ def verify_files(directory: Path, manifest: BundleManifest) -> None:
     Raises:
         BundleError: as `verified_bytes` does.
     """
-    others = (manifest.probe, manifest.test_embeddings)
-    for record in (*manifest.graphs.values(), *filter(None, others)):
+    for record in (*manifest.graphs.values(), manifest.probe, *manifest.optional_files):
         with _opened(directory, record.name) as (file, size):
             _check_size(record, size, LARGEST_GRAPH)
             digest, length = hashlib.sha256(), 0

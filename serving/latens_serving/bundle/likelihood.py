@@ -12,12 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from latens_serving.bundle.schema import LatentContract, Likelihood
+from latens_serving.bundle.spec import Likelihood, ModelSpec
 
 Floats = NDArray[np.float32]
 
 _LOG_TWO_PI = math.log(2 * math.pi)
-_PIXEL_AXES = (-3, -2, -1)
 # The decoder's sigmoid is exact to a float32, so 1 - p is known to half of its last place.
 _LEAST_REST = np.float32(2.0**-25)
 _LEAST_PROBABILITY = np.finfo(np.float32).tiny
@@ -25,27 +24,30 @@ _LEAST_PROBABILITY = np.finfo(np.float32).tiny
 _WIDENING = 3.0
 
 
-def reconstruction_error(images: Floats, decoded: Floats, contract: LatentContract) -> Floats:
-    """-log p(x|z), nats per image.
+def reconstruction_error(images: Floats, decoded: Floats, spec: ModelSpec) -> Floats:
+    """-log p(x|z), nats per row; the mean squared error for a model without likelihood.
 
     A Bernoulli term is the cross-entropy. It is at most 17.3 nats per pixel, since probabilities
     near 1 round to 1. A Gaussian term keeps its normalising constant.
 
     Args:
-        images: `[..., c, h, w]` in [0, 1].
+        images: `[..., *data_shape]`, in [0, 1] for a Bernoulli likelihood.
         decoded: the mean of p(x|z), of a shape that broadcasts with it.
-        contract: the likelihood and its sigma.
+        spec: the likelihood and its sigma.
 
     Returns:
         float32 `[...]`.
     """
-    if contract.likelihood is Likelihood.GAUSSIAN:
-        squares = np.square(decoded - images).sum(_PIXEL_AXES)
-        constant = math.prod(contract.image_shape) * (0.5 * _LOG_TWO_PI + math.log(contract.sigma))
-        return np.asarray(squares / (2 * contract.sigma**2) + constant, np.float32)
+    axes = tuple(range(-len(spec.data_axes), 0))
+    if spec.likelihood is Likelihood.NONE:
+        return np.asarray(np.square(decoded - images).mean(axes), np.float32)
+    if spec.likelihood is Likelihood.GAUSSIAN:
+        squares = np.square(decoded - images).sum(axes)
+        constant = math.prod(images.shape[axes[0] :]) * (0.5 * _LOG_TWO_PI + math.log(spec.sigma))
+        return np.asarray(squares / (2 * spec.sigma**2) + constant, np.float32)
     log_p = np.log(np.maximum(decoded, _LEAST_PROBABILITY))
     log_rest = np.log(np.maximum(1 - decoded, _LEAST_REST))
-    return np.asarray(-(images * log_p + (1 - images) * log_rest).sum(_PIXEL_AXES), np.float32)
+    return np.asarray(-(images * log_p + (1 - images) * log_rest).sum(axes), np.float32)
 
 
 def kl_to_prior(mean: Floats, log_var: Floats) -> Floats:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from latens_serving.bundle.axes import Shape
 from latens_serving.bundle.files import LARGEST_NPZ
 from latens_serving.bundle.npz import Header, NpzArchive
-from latens_serving.bundle.schema import BundleError, LatentContract, Posterior
+from latens_serving.bundle.schema import BundleError
+from latens_serving.bundle.spec import ModelSpec, Posterior, SpecError
 
 PROBE_FILE = "probe.npz"
 
@@ -35,15 +38,15 @@ def probe_bytes(probe: Probe) -> bytes:
     return content.getvalue()
 
 
-def read_probe(content: bytes, contract: LatentContract) -> Probe:
-    """Reads the content of `probe.npz`, and checks its arrays against the contract.
+def read_probe(content: bytes, spec: ModelSpec) -> Probe:
+    """Reads the content of `probe.npz`, and checks its arrays against the spec.
 
     Raises:
         BundleError: the archive is damaged, or an array is missing, unknown, of another shape or
-            type than the contract says, or not finite.
+            type than the spec says, or not finite.
     """
     archive = NpzArchive(PROBE_FILE, content, LARGEST_NPZ)
-    _check_headers(archive.headers, contract)
+    _check_headers(archive.headers, spec)
     arrays = {name: archive.read(name) for name in archive.headers}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
@@ -51,15 +54,16 @@ def read_probe(content: bytes, contract: LatentContract) -> Probe:
     return Probe(**{"log_var": None, **arrays})
 
 
-def _check_headers(headers: dict[str, Header], contract: LatentContract) -> None:
-    expected = _probe_row_shapes(contract)
-    if headers.keys() != expected.keys():
-        raise BundleError(f"{PROBE_FILE}: holds {sorted(headers)}, expected {sorted(expected)}")
+def _check_headers(headers: dict[str, Header], spec: ModelSpec) -> None:
+    names = {"images", "mean", "latents", "decoded"}
+    if spec.posterior is Posterior.DIAGONAL_GAUSSIAN:
+        names.add("log_var")
+    if headers.keys() != names:
+        raise BundleError(f"{PROBE_FILE}: holds {sorted(headers)}, expected {sorted(names)}")
     if scalars := [name for name, header in headers.items() if not header.shape]:
         raise BundleError(f"{PROBE_FILE}: {scalars[0]}: expected an axis of rows")
-    for name, (rows_of, row_shape) in expected.items():
+    for name, shape in _expected_shapes(headers, spec).items():
         header = headers[name]
-        shape = (headers[rows_of].shape[0], *row_shape)
         if header.dtype != np.float32 or header.shape != shape or not shape[0]:
             raise BundleError(
                 f"{PROBE_FILE}: {name}: {header.dtype}{list(header.shape)}, "
@@ -67,15 +71,25 @@ def _check_headers(headers: dict[str, Header], contract: LatentContract) -> None
             )
 
 
-def _probe_row_shapes(contract: LatentContract) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """For each array of a probe: the array whose rows it shares, and the shape of one row."""
-    latent, image = contract.latent_shape, contract.image_shape
-    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
-        "images": ("images", image),
-        "mean": ("images", latent),
-        "latents": ("latents", latent),
-        "decoded": ("latents", image),
+def _expected_shapes(headers: dict[str, Header], spec: ModelSpec) -> dict[str, Shape]:
+    """The shape of each array, given the rows of the inputs and the sizes of their free axes."""
+    (image_rows, *image), (latent_rows, *latent) = headers["images"].shape, headers["latents"].shape
+    encoded = _counterpart("images", spec.latent_shape_of, image)
+    decoded = _counterpart("latents", spec.data_shape_of, latent)
+    shapes = {
+        "images": (image_rows, *image),
+        "mean": (image_rows, *encoded),
+        "log_var": (image_rows, *encoded),
+        "latents": (latent_rows, *latent),
+        "decoded": (latent_rows, *decoded),
     }
-    if contract.posterior is Posterior.DIAGONAL_GAUSSIAN:
-        shapes["log_var"] = ("images", latent)
-    return shapes
+    return {name: shape for name, shape in shapes.items() if name in headers}
+
+
+def _counterpart(
+    name: str, shape_of: Callable[[Sequence[int]], Shape], shape: Sequence[int]
+) -> Shape:
+    try:
+        return shape_of(shape)
+    except SpecError as error:
+        raise BundleError(f"{PROBE_FILE}: {name}: {error}") from error

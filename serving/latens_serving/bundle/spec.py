@@ -85,7 +85,7 @@ class Tiles(StrEnum):
     NONE = "none"
 
 
-class LatentUnit(Strict):
+class LatentDim(Strict):
     """Statistics of one latent coordinate over the training set."""
 
     kl: FiniteFloat
@@ -143,7 +143,7 @@ class ModelSpec(Strict):
     beta: Annotated[FiniteFloat, Field(ge=0)] | None = None
     dataset: str = ""
     parameter_count: Annotated[int, Field(ge=0)] = 0
-    latent_units: tuple[LatentUnit, ...] = ()
+    latent_dims: tuple[LatentDim, ...] = ()
     """One entry per coordinate, in C order of the latent shape; empty when not known."""
     attributes: dict[Annotated[str, Field(pattern=_ATTRIBUTE_NAME)], tuple[FiniteFloat, ...]] = (
         Field(default_factory=dict)
@@ -161,6 +161,20 @@ class ModelSpec(Strict):
     def is_free(self) -> bool:
         """Whether the data have an axis whose size the caller chooses."""
         return any(axis.is_free for axis in self.data_axes)
+
+    @property
+    def gives_nats(self) -> bool:
+        """Whether a reconstruction has a probability."""
+        return self.likelihood is not Likelihood.NONE
+
+    @property
+    def gives_kl(self) -> bool:
+        """Whether a posterior has a divergence from the prior that the model was trained with."""
+        return (
+            self.gives_nats
+            and self.posterior is Posterior.DIAGONAL_GAUSSIAN
+            and self.prior is Prior.STANDARD_NORMAL
+        )
 
     @property
     def is_image(self) -> bool:
@@ -290,6 +304,18 @@ class ModelSpec(Strict):
                     f"attributes.{name}: expected {size} values, one per coordinate of the latent, "
                     f"got {len(direction)}"
                 )
+
+
+def fixed_image_axes(shape: tuple[int, int, int]) -> tuple[Axis, ...]:
+    """The axes of images of one shape: channels, height, width."""
+    return tuple(Axis(name=name, size=size) for name, size in zip(_IMAGE_AXES, shape, strict=True))
+
+
+def fixed_latent_axes(shape: Sequence[int]) -> tuple[LatentAxis, ...]:
+    """The axes of latents of one shape: a vector, feature maps, or any other."""
+    by_rank = {1: ["features"], 3: _IMAGE_AXES}
+    names = by_rank.get(len(shape)) or [f"axis{place}" for place in range(len(shape))]
+    return tuple(LatentAxis(name=name, size=size) for name, size in zip(names, shape, strict=True))
 
 
 def _problems_of_axes(data: Sequence[Axis], latent: Sequence[LatentAxis]) -> Iterator[str]:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latens_serving.bundle.npz import NpzArchive
-from latens_serving.bundle.schema import BundleError, LatentContract
+from latens_serving.bundle.schema import BundleError
+from latens_serving.bundle.spec import ModelSpec, SpecError
 
 EMBEDDINGS_FILE = "atlas.npz"
 LARGEST_EMBEDDINGS = 64 << 20
@@ -44,15 +45,15 @@ def embeddings_bytes(embeddings: Embeddings) -> bytes:
     return buffer.getvalue()
 
 
-def read_embeddings(content: bytes, contract: LatentContract) -> Embeddings:
-    """Reads `atlas.npz` and checks it against the model's contract.
+def read_embeddings(content: bytes, spec: ModelSpec) -> Embeddings:
+    """Reads `atlas.npz` and checks it against the model's spec.
 
     Raises:
         BundleError: the archive is damaged or too large, or an array is missing, unknown, of
-            another shape or type than the contract says, or not finite.
+            another shape or type than the spec says, or not finite.
     """
     archive = NpzArchive(_WHAT, content, LARGEST_EMBEDDINGS)
-    _check_headers(archive, contract)
+    _check_headers(archive, spec)
     labels = archive.read("labels") if "labels" in archive.headers else None
     embeddings = Embeddings(archive.read("images"), archive.read("means"), labels)
     if not np.isfinite(embeddings.means).all():
@@ -60,14 +61,19 @@ def read_embeddings(content: bytes, contract: LatentContract) -> Embeddings:
     return embeddings
 
 
-def _check_headers(archive: NpzArchive, contract: LatentContract) -> None:
+def _check_headers(archive: NpzArchive, spec: ModelSpec) -> None:
     headers = archive.headers
     if headers.keys() | {"labels"} != {"images", "means", "labels"}:
         raise BundleError(f"{_WHAT}: holds {sorted(headers)}, expected images, means and labels")
     rows = headers["means"].shape[:1]
+    image = headers["images"].shape[1:]
+    try:
+        latent = spec.latent_shape_of(image)
+    except SpecError as error:
+        raise BundleError(f"{_WHAT}: {error}") from error
     expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
-        "images": (np.uint8, (*rows, *contract.image_shape)),
-        "means": (np.float32, (*rows, *contract.latent_shape)),
+        "images": (np.uint8, (*rows, *image)),
+        "means": (np.float32, (*rows, *latent)),
         "labels": (np.int64, rows),
     }
     for name, header in headers.items():

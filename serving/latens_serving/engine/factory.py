@@ -25,15 +25,25 @@ _SLOT_BYTES = 64 << 20
 since two runs are under way."""
 
 
-def open_engine(graph: bytes, settings: EngineSettings) -> Engine:
+def open_engine(graph: bytes, settings: EngineSettings, *, is_free: bool = False) -> Engine:
     """Opens a graph on the device asked for. On a GPU every batch size is run once.
+
+    Args:
+        graph: the ONNX file.
+        settings: the device, among others.
+        is_free: whether rows have several shapes. Buffers cannot be made for all of them, so such
+            a graph is run on a GPU without buffers of its own.
 
     Raises:
         DeviceUnavailableError: `device` is CUDA and the graph cannot run there, all of it.
         DeviceMemoryError: the device has no room for the weights, the buffers or the largest run.
         EngineError: the bytes are no graph that can be served.
     """
-    if settings.device is Device.CPU or cuda.why_unavailable(settings.device_id) is not None:
+    if (
+        is_free
+        or settings.device is Device.CPU
+        or cuda.why_unavailable(settings.device_id) is not None
+    ):
         return OnnxEngine(graph, settings)
     try:
         return _open_on_gpu(graph, settings)

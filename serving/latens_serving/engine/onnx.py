@@ -65,11 +65,16 @@ class TensorSpec:
     name: str
     dtype: np.dtype[Any]
     row_shape: tuple[int, ...]
-    """The shape of one row: all axes but the first."""
+    """The shape of one row: all axes but the first; 0 for a free one."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether rows of several shapes can be run."""
+        return 0 in self.row_shape
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row."""
+        """Bytes of one row; 0 if its shape is free."""
         return math.prod(self.row_shape) * self.dtype.itemsize
 
 
@@ -252,6 +257,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(float16)": np.dtype(np.float16),
     "tensor(uint8)": np.dtype(np.uint8),
+    "tensor(int64)": np.dtype(np.int64),
 }
 
 
@@ -281,6 +287,7 @@ def _spec(node: Any) -> TensorSpec:
     if node.type not in _DTYPES:
         raise EngineError(f"{node.name}: elements of {node.type} are not supported")
     batch, *row_shape = node.shape or [None]
-    if isinstance(batch, int) or not all(isinstance(length, int) for length in row_shape):
-        raise EngineError(f"{node.name}: shape {node.shape}: axis 0, and it alone, must be free")
-    return TensorSpec(node.name, _DTYPES[node.type], tuple(row_shape))
+    if isinstance(batch, int):
+        raise EngineError(f"{node.name}: shape {node.shape}: axis 0, the batch, must be free")
+    lengths = tuple(length if isinstance(length, int) else 0 for length in row_shape)
+    return TensorSpec(node.name, _DTYPES[node.type], lengths)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from latens_serving.bundle.files import LARGEST_NPZ, read_manifest, verified_bytes
 from latens_serving.bundle.probe import Probe, read_probe
-from latens_serving.bundle.schema import BundleError, BundleManifest, LatentContract, Posterior
+from latens_serving.bundle.schema import BundleError, BundleManifest
+from latens_serving.bundle.spec import ModelSpec, Posterior
 from latens_serving.bundle.test_embeddings import LARGEST_EMBEDDINGS, Embeddings, read_embeddings
 from latens_serving.engine import run_cost
 from latens_serving.engine.batcher import Batcher, BatchLimits
@@ -18,7 +18,7 @@ from latens_serving.engine.errors import EngineError
 from latens_serving.engine.factory import open_engine
 from latens_serving.engine.onnx import Engine, EngineSettings
 from latens_serving.errors import BundleRefusedError
-from latens_serving.models.model import CallLimits, LoadedModel
+from latens_serving.models.model import CallLimits, LoadedModel, smallest_row_bytes
 from latens_serving.models.probe import check_probe
 from latens_serving.models.statistics import GraphRecorder, GraphStatistics, ModelObserver
 
@@ -48,17 +48,17 @@ def load(directory: Path, options: LoadOptions, observer: ModelObserver) -> Load
         manifest = read_manifest(directory)
         probe = probe_of(directory, manifest)
         embeddings = _embeddings(directory, manifest)
-        _check_row_fits(manifest.contract, options.max_message_bytes)
+        _check_row_fits(manifest.spec, options.max_message_bytes)
         with opened_engines(directory, manifest, manifest.graphs, options.engine) as engines:
             check_signature(manifest, engines)
-            check_probe(probe, engines, manifest.contract.tolerance)
+            check_probe(probe, engines, manifest.spec.tolerance)
             return _model(manifest, probe, embeddings, engines, options, observer)
     except (BundleError, EngineError) as error:
         raise BundleRefusedError(str(error)) from error
 
 
 def probe_of(directory: Path, manifest: BundleManifest) -> Probe:
-    return read_probe(verified_bytes(directory, manifest.probe, LARGEST_NPZ), manifest.contract)
+    return read_probe(verified_bytes(directory, manifest.probe, LARGEST_NPZ), manifest.spec)
 
 
 def _embeddings(directory: Path, manifest: BundleManifest) -> Embeddings | None:
@@ -66,19 +66,18 @@ def _embeddings(directory: Path, manifest: BundleManifest) -> Embeddings | None:
     if record is None:
         return None
     content = verified_bytes(directory, record, LARGEST_EMBEDDINGS)
-    return read_embeddings(content, manifest.contract)
+    return read_embeddings(content, manifest.spec)
 
 
-def _check_row_fits(contract: LatentContract, message_bytes: int) -> None:
-    """Refuses models of which not even one image of bytes, with its latents, fits into a message.
+def _check_row_fits(spec: ModelSpec, message_bytes: int) -> None:
+    """Refuses models of which not even one usual image, with its latents, fits into a message.
 
-    Everything that is allocated per row is bounded by this.
+    Calls with larger images are refused one by one, so all that is allocated per row is bounded.
     """
-    pixels, coordinates = math.prod(contract.image_shape), math.prod(contract.latent_shape)
-    size = pixels + 2 * 4 * coordinates
+    size = smallest_row_bytes(spec, spec.usual_data_shape)
     if size > message_bytes:
         raise BundleError(
-            f"bundle.json: contract: one image with its latents takes {size} bytes, "
+            f"bundle.json: spec: one image with its latents takes {size} bytes, "
             f"a message holds {message_bytes} (--max-message-bytes)"
         )
 
@@ -93,7 +92,7 @@ def opened_engines(
     try:
         for graph in graphs:
             content = verified_bytes(directory, manifest.graphs[graph])
-            engines[graph] = open_engine(content, settings)
+            engines[graph] = open_engine(content, settings, is_free=manifest.spec.is_free)
         yield engines
     except BaseException:
         for engine in engines.values():
@@ -103,29 +102,31 @@ def opened_engines(
 
 def _with_declared_precision(settings: EngineSettings, manifest: BundleManifest) -> EngineSettings:
     """The settings, with TF32 where the bundle declares it."""
-    declared = manifest.contract.precision == "tf32"
+    declared = manifest.spec.precision == "tf32"
     return replace(settings, tf32=settings.tf32 or declared)
 
 
 def check_signature(manifest: BundleManifest, engines: Mapping[str, Engine]) -> None:
-    """Compares the graphs' shapes and types with the contract."""
-    contract = manifest.contract
-    image, latent = tuple(contract.image_shape), tuple(contract.latent_shape)
-    is_deterministic = contract.posterior is Posterior.DETERMINISTIC
+    """Compares the graphs' shapes and types with the spec."""
+    spec = manifest.spec
+    image, latent = (
+        tuple(size or 0 for size in shape) for shape in (spec.data_shape, spec.latent_shape)
+    )
+    is_deterministic = spec.posterior is Posterior.DETERMINISTIC
     heads = [latent] if is_deterministic else [latent, latent]
     for graph, engine in engines.items():
         pixels = "uint8" if graph.endswith("_uint8") else "float32"
         encodes = graph.startswith("encoder")
         taken = (image, pixels) if encodes else (latent, "float32")
         given = [(head, "float32") for head in heads] if encodes else [(image, pixels)]
-        for what, specs, expected in (
+        for what, found, expected in (
             ("input", (engine.input,), [taken]),
             ("outputs", engine.outputs, given),
         ):
-            got = [(spec.row_shape, spec.dtype.name) for spec in specs]
+            got = [(tensor.row_shape, tensor.dtype.name) for tensor in found]
             if got != expected:
                 raise BundleError(
-                    f"{graph} {what}: the contract says rows of {expected}, the graph has {got}"
+                    f"{graph} {what}: the spec says rows of {expected}, the graph has {got}"
                 )
 
 
@@ -148,8 +149,8 @@ def _model(
         manifest,
         batchers,
         statistics,
-        CallLimits.for_contract(
-            manifest.contract, options.max_rows, options.max_message_bytes, options.max_row_passes
+        CallLimits.for_spec(
+            manifest.spec, options.max_rows, options.max_message_bytes, options.max_row_passes
         ),
         engines=tuple(engines.values()),
         test_embeddings=embeddings,

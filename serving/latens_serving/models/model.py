@@ -1,9 +1,9 @@
-"""A loaded model: a batcher per graph, and the contract."""
+"""A loaded model: a batcher per graph, and the spec."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latens_serving.bundle.probe import Probe
-from latens_serving.bundle.schema import BundleManifest, LatentContract
+from latens_serving.bundle.schema import BundleManifest
+from latens_serving.bundle.spec import ModelSpec
 from latens_serving.bundle.test_embeddings import Embeddings
 from latens_serving.engine.batcher import Batcher
 from latens_serving.engine.onnx import Engine
@@ -34,18 +35,30 @@ class CallLimits:
     """Limits of one call."""
 
     max_rows: int
+    """Rows of the smallest size; of larger ones, `rows_of` as many."""
     max_message_bytes: int
     max_row_passes: int
     """Rows times repetitions that a call may send through the graphs."""
 
     @classmethod
-    def for_contract(
-        cls, contract: LatentContract, rows: int, message_bytes: int, row_passes: int
+    def for_spec(
+        cls, spec: ModelSpec, rows: int, message_bytes: int, row_passes: int
     ) -> CallLimits:
         """Lowers the row limit until float32 images with their latents fit into a message."""
-        row_bytes = 4 * (math.prod(contract.image_shape) + 2 * math.prod(contract.latent_shape))
-        fitting = (message_bytes - _MESSAGE_OVERHEAD) // row_bytes
-        return cls(max(1, min(rows, fitting)), message_bytes, row_passes)
+        limits = cls(rows, message_bytes, row_passes)
+        fitting = limits.rows_of(spec.row_bytes(spec.smallest_data_shape))
+        return cls(fitting, message_bytes, row_passes)
+
+    def rows_of(self, row_bytes: int) -> int:
+        """The most rows of so many bytes each, data and latents together."""
+        fitting = (self.max_message_bytes - _MESSAGE_OVERHEAD) // row_bytes
+        return max(1, min(self.max_rows, fitting))
+
+
+def smallest_row_bytes(spec: ModelSpec, data_shape: Sequence[int]) -> int:
+    """Bytes of a row of data in its smallest element type, with the parameters of its posterior."""
+    floats = spec.row_bytes(data_shape)
+    return floats - 3 * math.prod(data_shape) if spec.is_image else floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +95,7 @@ class LoadedModel:
         self.manifest = manifest
         self.name = manifest.name
         self.version = str(manifest.version)
-        self.contract = manifest.contract
+        self.spec = manifest.spec
         self.batchers = batchers
         """By graph: `encoder`, `decoder`, and those for bytes, where the bundle has them."""
         self.encoder = batchers["encoder"]

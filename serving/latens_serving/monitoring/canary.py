@@ -52,7 +52,7 @@ class Canary:
             return
         model.hold()
         try:
-            asked = questions(probe, model.contract.tolerance)
+            asked = questions(probe, model.spec.tolerance)
             for graph, batcher in model.batchers.items():
                 await self._check_graph(model, graph, batcher, asked[graph])
         finally:

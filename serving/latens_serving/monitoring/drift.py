@@ -48,6 +48,6 @@ class DriftWatch:
             return  # the engine is busy with calls, which come first
         finally:
             model.release()
-        errors = likelihood.reconstruction_error(encoded.images, decoded, model.contract)
+        errors = likelihood.reconstruction_error(encoded.images, decoded, model.spec)
         for nats in errors:
             self._metrics.reconstruction.labels(model.name).observe(float(nats))

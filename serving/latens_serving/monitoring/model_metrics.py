@@ -45,7 +45,7 @@ class ModelCollector(Collector):
             ready.add_metric((entry.name, str(entry.version)), entry.state is State.READY)
             if (model := entry.model) is not None:
                 digest = model.manifest.encoder.sha256
-                facts = (digest, model.contract.precision, model.provider)
+                facts = (digest, model.spec.precision, model.provider)
                 info.add_metric((model.name, model.version, *facts), 1)
                 fallback |= model.device_fallback
         yield ready

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latens.v1 import latens_pb2 as pb
+from latens_serving.bundle.axes import Shape
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError, TooLargeError
 from latens_serving.models.model import LoadedModel, PosteriorRows
@@ -74,6 +75,17 @@ def end_rows(ends: pb.Endpoints, field: str, model: LoadedModel) -> tuple[NDArra
     raise InvalidInputError.at(field, "expected latents or images, got neither")
 
 
+def latent_shape_of(rows: NDArray[Any], are_images: bool, model: LoadedModel) -> Shape:
+    """The shape of the latents of end points."""
+    shape = rows.shape[1:]
+    return model.spec.latent_shape_of(shape) if are_images else shape
+
+
+def check_latents(rows: int, field: str, model: LoadedModel, latent_shape: Shape) -> None:
+    """Refuses more rows than a call may carry with their data; raises as `check_rows` does."""
+    validation.check_rows(rows, field, model, model.spec.data_shape_of(latent_shape))
+
+
 def attribute_shift(shifts: Sequence[pb.AttributeShift], model: LoadedModel) -> Floats | None:
     """The sum of the attributes' directions times their strengths `[*latent_shape]`; None for none.
 
@@ -83,7 +95,7 @@ def attribute_shift(shifts: Sequence[pb.AttributeShift], model: LoadedModel) -> 
     """
     if not shifts:
         return None
-    total = np.zeros(model.contract.latent_shape, np.float64)
+    total = np.zeros(model.spec.usual_latent_shape, np.float64)
     seen: set[str] = set()
     for place, shift in enumerate(shifts):
         field = f"attributes[{place}]"
@@ -100,13 +112,13 @@ def attribute_shift(shifts: Sequence[pb.AttributeShift], model: LoadedModel) -> 
 
 def direction_of(name: str, field: str, model: LoadedModel) -> NDArray[np.float64]:
     """A named direction of the model's latent space, `[*latent_shape]`."""
-    directions = model.contract.attributes
+    directions = model.spec.attributes
     if name not in directions:
         known = ", ".join(sorted(directions)[:8]) or "none"
         raise InvalidInputError.at(
             field, f"expected an attribute of the model ({known}), got {name[:40]!r}"
         )
-    return np.asarray(directions[name], np.float64).reshape(model.contract.latent_shape)
+    return np.asarray(directions[name], np.float64).reshape(model.spec.usual_latent_shape)
 
 
 def check_passes(rows: int, passes: int, field: str, model: LoadedModel) -> None:

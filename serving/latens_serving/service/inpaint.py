@@ -105,7 +105,8 @@ def _missing_of(masks: pb.Tensor, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 async def _run(chains: _Chains, model: LoadedModel, call: CallContext) -> tuple[Floats, Floats]:
     """The filled images and the last latents."""
-    rows, shape = len(chains.images), model.contract.latent_shape
+    rows = len(chains.images)
+    shape = model.spec.latent_shape_of(chains.images.shape[1:])
     latents = await offload(
         rows * math.prod(shape) > DRAWS,
         draw_prior,

@@ -12,7 +12,7 @@ from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError
 from latens_serving.models.model import LoadedModel
 from latens_serving.service import validation
-from latens_serving.service.arguments import decoded, end_rows
+from latens_serving.service.arguments import check_latents, decoded, end_rows, latent_shape_of
 from latens_serving.service.offload import DRAWS, offload
 
 
@@ -26,7 +26,7 @@ async def interpolate(
     starts, ends = await _end_points(request, steps, model, call)
     walk = paths.spherical_path if spherical else paths.linear_path
     path = await offload(starts.size * steps > DRAWS, walk, starts, ends, steps)
-    points = path.reshape(-1, *model.contract.latent_shape)
+    points = path.reshape(-1, *starts.shape[1:])
     call.rows = len(points)
     images = await decoded(model, points, dtype, call)
     return pb.InterpolateResponse(
@@ -45,7 +45,12 @@ async def _end_points(
     if len(starts) != len(ends):
         expected = f"expected as many rows as starts has, {len(starts)}"
         raise InvalidInputError.at("ends", f"{expected}, got {len(ends)}")
-    validation.check_rows(len(starts) * steps, "steps", model)
+    shapes = [latent_shape_of(rows, are_images, model) for rows, are_images in given]
+    if shapes[0] != shapes[1]:
+        raise InvalidInputError.at(
+            "ends", f"expected latents of shape {list(shapes[0])} as starts, got {list(shapes[1])}"
+        )
+    check_latents(len(starts) * steps, "steps", model, shapes[0])
     latents = [
         (await model.encode(rows, call.deadline)).mean if are_images else rows
         for rows, are_images in given

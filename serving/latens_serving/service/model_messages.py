@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Sequence
 
 from latens.v1 import latens_pb2 as pb
-from latens_serving.bundle import schema as bundle
+from latens_serving.bundle.spec import Likelihood, Posterior
 from latens_serving.errors import InvalidInputError
 from latens_serving.models.model import LoadedModel
 from latens_serving.models.repository import Entry, State
@@ -23,17 +23,17 @@ _STATES = {
     State.FAILED: pb.MODEL_STATE_FAILED,
 }
 _LIKELIHOODS = {
-    bundle.Likelihood.BERNOULLI: pb.LIKELIHOOD_BERNOULLI,
-    bundle.Likelihood.GAUSSIAN: pb.LIKELIHOOD_GAUSSIAN,
+    Likelihood.BERNOULLI: pb.LIKELIHOOD_BERNOULLI,
+    Likelihood.GAUSSIAN: pb.LIKELIHOOD_GAUSSIAN,
 }
 _POSTERIORS = {
-    bundle.Posterior.DIAGONAL_GAUSSIAN: pb.POSTERIOR_DIAGONAL_GAUSSIAN,
-    bundle.Posterior.DETERMINISTIC: pb.POSTERIOR_DETERMINISTIC,
+    Posterior.DIAGONAL_GAUSSIAN: pb.POSTERIOR_DIAGONAL_GAUSSIAN,
+    Posterior.DETERMINISTIC: pb.POSTERIOR_DETERMINISTIC,
 }
 
 
 def description(entry: Entry) -> pb.Model:
-    """What is known of a version: all of the contract once it is loaded, else its state."""
+    """What is known of a version: all of the spec once it is loaded, else its state."""
     message = pb.Model(
         name=entry.name,
         version=str(entry.version),
@@ -41,26 +41,26 @@ def description(entry: Entry) -> pb.Model:
         state_reason=entry.reason,
     )
     if entry.model is not None:
-        _fill_contract(message, entry.model)
+        _fill_spec(message, entry.model)
     return message
 
 
-def _fill_contract(message: pb.Model, model: LoadedModel) -> None:
-    contract, manifest = model.contract, model.manifest
+def _fill_spec(message: pb.Model, model: LoadedModel) -> None:
+    spec, manifest = model.spec, model.manifest
     message.MergeFrom(
         pb.Model(
-            image_shape=contract.image_shape,
-            latent_shape=contract.latent_shape,
-            architecture=contract.architecture,
-            beta=contract.beta,
-            dataset=contract.dataset,
-            likelihood=_LIKELIHOODS[contract.likelihood],
-            posterior=_POSTERIORS[contract.posterior],
-            precision=contract.precision,
-            tolerance=contract.tolerance,
+            image_shape=[size or 0 for size in spec.data_shape],
+            latent_shape=[size or 0 for size in spec.latent_shape],
+            architecture=spec.architecture,
+            beta=spec.beta or 0,
+            dataset=spec.dataset,
+            likelihood=_LIKELIHOODS[spec.likelihood],
+            posterior=_POSTERIORS[spec.posterior],
+            precision=spec.precision,
+            tolerance=spec.tolerance,
             encoder_sha256=manifest.encoder.sha256,
             decoder_sha256=manifest.decoder.sha256,
-            parameter_count=contract.parameter_count,
+            parameter_count=spec.parameter_count,
             limits=pb.ModelLimits(
                 max_rows=model.limits.max_rows,
                 max_message_bytes=model.limits.max_message_bytes,
@@ -69,14 +69,14 @@ def _fill_contract(message: pb.Model, model: LoadedModel) -> None:
             noise_generator=NOISE_GENERATOR,
             provider=model.provider,
             latent_dims=[
-                pb.LatentDim(kl=dim.kl, mean=dim.mean, std=dim.std) for dim in contract.latent_dims
+                pb.LatentDim(kl=dim.kl, mean=dim.mean, std=dim.std) for dim in spec.latent_dims
             ],
             metrics=manifest.provenance.metrics,
             attributes=[
                 pb.Attribute(name=name, direction=direction)
-                for name, direction in sorted(contract.attributes.items())
+                for name, direction in sorted(spec.attributes.items())
             ],
-            sigma=contract.sigma if contract.likelihood is bundle.Likelihood.GAUSSIAN else 0,
+            sigma=spec.sigma if spec.likelihood is Likelihood.GAUSSIAN else 0,
         )
     )
 

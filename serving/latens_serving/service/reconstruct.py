@@ -35,7 +35,7 @@ async def reconstruct(
         likelihood.reconstruction_error,
         images,
         decoded,
-        model.contract,
+        model.spec,
     )
     pixels = await offload(decoded.size > COPIES, as_pixels, decoded, dtype)
     response.images.CopyFrom(to_message(pixels))

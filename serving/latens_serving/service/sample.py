@@ -9,7 +9,7 @@ from latens.v1 import latens_pb2 as pb
 from latens_serving.calls.context import CallContext
 from latens_serving.models.model import LoadedModel
 from latens_serving.service import validation
-from latens_serving.service.arguments import decoded, seed_of
+from latens_serving.service.arguments import check_latents, decoded, seed_of
 from latens_serving.service.noise import draw_prior
 from latens_serving.service.offload import DRAWS, offload
 
@@ -20,9 +20,11 @@ async def sample(
     """Draws the rows `first_row` and up of the seed's sequence, and decodes them."""
     dtype = validation.image_dtype_of(request.image_dtype)
     temperature = validation.temperature_of(request)
-    call.rows = validation.count_of(request.count, model)
+    count = validation.count_of(request.count)
+    shape = model.spec.usual_latent_shape
+    check_latents(count, "count", model, shape)
+    call.rows = count
     seed = seed_of(request)
-    shape = model.contract.latent_shape
     latents = await offload(
         call.rows * math.prod(shape) > DRAWS,
         draw_prior,

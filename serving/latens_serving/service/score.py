@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
 from latens_serving.bundle import likelihood
-from latens_serving.bundle.schema import LatentContract
+from latens_serving.bundle.spec import ModelSpec
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError
 from latens_serving.models.model import LoadedModel
@@ -90,11 +90,11 @@ async def _log_weights(block: _Block, model: LoadedModel, call: CallContext) -> 
     width = max(1, _ROWS_AT_A_TIME // len(block.images))
     for start in range(0, block.samples, width):
         part = latents[:, start : start + width]
-        rows = part.reshape(-1, *model.contract.latent_shape)
+        rows = part.reshape(-1, *block.mean.shape[1:])
         decoded = await model.decode(rows, call.deadline)
         shaped = decoded.reshape(*part.shape[:2], *decoded.shape[1:])
         weights[:, start : start + width] -= await offload(
-            shaped.size > DRAWS, _reconstruction_error, block.images, shaped, model.contract
+            shaped.size > DRAWS, _reconstruction_error, block.images, shaped, model.spec
         )
     return weights
 
@@ -112,5 +112,5 @@ def _draw(block: _Block) -> tuple[Floats, Weights]:
     return latents, likelihood.log_prior_to_proposal(latents, noise, scale).astype(np.float64)
 
 
-def _reconstruction_error(images: Floats, decoded: Floats, contract: LatentContract) -> Floats:
-    return likelihood.reconstruction_error(images[:, None], decoded, contract)
+def _reconstruction_error(images: Floats, decoded: Floats, spec: ModelSpec) -> Floats:
+    return likelihood.reconstruction_error(images[:, None], decoded, spec)

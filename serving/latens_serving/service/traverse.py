@@ -13,11 +13,18 @@ from numpy.typing import NDArray
 from latens.paths import along_coordinate, along_direction, values_between
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
+from latens_serving.bundle.axes import Shape
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError
 from latens_serving.models.model import LoadedModel
 from latens_serving.service import validation
-from latens_serving.service.arguments import decoded, direction_of, end_rows
+from latens_serving.service.arguments import (
+    check_latents,
+    decoded,
+    direction_of,
+    end_rows,
+    latent_shape_of,
+)
 from latens_serving.service.offload import COPIES, offload
 
 Floats = NDArray[np.float32]
@@ -33,16 +40,17 @@ async def traverse(
     """Decodes the lines; all is checked before anything is encoded."""
     dtype = validation.image_dtype_of(request.image_dtype)
     steps = validation.steps_of(request)
-    axes = _axes_of(request, model)
     bases, are_images = _bases_of(request, model)
-    validation.check_rows(len(bases) * len(axes) * steps, "steps", model)
+    shape = latent_shape_of(bases, are_images, model)
+    axes = _axes_of(request, model, shape)
+    check_latents(len(bases) * len(axes) * steps, "steps", model, shape)
     values = _values_of(request, steps)
-    lines_along = [_line_of(axis, place, model) for place, axis in enumerate(axes)]
+    lines_along = [_line_of(axis, place, model, shape) for place, axis in enumerate(axes)]
     if are_images:
         bases = (await model.encode(bases, call.deadline)).mean
-    size = len(bases) * len(axes) * steps * math.prod(model.contract.latent_shape)
+    size = len(bases) * len(axes) * steps * math.prod(shape)
     lines = await offload(size > COPIES, _lines_through, bases, values, lines_along)
-    points = lines.reshape(-1, *model.contract.latent_shape)
+    points = lines.reshape(-1, *shape)
     call.rows = len(points)
     images = await decoded(model, points, dtype, call)
     shaped = images.reshape(*lines.shape[:3], *images.shape[1:])
@@ -58,15 +66,21 @@ def _lines_through(bases: Floats, values: Floats, lines: Sequence[_Line]) -> Flo
     return np.stack([line(bases, values) for line in lines], axis=1)
 
 
-def _axes_of(request: pb.TraverseRequest, model: LoadedModel) -> list[pb.TraversalAxis]:
-    size = math.prod(model.contract.latent_shape)
-    validation.check_rows(max(len(request.axes), 1), "axes", model)
+def _axes_of(
+    request: pb.TraverseRequest, model: LoadedModel, shape: Shape
+) -> list[pb.TraversalAxis]:
+    size = math.prod(shape)
+    check_latents(len(request.axes) or size, "axes", model, shape)
     return list(request.axes) or [pb.TraversalAxis(coordinate=unit) for unit in range(size)]
 
 
 def _bases_of(request: pb.TraverseRequest, model: LoadedModel) -> tuple[NDArray[Any], bool]:
     if not request.HasField("bases"):
-        return np.zeros((1, *model.contract.latent_shape), np.float32), False
+        if model.spec.is_free:
+            raise InvalidInputError.at(
+                "bases", "expected latents or images: the model has no one size, got none"
+            )
+        return np.zeros((1, *model.spec.usual_latent_shape), np.float32), False
     return end_rows(request.bases, "bases", model)
 
 
@@ -79,11 +93,11 @@ def _values_of(request: pb.TraverseRequest, steps: int) -> Floats:
     return values_between(start, stop, steps)
 
 
-def _line_of(axis: pb.TraversalAxis, place: int, model: LoadedModel) -> _Line:
+def _line_of(axis: pb.TraversalAxis, place: int, model: LoadedModel, shape: Shape) -> _Line:
     """What an axis makes of base points: a coordinate is set, a direction is added."""
     match axis.WhichOneof("direction"):
         case "coordinate":
-            unit = _unit_of(axis.coordinate, place, math.prod(model.contract.latent_shape))
+            unit = _unit_of(axis.coordinate, place, math.prod(shape))
             return partial(along_coordinate, unit)
         case "attribute":
             field = f"axes[{place}].attribute"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 
 from latens.tensors import TensorError, TensorFields, to_array
 from latens.v1 import latens_pb2 as pb
+from latens_serving.bundle.axes import Axis, SpecError, described
 from latens_serving.errors import InvalidInputError, TooLargeError
-from latens_serving.models.model import LoadedModel
+from latens_serving.models.model import LoadedModel, smallest_row_bytes
 from latens_serving.models.pixels import as_floats
 from latens_serving.service.offload import COPIES, offload
 
@@ -43,8 +45,7 @@ def pixels_of(given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
         InvalidInputError: of another shape or type, no rows, or values that are no pixels.
         TooLargeError: more rows than a call may carry.
     """
-    array = _rows_of(given, field, "images", model.contract.image_shape, model)
-    return check_pixels(array, field)
+    return check_pixels(shaped_images_of(given, field, model), field)
 
 
 def check_pixels(array: NDArray[Any], field: str) -> NDArray[Any]:
@@ -68,12 +69,20 @@ def check_pixels(array: NDArray[Any], field: str) -> NDArray[Any]:
 
 def shaped_images_of(given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
     """Images of the model's shape, whatever their values; raises as `pixels_of` does."""
-    return _rows_of(given, field, "images", model.contract.image_shape, model)
+    array = _rows_of(given, field, "images")
+    spec = model.spec
+    with _refused(f"{field}.shape", "images", spec.data_axes, array.shape):
+        spec.check_data_shape(array.shape[1:])
+    return _limited(array, field, array.shape[1:], model)
 
 
 def latents_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float32]:
     """Latents float32 `[n, *latent_shape]`, finite; raises as `images_of` does."""
-    array = _rows_of(given, field, "latents", model.contract.latent_shape, model)
+    array = _rows_of(given, field, "latents")
+    spec = model.spec
+    with _refused(f"{field}.shape", "latents", spec.latent_sizes, array.shape):
+        data_shape = spec.data_shape_of(array.shape[1:])
+    array = _limited(array, field, data_shape, model)
     if array.dtype == np.uint8:
         expected = "expected FLOAT32 or FLOAT16 for latents"
         raise InvalidInputError.at(f"{field}.dtype", f"{expected}, got UINT8")
@@ -92,11 +101,10 @@ def image_dtype_of(code: int) -> int:
     return code
 
 
-def count_of(count: int, model: LoadedModel) -> int:
-    """How many rows to sample."""
+def count_of(count: int) -> int:
+    """How many rows to sample; `check_rows` says whether a call may carry them."""
     if count < 1:
         raise InvalidInputError.at("count", f"expected at least 1, got {count}")
-    check_rows(count, "count", model)
     return count
 
 
@@ -123,28 +131,50 @@ def mode_of(code: int) -> int:
     return code or pb.INTERPOLATION_MODE_LINEAR
 
 
-def check_rows(rows: int, field: str, model: LoadedModel) -> None:
-    """Refuses more rows than one call may carry."""
-    limit = model.limits.max_rows
+def check_rows(rows: int, field: str, model: LoadedModel, data_shape: Sequence[int]) -> None:
+    """Refuses more rows of that shape than one call may carry.
+
+    Raises:
+        TooLargeError: names the limit.
+    """
+    size, most = smallest_row_bytes(model.spec, data_shape), model.limits.max_message_bytes
+    if size > most:
+        raise TooLargeError.at(
+            field,
+            f"one row of {list(data_shape)} with its latents takes {size} bytes, "
+            f"a message holds {most} (--max-message-bytes)",
+        )
+    limit = model.limits.rows_of(model.spec.row_bytes(data_shape))
     if rows > limit:
         raise TooLargeError.at(
             field, f"a call to {model.name} may carry {limit} rows, got {rows}; split it"
         )
 
 
-def _rows_of(
-    given: Given, field: str, what: str, row_shape: tuple[int, ...], model: LoadedModel
-) -> NDArray[Any]:
+def _rows_of(given: Given, field: str, what: str) -> NDArray[Any]:
     array = given if isinstance(given, np.ndarray) else _read(given, field, what)
-    if array.shape[1:] != row_shape or array.ndim == 0:
-        expected = ", ".join(["n", *map(str, row_shape)])
-        raise InvalidInputError.at(
-            f"{field}.shape",
-            f"expected {what} of shape [{expected}], got {list(array.shape)}",
-        )
-    if len(array) == 0:
+    if array.ndim and len(array) == 0:
         raise InvalidInputError.at(f"{field}.shape", "expected at least 1 row, got 0")
-    check_rows(len(array), f"{field}.shape", model)
+    return array
+
+
+@contextlib.contextmanager
+def _refused(field: str, what: str, axes: Sequence[Axis], shape: tuple[int, ...]) -> Iterator[None]:
+    """Turns the refusal of a shape into one of the field: the whole shape, or the axis."""
+    try:
+        yield
+    except SpecError as error:
+        is_fixed = not any(axis.is_free for axis in axes)
+        if is_fixed or len(shape) != 1 + len(axes):
+            expected = f"expected {what} of shape [n, {described(axes)}]"
+            raise InvalidInputError.at(field, f"{expected}, got {list(shape)}") from error
+        raise InvalidInputError.at(field, str(error)) from error
+
+
+def _limited(
+    array: NDArray[Any], field: str, data_shape: Sequence[int], model: LoadedModel
+) -> NDArray[Any]:
+    check_rows(len(array), f"{field}.shape", model, data_shape)
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 

@@ -70,12 +70,12 @@ def test_an_engine_gives_the_probe_s_answers(
     model_repository: Path, manifest: BundleManifest, encoder: bytes
 ) -> None:
     directory = model_repository / "mnist-2d" / "1"
-    probe = read_probe(verified_bytes(directory, manifest.probe), manifest.contract)
+    probe = read_probe(verified_bytes(directory, manifest.probe), manifest.spec)
     engine = OnnxEngine(encoder, ON_CPU)
     mean, log_var = engine.run(probe.images)
     assert probe.log_var is not None
-    assert np.abs(mean - probe.mean).max() <= manifest.contract.tolerance
-    assert np.abs(log_var - probe.log_var).max() <= manifest.contract.tolerance
+    assert np.abs(mean - probe.mean).max() <= manifest.spec.tolerance
+    assert np.abs(log_var - probe.log_var).max() <= manifest.spec.tolerance
 
 
 def test_an_engine_describes_its_inputs_and_outputs(encoder: bytes) -> None:
@@ -157,8 +157,8 @@ def test_the_gpu_is_set_up_as_documented(encoder: bytes, monkeypatch: pytest.Mon
 def test_tf32_is_on_where_the_bundle_declares_it(
     manifest: BundleManifest, precision: str, tf32: bool
 ) -> None:
-    contract = manifest.contract.model_copy(update={"precision": precision})
-    declared = manifest.model_copy(update={"contract": contract})
+    spec = manifest.spec.model_copy(update={"precision": precision})
+    declared = manifest.model_copy(update={"spec": spec})
     assert loading._engine_settings(declared, Settings().load_options()).tf32 is tf32
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from latens_serving.bundle.files import manifest_json, read_manifest, verified_bytes
+from latens_serving.bundle.files import read_manifest, verified_bytes
 from latens_serving.bundle.probe import probe_bytes, read_probe
-from latens_serving.bundle.schema import BundleError, BundleManifest, Posterior
+from latens_serving.bundle.schema import BundleError, BundleManifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +34,8 @@ def change(directory: Path, update: Callable[[dict[str, Any]], object]) -> None:
 
 def test_a_valid_bundle_is_read(directory: Path) -> None:
     manifest = read_manifest(directory)
-    probe = read_probe(verified_bytes(directory, manifest.probe), manifest.contract)
-    assert manifest.contract.latent_shape == probe.mean.shape[1:]
+    probe = read_probe(verified_bytes(directory, manifest.probe), manifest.spec)
+    assert manifest.spec.latent_shape == probe.mean.shape[1:]
     for record in (manifest.encoder, manifest.decoder):
         assert len(verified_bytes(directory, record)) == record.size
 
@@ -68,17 +68,17 @@ def test_a_tampered_file_is_refused(
 @pytest.mark.parametrize(
     ("update", "said"),
     [
-        (lambda document: document.update(schema_version=2), "schema_version"),
+        (lambda document: document.update(schema_version=3), "schema_version"),
         (lambda document: document.update(surprise=1), "surprise"),
         (lambda document: document.pop("encoder"), "encoder: Field required"),
         (lambda document: document["encoder"].update(name="../../etc/passwd"), "encoder.name"),
-        (lambda document: document["contract"].update(latent_shape=[]), "contract.latent_shape"),
-        (lambda document: document["contract"].update(image_shape=[1, 0, 28]), "image_shape"),
-        (lambda document: document["contract"].update(tolerance=0), "contract.tolerance"),
-        (lambda document: document["contract"].update(tolerance=0.02), "float32 .*at most 0.01"),
-        (lambda document: document["contract"].update(precision="int3"), "got 'int3'"),
-        (lambda document: document["contract"].update(beta=float("inf")), "contract.beta"),
-        (lambda document: document["contract"].update(sigma=float("nan")), "contract.sigma"),
+        (lambda document: document["spec"].update(latent_axes=[]), "spec.latent_axes"),
+        (lambda document: document["spec"]["data_axes"][1].update(size=0), "data_axes.1.size"),
+        (lambda document: document["spec"].update(tolerance=0), "spec.tolerance"),
+        (lambda document: document["spec"].update(tolerance=0.02), "float32 .*at most 0.01"),
+        (lambda document: document["spec"].update(precision="int3"), "got 'int3'"),
+        (lambda document: document["spec"].update(beta=float("inf")), "spec.beta"),
+        (lambda document: document["spec"].update(sigma=float("nan")), "spec.sigma"),
         (lambda document: document.update(version=2), "says mnist-2d/2, but lies in mnist-2d/1"),
         (lambda document: document.update(name="other"), "says other/1, but lies in mnist-2d/1"),
     ],
@@ -96,33 +96,6 @@ def test_a_manifest_that_is_not_an_object_is_refused(directory: Path, content: b
     (directory / "bundle.json").write_bytes(content)
     with pytest.raises(BundleError, match=r"bundle\.json: "):
         read_manifest(directory)
-
-
-def test_the_former_name_of_the_posterior_is_read_and_the_new_one_written(
-    model_repository: Path, tmp_path: Path
-) -> None:
-    directory = Path(shutil.copytree(model_repository / "point" / "1", tmp_path / "point" / "1"))
-    written = json.loads((directory / "bundle.json").read_bytes())
-    assert written["contract"]["posterior"] == "deterministic"
-    change(directory, lambda document: document["contract"].update(posterior="point"))
-    manifest = read_manifest(directory)
-    assert manifest.contract.posterior is Posterior.DETERMINISTIC
-    assert json.loads(manifest_json(manifest)) == written
-
-
-def test_the_former_name_of_the_latent_dims_is_read_and_the_new_one_written(
-    directory: Path,
-) -> None:
-    dims = [{"kl": 1.5, "mean": 0.25, "std": 0.75}]
-
-    def rename(document: dict[str, Any]) -> None:
-        del document["contract"]["latent_dims"]
-        document["contract"]["latent_units"] = dims
-
-    change(directory, rename)
-    written = json.loads(manifest_json(read_manifest(directory)))
-    assert written["contract"]["latent_dims"] == dims
-    assert "latent_units" not in written["contract"]
 
 
 def test_a_missing_manifest_is_refused(directory: Path) -> None:
@@ -152,24 +125,24 @@ def manifest(directory: Path) -> BundleManifest:
 def test_a_probe_that_breaks_the_contract_is_refused(
     directory: Path, manifest: BundleManifest, name: str, array: np.ndarray, said: str
 ) -> None:
-    probe = read_probe(verified_bytes(directory, manifest.probe), manifest.contract)
+    probe = read_probe(verified_bytes(directory, manifest.probe), manifest.spec)
     changed = probe.model_copy(update={name: array})
     with pytest.raises(BundleError, match=said):
-        read_probe(probe_bytes(changed), manifest.contract)
+        read_probe(probe_bytes(changed), manifest.spec)
 
 
 def test_a_probe_without_one_of_its_arrays_is_refused(
     directory: Path, manifest: BundleManifest
 ) -> None:
-    probe = read_probe(verified_bytes(directory, manifest.probe), manifest.contract)
+    probe = read_probe(verified_bytes(directory, manifest.probe), manifest.spec)
     with pytest.raises(BundleError, match="log_var"):
-        read_probe(probe_bytes(probe.model_copy(update={"log_var": None})), manifest.contract)
+        read_probe(probe_bytes(probe.model_copy(update={"log_var": None})), manifest.spec)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"\x93NUMPY", b"garbage" * 99])
 def test_a_probe_that_is_no_archive_is_refused(manifest: BundleManifest, content: bytes) -> None:
     with pytest.raises(BundleError, match="not a readable archive"):
-        read_probe(content, manifest.contract)
+        read_probe(content, manifest.spec)
 
 
 def test_a_probe_holding_pickled_objects_is_refused(manifest: BundleManifest) -> None:
@@ -178,4 +151,4 @@ def test_a_probe_holding_pickled_objects_is_refused(manifest: BundleManifest) ->
     content = io.BytesIO()
     np.savez(content, images=np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(BundleError, match="not a readable archive"):
-        read_probe(content.getvalue(), manifest.contract)
+        read_probe(content.getvalue(), manifest.spec)

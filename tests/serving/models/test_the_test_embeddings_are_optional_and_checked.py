@@ -35,11 +35,15 @@ def rewrite(bundle: Path, content: bytes | None) -> None:
     manifest = json.loads((bundle / "bundle.json").read_bytes())
     if content is None:
         (bundle / EMBEDDINGS_FILE).unlink()
-        del manifest["atlas"]
+        del manifest["test_embeddings"]
     else:
         (bundle / EMBEDDINGS_FILE).write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
-        manifest["atlas"] = {"name": EMBEDDINGS_FILE, "sha256": digest, "size": len(content)}
+        manifest["test_embeddings"] = {
+            "name": EMBEDDINGS_FILE,
+            "sha256": digest,
+            "size": len(content),
+        }
     (bundle / "bundle.json").write_text(json.dumps(manifest))
 
 
@@ -99,7 +103,7 @@ def blank(rows: int = 3) -> dict[str, Any]:
 def test_those_of_another_model_are_refused(
     bundle: Path, name: str, array: np.ndarray[Any, Any]
 ) -> None:
-    contract = read_manifest(bundle).contract
+    contract = read_manifest(bundle).spec
     with pytest.raises(BundleError, match=f"test embeddings: {name}"):
         read_embeddings(embeddings_bytes(Embeddings(**(blank() | {name: array}))), contract)
 
@@ -107,11 +111,9 @@ def test_those_of_another_model_are_refused(
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04"])
 def test_other_content_is_refused(bundle: Path, content: bytes) -> None:
     with pytest.raises(BundleError, match="test embeddings"):
-        read_embeddings(content, read_manifest(bundle).contract)
+        read_embeddings(content, read_manifest(bundle).spec)
 
 
 def test_labels_are_optional(bundle: Path) -> None:
     embeddings = Embeddings(**(blank() | {"labels": None}))
-    assert (
-        read_embeddings(embeddings_bytes(embeddings), read_manifest(bundle).contract).labels is None
-    )
+    assert read_embeddings(embeddings_bytes(embeddings), read_manifest(bundle).spec).labels is None

@@ -30,7 +30,7 @@ def stub(
     copytree(model_repository, repository, dirs_exist_ok=True)
     manifest = repository / "mnist-2d" / "1" / "bundle.json"
     content = json.loads(manifest.read_text())
-    content["contract"]["attributes"] = {"bold": BOLD}
+    content["spec"]["attributes"] = {"bold": BOLD}
     manifest.write_text(json.dumps(content))
     with (
         running_server(repository, f"--frontend={request.param}") as server,

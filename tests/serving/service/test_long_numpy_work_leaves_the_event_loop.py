@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,13 @@ import pytest
 
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
-from latens_serving.bundle.schema import Likelihood
+from latens_serving.bundle.spec import (
+    Likelihood,
+    ModelSpec,
+    Posterior,
+    fixed_image_axes,
+    fixed_latent_axes,
+)
 from latens_serving.calls.context import CallContext
 from latens_serving.models.model import CallLimits, PosteriorRows
 from latens_serving.service import noise, validation
@@ -29,8 +34,12 @@ class Model:
     version = "1"
     name = "toy"
     limits = CallLimits(1 << 20, 1 << 30, 1 << 30)
-    contract = SimpleNamespace(
-        image_shape=(1, 2, 2), latent_shape=(LATENTS,), likelihood=Likelihood.BERNOULLI
+    spec = ModelSpec(
+        data_axes=fixed_image_axes((1, 2, 2)),
+        latent_axes=fixed_latent_axes((LATENTS,)),
+        likelihood=Likelihood.BERNOULLI,
+        posterior=Posterior.DIAGONAL_GAUSSIAN,
+        tolerance=1e-4,
     )
 
     async def encode(self, images: np.ndarray, _: float | None) -> PosteriorRows:

@@ -16,7 +16,13 @@ from latens.tensors import to_array, to_message
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 from latens_serving.bundle import likelihood
-from latens_serving.bundle.schema import LatentContract, Likelihood, Posterior
+from latens_serving.bundle.spec import (
+    Likelihood,
+    ModelSpec,
+    Posterior,
+    fixed_image_axes,
+    fixed_latent_axes,
+)
 from latens_training import checkpoint
 from latens_training.config import LossConfig
 from latens_training.data import datasets
@@ -112,10 +118,10 @@ def test_reconstruct_gives_the_terms_of_the_elbo(stub: Any, trained_run: Path) -
     assert np.allclose(to_array(response.latents), mean.numpy(), atol=1e-5)
 
 
-def contract(kind: Likelihood, sigma: float) -> LatentContract:
-    return LatentContract(
-        image_shape=(1, 4, 4),
-        latent_shape=(2,),
+def spec(kind: Likelihood, sigma: float) -> ModelSpec:
+    return ModelSpec(
+        data_axes=fixed_image_axes((1, 4, 4)),
+        latent_axes=fixed_latent_axes((2,)),
         architecture="vae-mlp",
         beta=1,
         dataset="mnist",
@@ -135,7 +141,7 @@ def test_both_likelihoods_are_those_of_training(kind: Any) -> None:
     config = LossConfig(likelihood=kind, sigma=0.3)
 
     ours: NDArray[np.float32] = likelihood.reconstruction_error(
-        targets.numpy(), torch.sigmoid(logits).numpy(), contract(Likelihood(kind), 0.3)
+        targets.numpy(), torch.sigmoid(logits).numpy(), spec(Likelihood(kind), 0.3)
     )
 
     assert np.allclose(ours, losses.reconstruction(logits, targets, config).numpy(), rtol=1e-4)
@@ -144,7 +150,7 @@ def test_both_likelihoods_are_those_of_training(kind: Any) -> None:
 def test_a_certain_and_wrong_decoder_has_a_finite_error() -> None:
     images, sure = np.zeros((1, 1, 4, 4), np.float32), np.ones((1, 1, 4, 4), np.float32)
 
-    error = likelihood.reconstruction_error(images, sure, contract(Likelihood.BERNOULLI, 1))
+    error = likelihood.reconstruction_error(images, sure, spec(Likelihood.BERNOULLI, 1))
 
     assert np.isfinite(error).all()
     assert error[0] > 16 * 15

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from latens.oip import open_inference_pb2 as oip
-from latens_serving.bundle.schema import LatentContract, Posterior
+from latens_serving.bundle.spec import ModelSpec, Posterior
 from latens_serving.errors import ModelNotFoundError
 
 PLATFORM = "onnxruntime_onnx"
@@ -26,6 +26,7 @@ class TensorFacts:
 
     name: str
     row_shape: tuple[int, ...]
+    """-1 stands for a free axis."""
 
 
 def model_name(bundle: str, graph: Graph) -> str:
@@ -47,22 +48,26 @@ def split_name(name: str) -> tuple[str, Graph]:
     )
 
 
-def input_of(contract: LatentContract, graph: Graph) -> TensorFacts:
+def input_of(spec: ModelSpec, graph: Graph) -> TensorFacts:
     if graph is Graph.ENCODER:
-        return TensorFacts("images", contract.image_shape)
-    return TensorFacts("latents", contract.latent_shape)
+        return TensorFacts("images", _sizes(spec.data_shape))
+    return TensorFacts("latents", _sizes(spec.latent_shape))
 
 
-def outputs_of(contract: LatentContract, graph: Graph) -> tuple[TensorFacts, ...]:
+def outputs_of(spec: ModelSpec, graph: Graph) -> tuple[TensorFacts, ...]:
     if graph is Graph.DECODER:
-        return (TensorFacts("images", contract.image_shape),)
-    is_deterministic = contract.posterior is Posterior.DETERMINISTIC
+        return (TensorFacts("images", _sizes(spec.data_shape)),)
+    is_deterministic = spec.posterior is Posterior.DETERMINISTIC
     heads = ["mean"] if is_deterministic else ["mean", "log_var"]
-    return tuple(TensorFacts(head, contract.latent_shape) for head in heads)
+    return tuple(TensorFacts(head, _sizes(spec.latent_shape)) for head in heads)
+
+
+def _sizes(shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    return tuple(-1 if size is None else size for size in shape)
 
 
 def metadata(
-    name: str, versions: list[str], contract: LatentContract, graph: Graph
+    name: str, versions: list[str], spec: ModelSpec, graph: Graph
 ) -> oip.ModelMetadataResponse:
     """The interface of a model; -1 stands for the batch."""
 
@@ -75,20 +80,20 @@ def metadata(
         name=name,
         versions=versions,
         platform=PLATFORM,
-        inputs=[tensor(input_of(contract, graph))],
-        outputs=[tensor(facts) for facts in outputs_of(contract, graph)],
+        inputs=[tensor(input_of(spec, graph))],
+        outputs=[tensor(facts) for facts in outputs_of(spec, graph)],
         properties={
-            "architecture": contract.architecture,
-            "dataset": contract.dataset,
-            "precision": contract.precision,
+            "architecture": spec.architecture,
+            "dataset": spec.dataset,
+            "precision": spec.precision,
             "input_datatypes": "FP32,UINT8" if graph is Graph.ENCODER else "FP32",
         },
     )
 
 
-def config(name: str, max_rows: int, contract: LatentContract, graph: Graph) -> oip.ModelConfig:
+def config(name: str, max_rows: int, spec: ModelSpec, graph: Graph) -> oip.ModelConfig:
     """The configuration of a model in Triton's terms."""
-    given = input_of(contract, graph)
+    given = input_of(spec, graph)
     return oip.ModelConfig(
         name=name,
         platform=PLATFORM,
@@ -97,7 +102,7 @@ def config(name: str, max_rows: int, contract: LatentContract, graph: Graph) -> 
         input=[oip.ModelInput(name=given.name, data_type=oip.TYPE_FP32, dims=given.row_shape)],
         output=[
             oip.ModelOutput(name=facts.name, data_type=oip.TYPE_FP32, dims=facts.row_shape)
-            for facts in outputs_of(contract, graph)
+            for facts in outputs_of(spec, graph)
         ],
         dynamic_batching=oip.ModelDynamicBatching(),
     )

@@ -56,8 +56,8 @@ def read(request: oip.ModelInferRequest, model: LoadedModel, graph: Graph) -> In
         TooLargeError: more rows than a call may carry.
         UnsupportedError: it wants shared memory or a classification.
     """
-    outputs = _wanted_outputs(request, outputs_of(model.contract, graph))
-    tensor = _only_input(request, input_of(model.contract, graph))
+    outputs = _wanted_outputs(request, outputs_of(model.spec, graph))
+    tensor = _only_input(request, input_of(model.spec, graph))
     _check_datatype(tensor.datatype, graph)
     _check_shape(tensor.shape)
     raw = _RawTensor(_CODES[tensor.datatype], tuple(tensor.shape), _content(request, tensor))

@@ -75,13 +75,13 @@ class OpenInferenceService:
         model, graph = self._pick(request.name, request.version, call)
         ready = sorted(entry.version for entry in self._ready(model.name))
         versions = [str(number) for number in ready]
-        return graphs.metadata(request.name, versions, model.contract, graph)
+        return graphs.metadata(request.name, versions, model.spec, graph)
 
     async def model_config(
         self, request: oip.ModelConfigRequest, call: CallContext
     ) -> oip.ModelConfigResponse:
         model, graph = self._pick(request.name, request.version, call)
-        config = graphs.config(request.name, model.limits.max_rows, model.contract, graph)
+        config = graphs.config(request.name, model.limits.max_rows, model.spec, graph)
         return oip.ModelConfigResponse(config=config)
 
     async def model_infer(
