@@ -44,7 +44,7 @@ def batcher(engine: ToyEngine, *, inline: bool = False, **limits: Any) -> Batche
     return Batcher(
         engine.run,
         BatchLimits(**{"batch_rows": LARGEST_BATCH, **limits}),
-        runs_inline=lambda rows: inline,
+        runs_inline=lambda elements: inline,
     )
 
 

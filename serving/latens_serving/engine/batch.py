@@ -21,6 +21,7 @@ from latens_serving.errors import (
 
 Rows: TypeAlias = NDArray[Any]
 Outputs: TypeAlias = tuple[Rows, ...]
+Shape: TypeAlias = tuple[int, ...]
 Run: TypeAlias = Callable[[Rows], Outputs]
 
 
@@ -29,9 +30,11 @@ _NO_ROWS: Rows = np.empty((0, 0))
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """One run of the engine: its rows, its time, and the waits of its calls."""
+    """One run of the engine: its size, its time, and the waits of its calls."""
 
     rows: int
+    elements: int
+    """Of the input, all rows together."""
     run_seconds: float
     wait_seconds: tuple[float, ...]
     """The wait of each call of the batch."""
@@ -41,11 +44,24 @@ class BatchReport:
 class PendingRows:
     """Rows of one call that wait for the engine, and the future of their outputs."""
 
-    __slots__ = ("_timer", "arrived", "count", "deadline", "future", "rows")
+    __slots__ = (
+        "_timer",
+        "arrived",
+        "count",
+        "deadline",
+        "elements",
+        "future",
+        "rows",
+        "shape",
+        "taken",
+    )
 
     def __init__(self, rows: Rows, deadline: float | None, future: asyncio.Future[Outputs]) -> None:
         self.rows = rows
         self.count = len(rows)
+        self.elements: int = rows.size
+        self.shape: Shape = rows.shape[1:]
+        self.taken = False  # from the queue, into a batch or dropped
         self.deadline = deadline
         self.future = future
         self.arrived = time.monotonic()
@@ -108,6 +124,7 @@ def execute(run: Run, batch: Iterable[PendingRows]) -> Outcome:
             result = error
     report = BatchReport(
         rows=sum(call.count for call, _ in present),
+        elements=sum(call.elements for call, _ in present),
         run_seconds=time.monotonic() - begun,
         wait_seconds=tuple(begun - call.arrived for call, _ in present),
         failed=isinstance(result, Exception),

@@ -1,10 +1,10 @@
 """Batches across callers: all rows that wait when the engine is free are its next run.
 
-Three small mechanisms. A count of rows and bytes admits or refuses a call. A queue, which only the
-event loop touches, is cut into batches in the order of arrival; a call is not split, unless it
-exceeds the limit of a batch by itself. A batch then runs in the event loop if the run is shorter
-than a hand-over to a thread would be, else in the engine's own thread, with at most one more batch
-prepared behind the one that runs.
+Three small mechanisms. A count of rows and bytes, those of the answers too, admits or refuses a
+call. A queue, which only the event loop touches, is cut into batches of equal rows in the order of
+arrival; a call is not split, unless it exceeds the limit of a batch by itself. A batch then runs in
+the event loop if the run is shorter than a hand-over to a thread would be, else in the engine's own
+thread, with at most one more batch prepared behind the one that runs.
 
 No batch waits for a timer: it is cut when there is work and the engine is free.
 """
@@ -27,8 +27,10 @@ from latens_serving.engine.batch import (
     PendingRows,
     Rows,
     Run,
+    Shape,
     execute,
 )
+from latens_serving.engine.queue import ShapedQueue
 from latens_serving.engine.thread import EngineThread
 from latens_serving.errors import EngineFailedError, LatensError, QueueFullError
 
@@ -36,6 +38,7 @@ Failure: TypeAlias = Callable[[], LatensError]
 
 __all__ = ["BatchLimits", "BatchReport", "Batcher"]
 
+_STUCK_FACTOR = 20.0
 _SHORTEST_HINT, _LONGEST_HINT = 0.01, 5.0
 # The queue's part of what a caller will wait; the rest is for reading, writing and the network.
 _SHARE_OF_DEADLINE = 0.5
@@ -47,12 +50,15 @@ class BatchLimits:
 
     batch_rows: int = 1024
     """Rows of one run of the engine."""
+    batch_elements: int = 1 << 40
+    """Elements of the input of one run; a row that has more runs alone."""
     queue_rows: int = 65536
     """Rows of all calls that were admitted and not yet answered."""
     queue_bytes: int = 256 << 20
-    """Bytes of those rows."""
+    """Bytes of those rows and of their answers."""
     stuck_seconds: float = 120.0
-    """The longest run in the engine's thread; after it the engine counts as lost."""
+    """The longest run in the engine's thread; after it the engine counts as lost. A run that is
+    expected to take long, by what others took, may take `_STUCK_FACTOR` times that."""
 
 
 class Batcher:
@@ -67,41 +73,45 @@ class Batcher:
         run: Run,
         limits: BatchLimits,
         *,
-        runs_inline: Callable[[int], bool] = lambda rows: False,
+        runs_inline: Callable[[int], bool] = lambda elements: False,
+        answer_bytes: Callable[[Shape], int] = lambda shape: 0,
         report: Callable[[BatchReport], None] = lambda report: None,
         died: Callable[[BaseException], None] = lambda error: None,
         name: str = "engine",
-        seconds_a_row: float = 0.0,
+        element_seconds: float = 0.0,
     ) -> None:
         """Starts nothing: the engine's thread is started by the first run that needs it.
 
         Args:
             run: the engine: `[n, ...]` to arrays of n rows each. Never called concurrently.
             limits: rows, bytes and seconds.
-            runs_inline: whether a run of that many rows is short enough for the event loop.
+            runs_inline: whether a run of that many input elements is short enough for the event
+                loop.
+            answer_bytes: the bytes of the outputs of a row of that shape.
             report: called after each run, in the event loop.
             died: called in the event loop when the device is lost, or the engine's thread ended
                 or does not return.
             name: the name of the engine's thread.
-            seconds_a_row: an estimate of the time per row, corrected by later runs.
+            element_seconds: an estimate of the time per input element, corrected by later runs.
         """
         self.limits = limits
         self.rows_admitted = 0
         self.bytes_admitted = 0
+        self._elements_admitted = 0
         self._run = run
         self._runs_inline = runs_inline
+        self._answer_bytes = answer_bytes
         self._report = report
         self._tell_death = died
         self._name = name
-        self._queue: deque[PendingRows] = deque()
-        self._rows_queued = 0
+        self._queue = ShapedQueue()
         self._untimed: list[PendingRows] = []  # have a deadline, and no timer yet
         self._in_engine: deque[list[PendingRows]] = deque()
         self._wakeup_due = False
         self._closed: Failure | None = None
         self._thread: EngineThread | None = None
         self._guarded: list[PendingRows] | None = None
-        self._seconds_a_row = seconds_a_row
+        self._element_seconds = element_seconds
         self._settled = 0.0  # when the last run was, and whether calls waited then
         self._was_waiting = False
 
@@ -109,7 +119,7 @@ class Batcher:
         """Runs rows through the engine, in one batch with those of other calls.
 
         Args:
-            rows: `[n, ...]`, n > 0, of the engine's shape and type. Not changed.
+            rows: `[n, ...]`, n > 0, of a shape and the type that the engine takes. Not changed.
             deadline: on the clock of `time.monotonic`; after it the answer is not wanted.
 
         Raises:
@@ -118,46 +128,60 @@ class Batcher:
             DeadlineError: the deadline passed before the engine had run all rows.
             LatensError: the run failed, or the batcher is closed.
         """
-        self._admit(rows, deadline)
+        size = rows.nbytes + len(rows) * self._answer_bytes(rows.shape[1:])
+        self._admit(rows, size, deadline)
         try:
-            size = self.limits.batch_rows
-            if len(rows) <= size:
-                return await self._enqueue(rows, deadline)
-            parts = [
-                await self._enqueue(rows[start : start + size], deadline)
-                for start in range(0, len(rows), size)
-            ]
-            return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            return await self._run_in_parts(rows, deadline)
         finally:
             self.rows_admitted -= len(rows)
-            self.bytes_admitted -= rows.nbytes
+            self.bytes_admitted -= size
+            self._elements_admitted -= rows.size
+
+    async def _run_in_parts(self, rows: Rows, deadline: float | None) -> Outputs:
+        size = self._most_rows(rows)
+        if len(rows) <= size:
+            return await self._enqueue(rows, deadline)
+        parts = [
+            await self._enqueue(rows[start : start + size], deadline)
+            for start in range(0, len(rows), size)
+        ]
+        return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+    def _most_rows(self, rows: Rows) -> int:
+        """The rows of this shape that one run takes."""
+        fitting = self.limits.batch_elements * len(rows) // max(rows.size, 1)
+        return max(1, min(self.limits.batch_rows, fitting))
+
+    def expected_seconds(self, rows: Rows) -> float:
+        """How long a run of these rows takes, by what others took."""
+        return self._element_seconds * rows.size
 
     def close(self, failure: Failure) -> None:
         """Fails the calls that wait and later ones; a run under way is not awaited."""
         self._closed = failure
-        while self._queue:
-            self._queue.popleft().fail(failure())
-        self._rows_queued = 0
+        for pending in self._queue.drain():
+            pending.fail(failure())
         if self._thread is not None:
             self._thread.stop()
 
-    def _admit(self, rows: Rows, deadline: float | None) -> None:
+    def _admit(self, rows: Rows, size: int, deadline: float | None) -> None:
         limits = self.limits
         too_many = self.rows_admitted + len(rows) > limits.queue_rows
-        too_heavy = self.bytes_admitted + rows.nbytes > limits.queue_bytes
+        too_heavy = self.bytes_admitted + size > limits.queue_bytes
         # A call that is larger than the whole queue is admitted when nothing else waits.
         if self.rows_admitted and (too_many or too_heavy):
-            hint = self.rows_admitted * self._seconds_a_row
+            hint = self._elements_admitted * self._element_seconds
             raise QueueFullError(
                 f"{self.rows_admitted} rows ({self.bytes_admitted} bytes) are waiting; "
                 f"the queue holds {limits.queue_rows} ({limits.queue_bytes})",
                 retry_after=min(max(hint, _SHORTEST_HINT), _LONGEST_HINT),
             )
-        wait = (self.rows_admitted + len(rows)) * self._seconds_a_row
+        wait = (self._elements_admitted + rows.size) * self._element_seconds
         if wait > _SHORTEST_HINT and self.rows_admitted and deadline is not None:
             self._refuse_if_late(wait, deadline)
         self.rows_admitted += len(rows)
-        self.bytes_admitted += rows.nbytes
+        self.bytes_admitted += size
+        self._elements_admitted += rows.size
 
     def _refuse_if_late(self, wait: float, deadline: float) -> None:
         """Refuses at once what would come to its turn too late: work on it would be wasted."""
@@ -177,7 +201,6 @@ class Batcher:
         self._queue.append(pending)
         if deadline is not None:
             self._untimed.append(pending)
-        self._rows_queued += pending.count
         self._wake(loop)
         try:
             return await pending.future
@@ -201,11 +224,11 @@ class Batcher:
     def _take_batch(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._in_engine and not self._may_prefetch():
             return  # the end of the run wakes us
-        batch = self._cut()
+        batch = self._queue.cut(self.limits.batch_rows, self.limits.batch_elements)
         if not batch:
             return
         self._in_engine.append(batch)
-        if len(self._in_engine) == 1 and self._runs_inline(sum(call.count for call in batch)):
+        if len(self._in_engine) == 1 and self._runs_inline(sum(call.elements for call in batch)):
             self._settle(loop, execute(self._run, batch))
         else:
             self._post(loop, batch)
@@ -213,19 +236,9 @@ class Batcher:
 
     def _may_prefetch(self) -> bool:
         # A batch that is not full stays open until the engine is free.
-        return len(self._in_engine) == 1 and self._rows_queued >= self.limits.batch_rows
-
-    def _cut(self) -> list[PendingRows]:
-        """Takes the calls at the head of the queue that fit into one batch."""
-        batch: list[PendingRows] = []
-        room = self.limits.batch_rows
-        while self._queue and (self._queue[0].count <= room or self._queue[0].future.done()):
-            pending = self._queue.popleft()
-            self._rows_queued -= pending.count
-            if not pending.future.done():
-                batch.append(pending)
-                room -= pending.count
-        return batch
+        limits, queue = self.limits, self._queue
+        is_full = queue.rows >= limits.batch_rows or queue.elements >= limits.batch_elements
+        return len(self._in_engine) == 1 and is_full
 
     def _post(self, loop: asyncio.AbstractEventLoop, batch: list[PendingRows]) -> None:
         def in_loop(function: Callable[..., None], *args: Any) -> None:
@@ -240,10 +253,12 @@ class Batcher:
         self._guard(loop)
 
     def _guard(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Checks after `stuck_seconds` whether the present batch still runs."""
+        """Checks after some time whether the present batch still runs."""
         if self._guarded is None:
             self._guarded = self._in_engine[0]
-            loop.call_later(self.limits.stuck_seconds, self._look, loop)
+            expected = self._element_seconds * sum(call.elements for call in self._guarded)
+            longest = max(self.limits.stuck_seconds, _STUCK_FACTOR * expected)
+            loop.call_later(longest, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         guarded, self._guarded = self._guarded, None
@@ -263,7 +278,7 @@ class Batcher:
         report = outcome.report
         if not report.failed:
             seconds = self._seconds_of(report)
-            self._seconds_a_row += 0.1 * (seconds / report.rows - self._seconds_a_row)
+            self._element_seconds += 0.1 * (seconds / report.elements - self._element_seconds)
         self._report(report)
         if outcome.lost is not None:
             self._tell_death(outcome.lost)

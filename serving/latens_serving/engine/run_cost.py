@@ -1,57 +1,124 @@
-"""How long a run of an engine takes, as measured when it is loaded."""
+"""How long a run of an engine takes, as measured when it is loaded.
+
+A run may take seconds a row, so the measurement is bounded in time: it begins with one row of the
+smallest shape, and a larger run is made only if it is expected to end soon.
+"""
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from latens_serving.engine.batch import Shape
 from latens_serving.engine.onnx import CPU_PROVIDER, Engine
 
 # A longer run on the CPU would keep other calls waiting.
 _LONGEST_CPU_RUN_SECONDS = 0.05
+# Few rows together cost less than one by one, so they may take longer, up to this.
 _SMALLEST_BATCH = 16
+_LONGEST_SMALL_BATCH_SECONDS = 0.5
 _MEASURED_ROWS = 64
 _MEASURED_BYTES = 64 << 20
 _MEASUREMENTS = 3
+_LONGEST_MEASURED_SECONDS = 0.25
+_MOST_ELEMENTS = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class InputShapes:
+    """The shapes of an engine's input rows: alike where they are fixed."""
+
+    smallest: Shape
+    usual: Shape
+
+    @property
+    def usual_elements(self) -> int:
+        return math.prod(self.usual)
 
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """The time of a run of n rows, as a line through two measurements."""
+    """The time of a run of n elements, as a line through two measurements."""
 
     start_seconds: float
-    row_seconds: float
+    element_seconds: float
     inline_seconds: float
     """Runs that take less stay in the event loop."""
 
-    def runs_inline(self, rows: int) -> bool:
-        return self.start_seconds + self.row_seconds * rows < self.inline_seconds
+    def seconds(self, elements: int) -> float:
+        return self.start_seconds + self.element_seconds * elements
 
-    def batch_rows(self, provider: str, most: int) -> int:
-        """The largest power of two whose run is not too long; on a GPU, `most`."""
+    def runs_inline(self, elements: int) -> bool:
+        return self.seconds(elements) < self.inline_seconds
+
+    def batch_elements(self, provider: str, row_elements: int) -> int:
+        """The elements of the input whose run is not too long; at least one row is run always.
+
+        Args:
+            provider: on a GPU the rows are limited, and nothing here.
+            row_elements: of a row of the usual shape.
+        """
         if provider != CPU_PROVIDER:
-            return most
-        fitting = int(_LONGEST_CPU_RUN_SECONDS / max(self.row_seconds, 1e-9))
-        return min(most, max(_SMALLEST_BATCH, 1 << max(fitting.bit_length() - 1, 0)))
+            return _MOST_ELEMENTS
+        fitting = self._fitting(_LONGEST_CPU_RUN_SECONDS)
+        small_batch = min(
+            _SMALLEST_BATCH * row_elements, self._fitting(_LONGEST_SMALL_BATCH_SECONDS)
+        )
+        return max(fitting, small_batch)
+
+    def _fitting(self, seconds: float) -> int:
+        return int(min(seconds / max(self.element_seconds, 1e-15), _MOST_ELEMENTS))
 
 
-def measure(engine: Engine, inline_seconds: float) -> RunCost:
+def measure(engine: Engine, shapes: InputShapes, inline_seconds: float) -> RunCost:
     """Runs the engine a few times, which also warms it."""
-    most_bytes = max(spec.row_bytes for spec in (engine.input, *engine.outputs))
-    rows = max(2, min(_MEASURED_ROWS, _MEASURED_BYTES // max(most_bytes, 1)))
-    one, many = (_run_seconds(engine, count) for count in (1, rows))
-    row = max(many - one, 0.0) / (rows - 1)
-    return RunCost(max(one - row, 0.0), row, inline_seconds)
+    measured: list[tuple[int, float]] = []
+    for rows, shape in _runs(engine, shapes):
+        elements = rows * math.prod(shape)
+        if measured and elements <= measured[-1][0]:
+            continue
+        if measured and _expected(measured, elements) > _LONGEST_MEASURED_SECONDS:
+            break
+        measured.append((elements, _run_seconds(engine, rows, shape)))
+    return RunCost(*_line_through(measured), inline_seconds)
 
 
-def _run_seconds(engine: Engine, rows: int) -> float:
-    batch = np.zeros((rows, *engine.input.row_shape), engine.input.dtype)
-    engine.run(batch)  # the first run allocates
-    seconds = []
-    for _ in range(_MEASUREMENTS):
+def _runs(engine: Engine, shapes: InputShapes) -> Iterator[tuple[int, Shape]]:
+    """The runs to measure, each larger than the one before."""
+    yield 1, shapes.smallest
+    yield 1, shapes.usual
+    largest = max(tensor.row_bytes for tensor in (engine.input, *engine.outputs))
+    row_bytes = max(largest, shapes.usual_elements * engine.input.dtype.itemsize)
+    most = max(2, min(_MEASURED_ROWS, _MEASURED_BYTES // row_bytes))
+    for rows in (2, 8, most):
+        yield min(rows, most), shapes.usual
+
+
+def _expected(measured: list[tuple[int, float]], elements: int) -> float:
+    before, seconds = measured[-1]
+    return seconds * elements / before
+
+
+def _line_through(measured: list[tuple[int, float]]) -> tuple[float, float]:
+    """The start and the slope, by the smallest and the largest run; no start of one run alone."""
+    (few, short), (many, long) = measured[0], measured[-1]
+    if few == many:
+        return 0.0, short / few
+    slope = max(long - short, 0.0) / (many - few)
+    return max(short - slope * few, 0.0), slope
+
+
+def _run_seconds(engine: Engine, rows: int, shape: Shape) -> float:
+    batch = np.zeros((rows, *shape), engine.input.dtype)
+    seconds: list[float] = []
+    for _ in range(1 + _MEASUREMENTS):  # the first run allocates
         begun = time.perf_counter()
         engine.run(batch)
         seconds.append(time.perf_counter() - begun)
+        if seconds[0] > _LONGEST_MEASURED_SECONDS:
+            break
     return min(seconds)

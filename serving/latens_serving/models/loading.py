@@ -18,6 +18,7 @@ from latens_serving.engine.errors import EngineError
 from latens_serving.engine.factory import open_engine
 from latens_serving.engine.onnx import Engine, EngineSettings
 from latens_serving.errors import BundleRefusedError
+from latens_serving.models.graph_shapes import answer_bytes, encodes, input_shapes
 from latens_serving.models.model import CallLimits, LoadedModel, smallest_row_bytes
 from latens_serving.models.probe import check_probe
 from latens_serving.models.statistics import GraphRecorder, GraphStatistics, ModelObserver
@@ -116,9 +117,8 @@ def check_signature(manifest: BundleManifest, engines: Mapping[str, Engine]) -> 
     heads = [latent] if is_deterministic else [latent, latent]
     for graph, engine in engines.items():
         pixels = "uint8" if graph.endswith("_uint8") else "float32"
-        encodes = graph.startswith("encoder")
-        taken = (image, pixels) if encodes else (latent, "float32")
-        given = [(head, "float32") for head in heads] if encodes else [(image, pixels)]
+        taken = (image, pixels) if encodes(graph) else (latent, "float32")
+        given = [(head, "float32") for head in heads] if encodes(graph) else [(image, pixels)]
         for what, found, expected in (
             ("input", (engine.input,), [taken]),
             ("outputs", engine.outputs, given),
@@ -144,7 +144,7 @@ def _model(
         # The float and the byte form of a graph count as one.
         counted = statistics[graph.removesuffix("_uint8")]
         recorder = GraphRecorder(manifest.name, graph, engine.provider, counted, observer)
-        batchers[graph] = _batcher(engine, recorder, options, f"{manifest.name}-{manifest.version}")
+        batchers[graph] = _batcher(engine, recorder, options, manifest)
     return LoadedModel(
         manifest,
         batchers,
@@ -159,13 +159,16 @@ def _model(
 
 
 def _batcher(
-    engine: Engine, recorder: GraphRecorder, options: LoadOptions, version: str
+    engine: Engine, recorder: GraphRecorder, options: LoadOptions, manifest: BundleManifest
 ) -> Batcher:
-    cost = run_cost.measure(engine, options.inline_seconds)
+    spec, graph = manifest.spec, recorder.graph
+    shapes = input_shapes(spec, graph)
+    cost = run_cost.measure(engine, shapes, options.inline_seconds)
     return Batcher(
         engine.run,
         BatchLimits(
-            cost.batch_rows(engine.provider, options.max_batch_rows),
+            options.max_batch_rows,
+            cost.batch_elements(engine.provider, shapes.usual_elements),
             options.queue_rows,
             options.queue_bytes,
             options.stuck_seconds,
@@ -173,6 +176,7 @@ def _batcher(
         runs_inline=cost.runs_inline,
         report=recorder.ran,
         died=recorder.lost,
-        name=f"{version}-{recorder.graph}",
-        seconds_a_row=cost.row_seconds,
+        answer_bytes=answer_bytes(spec, graph, engine),
+        name=f"{manifest.name}-{manifest.version}-{graph}",
+        element_seconds=cost.element_seconds,
     )

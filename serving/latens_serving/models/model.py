@@ -25,6 +25,7 @@ Floats = NDArray[np.float32]
 # An upper bound of a message's bytes besides its arrays: names, shapes, tags.
 _MESSAGE_OVERHEAD = 4096
 _SAMPLE_ROWS = 16
+_SAMPLE_ELEMENTS = 1 << 18
 # Meaningful coordinates of a latent are nearer to 0. Beyond, a graph may overflow, which shows in
 # floats and not in bytes.
 _FARTHEST = 16.0
@@ -179,7 +180,7 @@ class LoadedModel:
 
 def _first_rows(images: NDArray[Any], rows: PosteriorRows) -> Encoded:
     # Copies: a view would keep the whole call's arrays.
-    few = slice(_SAMPLE_ROWS)
+    few = slice(max(1, min(_SAMPLE_ROWS, _SAMPLE_ELEMENTS // images[0].size)))
     log_var = None if rows.log_var is None else rows.log_var[few].copy()
     return Encoded(as_floats(images[few].copy()), rows.mean[few].copy(), log_var)
 

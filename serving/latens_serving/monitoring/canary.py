@@ -12,9 +12,12 @@ from latens_serving.errors import DeadlineError, DrainingError, LatensError, Que
 from latens_serving.models.model import LoadedModel
 from latens_serving.models.probe import Question, questions
 from latens_serving.models.repository import Repository
+from latens_serving.monitoring.pace import Pace
 from latens_serving.monitoring.visits import visit_ready_models
 
 _ANSWER_SECONDS = 30.0
+# So many times the expected duration of the run, besides.
+_PATIENCE = 4.0
 
 # The row never ran, so these say nothing of the engine. A run that does not end is found by the
 # batcher (`BatchLimits.stuck_seconds`).
@@ -22,7 +25,10 @@ _NEVER_RAN = (QueueFullError, DeadlineError, DrainingError)
 
 
 class Canary:
-    """Runs the first row of each idle model's probe, and compares the outputs."""
+    """Runs the first row of each idle model's probe, and compares the outputs.
+
+    A model whose row takes long is checked the less often: see `Pace`.
+    """
 
     def __init__(self, models: Repository, lost: Callable[[str, str, BaseException], None]) -> None:
         """Runs nothing yet.
@@ -33,6 +39,7 @@ class Canary:
         """
         self._models = models
         self._lost = lost
+        self._pace = Pace()
         self._runs: dict[tuple[str, str], int] = {}
 
     async def check_idle_models(self) -> None:
@@ -41,8 +48,10 @@ class Canary:
 
     async def _check_if_idle(self, model: LoadedModel) -> None:
         key = (model.name, model.version)
-        if self._runs.get(key) == _runs_of(model) and model.is_idle:
-            await self.check(model)
+        is_due = self._pace.may_begin(model)
+        if is_due and self._runs.get(key) == _runs_of(model) and model.is_idle:
+            with self._pace.of(model):
+                await self.check(model)
         self._runs[key] = _runs_of(model)
 
     async def check(self, model: LoadedModel) -> None:
@@ -61,9 +70,10 @@ class Canary:
     async def _check_graph(
         self, model: LoadedModel, graph: str, batcher: Batcher, question: Question
     ) -> None:
-        deadline = time.monotonic() + _ANSWER_SECONDS
+        row = question.given[:1]
+        patience = _ANSWER_SECONDS + _PATIENCE * batcher.expected_seconds(row)
         try:
-            (answer, *_) = await batcher.submit(question.given[:1], deadline)
+            (answer, *_) = await batcher.submit(row, time.monotonic() + patience)
         except _NEVER_RAN:
             return
         except LatensError as error:

@@ -15,35 +15,46 @@ from latens_serving.errors import LatensError
 from latens_serving.models.model import Encoded, LoadedModel
 from latens_serving.models.repository import Repository
 from latens_serving.monitoring.metrics import Metrics
+from latens_serving.monitoring.pace import Pace
 from latens_serving.monitoring.visits import visit_ready_models
 
 _ANSWER_SECONDS = 5.0
+# So many times the expected duration of the run, besides.
+_PATIENCE = 4.0
 
 
 class DriftWatch:
-    """Measures a sample of the encoded rows of each model."""
+    """Measures a sample of the encoded rows of each model that has a likelihood.
+
+    A model whose rows take long is measured the less often: see `Pace`.
+    """
 
     def __init__(self, models: Repository, metrics: Metrics) -> None:
         self._models = models
         self._metrics = metrics
+        self._pace = Pace()
 
     async def measure_samples(self) -> None:
         """Measures the rows that were encoded since the last time."""
         await visit_ready_models(self._models, self._measure_sample)
 
     async def _measure_sample(self, model: LoadedModel) -> None:
+        if not model.spec.gives_nats or not self._pace.may_begin(model):
+            return
         encoded = model.take_sample()
         if encoded is not None:
-            await self.measure(model, encoded)
+            with self._pace.of(model):
+                await self.measure(model, encoded)
 
     async def measure(self, model: LoadedModel, encoded: Encoded) -> None:
         """Adds rows to the histograms of their model."""
-        if encoded.log_var is not None:
+        if encoded.log_var is not None and model.spec.gives_kl:
             for nats in likelihood.kl_to_prior(encoded.mean, encoded.log_var):
                 self._metrics.posterior_kl.labels(model.name).observe(float(nats))
         model.hold()
         try:
-            decoded = await model.decode(encoded.mean, time.monotonic() + _ANSWER_SECONDS)
+            patience = _ANSWER_SECONDS + _PATIENCE * model.decoder.expected_seconds(encoded.mean)
+            decoded = await model.decode(encoded.mean, time.monotonic() + patience)
         except LatensError:
             return  # the engine is busy with calls, which come first
         finally:

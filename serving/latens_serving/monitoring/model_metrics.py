@@ -81,7 +81,7 @@ class ModelCollector(Collector):
             GaugeMetricFamily(name, text, labels=_GRAPH_LABELS)
             for name, text in (
                 ("latens_queue_rows", "Rows that wait for an engine or run in it."),
-                ("latens_queue_bytes", "Bytes of the rows that wait or run."),
+                ("latens_queue_bytes", "Bytes of the rows that wait or run, and of their answers."),
                 ("latens_queue_capacity_rows", "Rows that may wait or run."),
             )
         )

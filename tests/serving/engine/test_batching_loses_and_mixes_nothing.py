@@ -212,7 +212,7 @@ async def test_each_run_is_reported_with_its_waits() -> None:
 
 async def test_a_call_that_would_come_too_late_is_refused_at_once() -> None:
     engine = ToyEngine()
-    joined = Batcher(engine.run, BatchLimits(), seconds_a_row=1.0)
+    joined = Batcher(engine.run, BatchLimits(), element_seconds=1.0)
     engine.may_run.clear()
     running = asyncio.ensure_future(joined.submit(column(0)))
     await until(engine.running.is_set)
@@ -223,3 +223,97 @@ async def test_a_call_that_would_come_too_late_is_refused_at_once() -> None:
     await turns()
     engine.may_run.set()
     await asyncio.gather(running, waiting)
+
+
+def squares(count: int, side: int) -> np.ndarray:
+    return np.full((count, side, side), float(side), np.float32)
+
+
+@INLINE
+async def test_rows_of_equal_shape_share_a_batch_and_no_answer_is_swapped(inline: bool) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def run(rows: np.ndarray) -> tuple[np.ndarray]:
+        shapes.append(rows.shape)
+        return (rows + 1,)
+
+    joined = Batcher(run, BatchLimits(), runs_inline=lambda elements: inline)
+    sides = [2, 3, 4] * 20
+    answers = await asyncio.gather(*(joined.submit(squares(2, side)) for side in sides))
+    for side, (answer,) in zip(sides, answers, strict=True):
+        np.testing.assert_array_equal(answer, squares(2, side) + 1)
+    assert sorted(shapes) == [(40, side, side) for side in (2, 3, 4)]
+    assert (joined.rows_admitted, joined.bytes_admitted) == (0, 0)
+
+
+async def test_the_call_that_waits_longest_is_in_the_next_batch_whatever_its_shape() -> None:
+    order: list[int] = []
+    may_run = threading.Event()
+
+    def run(rows: np.ndarray) -> tuple[np.ndarray]:
+        may_run.wait(10)
+        order.append(rows.shape[1])
+        return (rows,)
+
+    joined = Batcher(run, BatchLimits(batch_rows=2))
+    sides = [1, 5, 2, 5, 3, 5, 5]
+    calls = [asyncio.ensure_future(joined.submit(squares(1, side))) for side in sides]
+    calls[4].cancel()
+    await turns()
+    may_run.set()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert order == [1, 5, 2, 5]
+
+
+async def test_a_batch_is_limited_in_elements_and_one_row_is_run_always() -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def run(rows: np.ndarray) -> tuple[np.ndarray]:
+        shapes.append(rows.shape)
+        return (rows,)
+
+    joined = Batcher(run, BatchLimits(batch_elements=32), runs_inline=lambda elements: True)
+    calls = [
+        joined.submit(squares(5, 4)),
+        joined.submit(squares(3, 2)),
+        joined.submit(squares(2, 9)),
+    ]
+    answers = await asyncio.gather(*calls)
+    assert [len(answer) for (answer,) in answers] == [5, 3, 2]
+    by_side = {side: [shape[0] for shape in shapes if shape[1] == side] for side in (4, 2, 9)}
+    assert by_side == {4: [2, 2, 1], 2: [3], 9: [1, 1]}
+
+
+async def test_the_bytes_of_answers_are_admitted_too() -> None:
+    engine = ToyEngine()
+    joined = Batcher(
+        engine.run, BatchLimits(queue_bytes=1000), answer_bytes=lambda shape: 300 * shape[0]
+    )
+    engine.may_run.clear()
+    calls = [asyncio.ensure_future(joined.submit(column(value))) for value in (1, 2, 3)]
+    await turns()
+    assert joined.bytes_admitted == 3 * 304
+    with pytest.raises(QueueFullError, match="bytes"):
+        await joined.submit(column(4))
+    engine.may_run.set()
+    await asyncio.gather(*calls)
+    assert joined.bytes_admitted == 0
+
+
+async def test_a_run_that_is_expected_to_take_long_is_not_given_up_early() -> None:
+    deaths: list[BaseException] = []
+    may_end = threading.Event()
+
+    def slow(rows: np.ndarray) -> tuple[np.ndarray]:
+        may_end.wait(10)
+        return (rows,)
+
+    limits = BatchLimits(stuck_seconds=0.001)
+    joined = Batcher(slow, limits, died=deaths.append, element_seconds=1.0)
+    call = asyncio.ensure_future(joined.submit(column(1)))
+    brief = Batcher(slow, limits, died=deaths.append)
+    with pytest.raises(EngineFailedError):  # by then the first would have been given up too
+        await brief.submit(column(1))
+    may_end.set()
+    await call
+    assert [type(death) for death in deaths] == [TimeoutError]

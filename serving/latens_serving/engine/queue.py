@@ -1,0 +1,76 @@
+"""The calls that wait for an engine, by order of arrival and by the shape of their rows."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from latens_serving.engine.batch import PendingRows, Shape
+
+
+class ShapedQueue:
+    """A queue from which batches of equal rows are cut.
+
+    A batch begins with the call that waits longest, so that no shape waits for another for ever,
+    and takes the calls of its shape in their order.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.elements = 0
+        self._by_arrival: deque[PendingRows] = deque()
+        self._by_shape: dict[Shape, deque[PendingRows]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_shape)
+
+    def append(self, pending: PendingRows) -> None:
+        self._by_arrival.append(pending)
+        self._by_shape.setdefault(pending.shape, deque()).append(pending)
+        self.rows += pending.count
+        self.elements += pending.elements
+
+    def cut(self, most_rows: int, most_elements: int) -> list[PendingRows]:
+        """Takes the calls of one batch: at least one, then as many as the limits allow.
+
+        Calls that are not awaited any more are dropped. Empty if no others wait.
+        """
+        batch: list[PendingRows] = []
+        oldest = self._oldest()
+        if oldest is None:
+            return batch
+        rows = elements = 0
+        same = self._by_shape[oldest.shape]
+        while same:
+            pending = same[0]
+            if not pending.future.done():
+                rows, elements = rows + pending.count, elements + pending.elements
+                if batch and (rows > most_rows or elements > most_elements):
+                    break
+                batch.append(pending)
+            self._take(same)
+        return batch
+
+    def drain(self) -> Iterator[PendingRows]:
+        """Takes every call."""
+        while (oldest := self._oldest()) is not None:
+            self._take(self._by_shape[oldest.shape])
+            yield oldest
+
+    def _oldest(self) -> PendingRows | None:
+        while self._by_arrival:
+            pending = self._by_arrival[0]
+            if not pending.taken and not pending.future.done():
+                return pending
+            if not pending.taken:  # then it is the first of its shape too
+                self._take(self._by_shape[pending.shape])
+            self._by_arrival.popleft()
+        return None
+
+    def _take(self, same: deque[PendingRows]) -> None:
+        pending = same.popleft()
+        pending.taken = True
+        self.rows -= pending.count
+        self.elements -= pending.elements
+        if not same:
+            del self._by_shape[pending.shape]
