@@ -125,6 +125,12 @@ class BundleRefusedError(LatensError):
     reason = "BUNDLE_REFUSED"
 
 
+class NotOfferedError(LatensError):
+    """The model lacks what the call needs, for example a prior; the message says what to do."""
+
+    reason = "NOT_OFFERED"
+
+
 class UnsupportedError(LatensError):
     """The call asks for a function that this server does not have."""
 

@@ -31,6 +31,7 @@ STATUS_CODES: Final[dict[type[errors.LatensError], grpc.StatusCode]] = {
     errors.DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
+    errors.NotOfferedError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.BundleRefusedError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
     errors.EngineFailedError: grpc.StatusCode.INTERNAL,

@@ -6,8 +6,10 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from latens_serving.bundle.files import LARGEST_NPZ, read_manifest, verified_bytes
+from latens_serving.bundle.prior import LARGEST_PRIOR, FittedPrior, read_prior
 from latens_serving.bundle.probe import Probe, read_probe
 from latens_serving.bundle.schema import BundleError, BundleManifest
 from latens_serving.bundle.spec import ModelSpec, Posterior
@@ -39,6 +41,15 @@ class LoadOptions:
     stuck_seconds: float
 
 
+class _Parts(NamedTuple):
+    """What a bundle holds besides its graphs."""
+
+    manifest: BundleManifest
+    probe: Probe
+    embeddings: Embeddings | None
+    prior: FittedPrior | None
+
+
 def load(directory: Path, options: LoadOptions, observer: ModelObserver) -> LoadedModel:
     """Loads one version of one model; blocks.
 
@@ -49,11 +60,13 @@ def load(directory: Path, options: LoadOptions, observer: ModelObserver) -> Load
         manifest = read_manifest(directory)
         probe = probe_of(directory, manifest)
         embeddings = _embeddings(directory, manifest)
+        prior = _prior(directory, manifest)
         _check_row_fits(manifest.spec, options.max_message_bytes)
         with opened_engines(directory, manifest, manifest.graphs, options.engine) as engines:
             check_signature(manifest, engines)
             check_probe(probe, engines, manifest.spec.tolerance)
-            return _model(manifest, probe, embeddings, engines, options, observer)
+            parts = _Parts(manifest, probe, embeddings, prior)
+            return _model(parts, engines, options, observer)
     except (BundleError, EngineError) as error:
         raise BundleRefusedError(str(error)) from error
 
@@ -68,6 +81,13 @@ def _embeddings(directory: Path, manifest: BundleManifest) -> Embeddings | None:
         return None
     content = verified_bytes(directory, record, LARGEST_EMBEDDINGS)
     return read_embeddings(content, manifest.spec)
+
+
+def _prior(directory: Path, manifest: BundleManifest) -> FittedPrior | None:
+    if manifest.prior is None:
+        return None
+    content = verified_bytes(directory, manifest.prior, LARGEST_PRIOR)
+    return read_prior(content, manifest.spec)
 
 
 def _check_row_fits(spec: ModelSpec, message_bytes: int) -> None:
@@ -131,13 +151,12 @@ def check_signature(manifest: BundleManifest, engines: Mapping[str, Engine]) -> 
 
 
 def _model(
-    manifest: BundleManifest,
-    probe: Probe,
-    embeddings: Embeddings | None,
+    parts: _Parts,
     engines: Mapping[str, Engine],
     options: LoadOptions,
     observer: ModelObserver,
 ) -> LoadedModel:
+    manifest = parts.manifest
     statistics = {"encoder": GraphStatistics(), "decoder": GraphStatistics()}
     batchers = {}
     for graph, engine in engines.items():
@@ -153,8 +172,9 @@ def _model(
             manifest.spec, options.max_rows, options.max_message_bytes, options.max_row_passes
         ),
         engines=tuple(engines.values()),
-        test_embeddings=embeddings,
-        probe=probe,
+        test_embeddings=parts.embeddings,
+        probe=parts.probe,
+        fitted_prior=parts.prior,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latens_serving.bundle.prior import FittedPrior
 from latens_serving.bundle.probe import Probe
 from latens_serving.bundle.schema import BundleManifest
 from latens_serving.bundle.spec import ModelSpec
@@ -92,6 +93,7 @@ class LoadedModel:
         engines: tuple[Engine, ...],
         test_embeddings: Embeddings | None = None,
         probe: Probe | None = None,
+        fitted_prior: FittedPrior | None = None,
     ) -> None:
         self.manifest = manifest
         self.name = manifest.name
@@ -110,6 +112,7 @@ class LoadedModel:
         self.device_fallback = any(engine.device_fallback for engine in engines)
         self.test_embeddings = test_embeddings
         self.probe = probe
+        self.fitted_prior = fitted_prior
         self._engines = engines
         self._sample: Encoded | None = None
         self._leases = 0
@@ -140,6 +143,11 @@ class LoadedModel:
         outputs = await self.decoder.submit(latents, deadline)
         _refuse_overflow(outputs, "latents", "the decoder")
         return outputs[0]
+
+    @property
+    def decodes_bytes(self) -> bool:
+        """Whether the bundle has a decoder for bytes."""
+        return self._decoder_uint8 is not None
 
     async def decode_bytes(self, latents: Floats, deadline: float | None) -> NDArray[np.uint8]:
         """As `decode`, to uint8 images: rounded to 0..255, where a tie may go either way."""

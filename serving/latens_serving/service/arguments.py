@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from latens.v1 import latens_pb2 as pb
 from latens_serving.bundle.axes import Shape
+from latens_serving.bundle.spec import Prior
 from latens_serving.calls.context import CallContext
-from latens_serving.errors import InvalidInputError, TooLargeError
+from latens_serving.errors import InvalidInputError, NotOfferedError, TooLargeError
 from latens_serving.models.model import LoadedModel, PosteriorRows
 from latens_serving.models.pixels import as_pixels
 from latens_serving.service import validation
@@ -42,7 +43,7 @@ async def decoded(
     model: LoadedModel, latents: Floats, dtype: int, call: CallContext
 ) -> NDArray[Any]:
     """Latents `[n, *latent_shape]` to images of the element type that the caller wants."""
-    if dtype == pb.DATA_TYPE_UINT8:
+    if dtype == pb.DATA_TYPE_UINT8 and model.decodes_bytes:
         return await model.decode_bytes(latents, call.deadline)
     images = await model.decode(latents, call.deadline)
     return await offload(images.size > COPIES, as_pixels, images, dtype)
@@ -84,6 +85,15 @@ def latent_shape_of(rows: NDArray[Any], are_images: bool, model: LoadedModel) ->
 def check_latents(rows: int, field: str, model: LoadedModel, latent_shape: Shape) -> None:
     """Refuses more rows than a call may carry with their data; raises as `check_rows` does."""
     validation.check_rows(rows, field, model, model.spec.data_shape_of(latent_shape))
+
+
+def refuse_without_prior(model: LoadedModel) -> None:
+    """Raises NotOfferedError if there is nothing to draw latents from."""
+    if model.spec.prior is Prior.NONE:
+        raise NotOfferedError(
+            f"model {model.name} has no prior to draw latents from; export it with "
+            "`--fit-prior DATA`, which fits one to encoded data, or send latents to Decode"
+        )
 
 
 def attribute_shift(shifts: Sequence[pb.AttributeShift], model: LoadedModel) -> Floats | None:

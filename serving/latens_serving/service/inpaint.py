@@ -22,7 +22,13 @@ from latens_serving.errors import InvalidInputError
 from latens_serving.models.model import LoadedModel
 from latens_serving.models.pixels import as_floats, as_pixels
 from latens_serving.service import validation
-from latens_serving.service.arguments import check_passes, check_repeats, drawn, seed_of
+from latens_serving.service.arguments import (
+    check_passes,
+    check_repeats,
+    drawn,
+    refuse_without_prior,
+    seed_of,
+)
 from latens_serving.service.noise import draw_prior
 from latens_serving.service.offload import COPIES, DRAWS, offload
 
@@ -49,6 +55,7 @@ async def inpaint(
     request: pb.InpaintRequest, model: LoadedModel, call: CallContext
 ) -> pb.InpaintResponse:
     """Runs the chains of all images together."""
+    refuse_without_prior(model)
     dtype = validation.image_dtype_of(request.image_dtype)
     size = math.prod(request.images.shape)
     chains = await offload(size > COPIES, _chains_of, request, model)
@@ -115,6 +122,7 @@ async def _run(chains: _Chains, model: LoadedModel, call: CallContext) -> tuple[
         first_row=chains.first_row,
         rows=rows,
         temperature=1.0,
+        fitted=model.fitted_prior,
     )
     current = _filled(chains, await model.decode(latents, call.deadline))
     total = np.zeros_like(current)

@@ -7,7 +7,16 @@ import binascii
 from collections.abc import Sequence
 
 from latens.v1 import latens_pb2 as pb
-from latens_serving.bundle.spec import Likelihood, Posterior
+from latens_serving.bundle.spec import (
+    Axis,
+    LatentAxis,
+    Likelihood,
+    Modality,
+    ModelSpec,
+    Posterior,
+    Prior,
+    Tiles,
+)
 from latens_serving.errors import InvalidInputError
 from latens_serving.models.model import LoadedModel
 from latens_serving.models.repository import Entry, State
@@ -23,12 +32,31 @@ _STATES = {
     State.FAILED: pb.MODEL_STATE_FAILED,
 }
 _LIKELIHOODS = {
+    Likelihood.NONE: pb.LIKELIHOOD_NONE,
     Likelihood.BERNOULLI: pb.LIKELIHOOD_BERNOULLI,
     Likelihood.GAUSSIAN: pb.LIKELIHOOD_GAUSSIAN,
 }
 _POSTERIORS = {
     Posterior.DIAGONAL_GAUSSIAN: pb.POSTERIOR_DIAGONAL_GAUSSIAN,
     Posterior.DETERMINISTIC: pb.POSTERIOR_DETERMINISTIC,
+}
+
+
+_PRIORS = {
+    Prior.STANDARD_NORMAL: pb.PRIOR_STANDARD_NORMAL,
+    Prior.FITTED_GAUSSIAN: pb.PRIOR_FITTED_GAUSSIAN,
+    Prior.NONE: pb.PRIOR_NONE,
+}
+_MODALITIES = {
+    Modality.IMAGE: pb.MODALITY_IMAGE,
+    Modality.AUDIO: pb.MODALITY_AUDIO,
+    Modality.TABULAR: pb.MODALITY_TABULAR,
+    Modality.OTHER: pb.MODALITY_OTHER,
+}
+_TILES = {
+    Tiles.EXACT: pb.Tiling.KIND_EXACT,
+    Tiles.APPROXIMATE: pb.Tiling.KIND_APPROXIMATE,
+    Tiles.NONE: pb.Tiling.KIND_NONE,
 }
 
 
@@ -42,6 +70,7 @@ def description(entry: Entry) -> pb.Model:
     )
     if entry.model is not None:
         _fill_spec(message, entry.model)
+        message.MergeFrom(_sizes(entry.model.spec))
     return message
 
 
@@ -76,8 +105,42 @@ def _fill_spec(message: pb.Model, model: LoadedModel) -> None:
                 pb.Attribute(name=name, direction=direction)
                 for name, direction in sorted(spec.attributes.items())
             ],
+            prior=_PRIORS[spec.prior],
+            modality=_MODALITIES[spec.modality],
+            tiling=pb.Tiling(kind=_TILES[spec.tiles], halo=spec.halo),
+            measured_error=spec.error,
             sigma=spec.sigma if spec.likelihood is Likelihood.GAUSSIAN else 0,
         )
+    )
+
+
+def _sizes(spec: ModelSpec) -> pb.Model:
+    """The axes, and what was folded into the graphs."""
+    message = pb.Model(
+        image_axes=[_axis(axis) for axis in spec.data_axes],
+        latent_axes=[
+            _axis(sizes, axis)
+            for axis, sizes in zip(spec.latent_axes, spec.latent_sizes, strict=True)
+        ],
+    )
+    if (scaling := spec.scaling) is not None:
+        message.scaling.CopyFrom(
+            pb.Scaling(scale=scaling.scale, shift=scaling.shift, packing=scaling.packing)
+        )
+    return message
+
+
+def _axis(sizes: Axis, latent: LatentAxis | None = None) -> pb.Axis:
+    if sizes.size is not None:
+        return pb.Axis(name=sizes.name, size=sizes.size)
+    return pb.Axis(
+        name=sizes.name,
+        multiple=sizes.multiple,
+        minimum=sizes.minimum,
+        maximum=sizes.maximum,
+        usual=sizes.usual,
+        of=latent.of if latent else "",
+        stride=latent.stride if latent else 0,
     )
 
 

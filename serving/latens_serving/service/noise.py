@@ -20,6 +20,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from latens_serving.bundle.prior import FittedPrior
+
 Latents = NDArray[np.float32]
 
 NOISE_GENERATOR = "philox4x64-10/box-muller/1"
@@ -66,11 +68,18 @@ def standard_normal(
 
 
 def draw_prior(
-    latent_shape: tuple[int, ...], *, seed: int, first_row: int, rows: int, temperature: float
+    latent_shape: tuple[int, ...],
+    *,
+    seed: int,
+    first_row: int,
+    rows: int,
+    temperature: float,
+    fitted: FittedPrior | None = None,
 ) -> Latents:
-    """Draws z ~ N(0, temperature^2 I), float32 `[rows, *latent_shape]`."""
+    """Draws z ~ N(0, temperature^2 I), float32 `[rows, *latent_shape]`; of `fitted` if given."""
     noise = standard_normal(seed, Stream.PRIOR, first_row, rows, math.prod(latent_shape))
-    return (np.float32(temperature) * noise).reshape(rows, *latent_shape)
+    shaped = noise.reshape(rows, *latent_shape)
+    return np.float32(temperature) * shaped if fitted is None else fitted.at(shaped, temperature)
 
 
 def draw_posterior(

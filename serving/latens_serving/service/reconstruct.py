@@ -41,7 +41,7 @@ async def reconstruct(
     response.images.CopyFrom(to_message(pixels))
     response.latents.CopyFrom(to_message(latents))
     response.reconstruction.CopyFrom(to_message(error))
-    if posterior.log_var is not None:
+    if posterior.log_var is not None and model.spec.gives_kl:
         kl = await offload(
             latents.size > DRAWS, likelihood.kl_to_prior, posterior.mean, posterior.log_var
         )

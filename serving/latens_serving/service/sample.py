@@ -6,10 +6,12 @@ import math
 
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
+from latens_serving.bundle.axes import Shape, SpecError
 from latens_serving.calls.context import CallContext
+from latens_serving.errors import InvalidInputError
 from latens_serving.models.model import LoadedModel
 from latens_serving.service import validation
-from latens_serving.service.arguments import check_latents, decoded, seed_of
+from latens_serving.service.arguments import check_latents, decoded, refuse_without_prior, seed_of
 from latens_serving.service.noise import draw_prior
 from latens_serving.service.offload import DRAWS, offload
 
@@ -18,10 +20,11 @@ async def sample(
     request: pb.SampleRequest, model: LoadedModel, call: CallContext
 ) -> pb.SampleResponse:
     """Draws the rows `first_row` and up of the seed's sequence, and decodes them."""
+    refuse_without_prior(model)
     dtype = validation.image_dtype_of(request.image_dtype)
     temperature = validation.temperature_of(request)
     count = validation.count_of(request.count)
-    shape = model.spec.usual_latent_shape
+    shape = _latent_shape_of(request, model)
     check_latents(count, "count", model, shape)
     call.rows = count
     seed = seed_of(request)
@@ -33,8 +36,22 @@ async def sample(
         first_row=request.first_row,
         rows=call.rows,
         temperature=temperature,
+        fitted=model.fitted_prior,
     )
     images = await decoded(model, latents, dtype, call)
     return pb.SampleResponse(
         images=to_message(images), latents=to_message(latents), seed=seed, version=model.version
     )
+
+
+def _latent_shape_of(request: pb.SampleRequest, model: LoadedModel) -> Shape:
+    """The shape of the latents to draw: the request's, where the model leaves a choice."""
+    spec, shape = model.spec, tuple(request.latent_shape)
+    if not shape and not spec.is_free:
+        return spec.usual_latent_shape
+    try:
+        spec.check_latent_shape(shape)
+    except SpecError as error:
+        usual = list(spec.usual_latent_shape)
+        raise InvalidInputError.at("latent_shape", f"{error}; usual is {usual}") from error
+    return shape

@@ -7,6 +7,7 @@ training set has a bound far below that of the training set.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
 from latens_serving.bundle import likelihood
-from latens_serving.bundle.spec import ModelSpec
+from latens_serving.bundle.spec import Likelihood, ModelSpec, Posterior, Prior
 from latens_serving.calls.context import CallContext
-from latens_serving.errors import InvalidInputError
+from latens_serving.errors import NotOfferedError, TooLargeError
 from latens_serving.models.model import LoadedModel
 from latens_serving.service import validation
 from latens_serving.service.arguments import check_passes, check_repeats, seed_of
@@ -30,6 +31,10 @@ Weights = NDArray[np.float64]
 MOST_SAMPLES = 100_000
 # Latents per decoder run: enough to keep the engine busy, few enough to let others in between.
 _ROWS_AT_A_TIME = 1024
+# Elements of the images of such a run, which bound its memory.
+_ELEMENTS_AT_A_TIME = 1 << 22
+# Elements of the latents drawn for one image.
+_MOST_DRAWN = 1 << 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +53,16 @@ async def score(
     request: pb.ScoreRequest, model: LoadedModel, call: CallContext
 ) -> pb.ScoreResponse:
     """Draws, decodes and weighs k latents per image."""
+    _refuse_without_probability(model)
     images = await validation.checked(validation.images_of, request.images, "images", model)
     samples = check_repeats(request.samples, MOST_SAMPLES, "samples")
     check_passes(len(images), samples, "samples", model)
     call.rows = len(images) * samples
     posterior = await model.encode(images, call.deadline)
-    if posterior.log_var is None:
-        raise InvalidInputError.at(
-            "model", "its posterior is deterministic: images have no probability"
-        )
+    assert posterior.log_var is not None  # `_refuse_without_probability`
     seed = seed_of(request)
-    together = max(1, _ROWS_AT_A_TIME // samples)
+    _check_draws(samples, posterior.mean[0].size)
+    together = max(1, _rows_at_a_time(images) // samples)
     weights: list[Weights] = []
     for start in range(0, len(images), together):
         part = slice(start, start + together)
@@ -83,11 +87,41 @@ async def score(
     return response
 
 
+def _refuse_without_probability(model: LoadedModel) -> None:
+    spec = model.spec
+    if spec.gives_kl:
+        return
+    missing = [
+        what
+        for what, is_missing in (
+            ("likelihood", spec.likelihood is Likelihood.NONE),
+            ("prior N(0, I)", spec.prior is not Prior.STANDARD_NORMAL),
+            ("variance of the posterior", spec.posterior is Posterior.DETERMINISTIC),
+        )
+        if is_missing
+    ]
+    raise NotOfferedError(
+        f"model {model.name} has no {' and no '.join(missing)}, so it gives images no probability; "
+        "Reconstruct says how well it repeats them"
+    )
+
+
+def _rows_at_a_time(images: Floats) -> int:
+    return max(1, min(_ROWS_AT_A_TIME, _ELEMENTS_AT_A_TIME // math.prod(images.shape[1:])))
+
+
+def _check_draws(samples: int, size: int) -> None:
+    if samples * size > _MOST_DRAWN:
+        raise TooLargeError.at(
+            "samples", f"expected at most {_MOST_DRAWN // size} at this size, got {samples}"
+        )
+
+
 async def _log_weights(block: _Block, model: LoadedModel, call: CallContext) -> Weights:
     """The logarithm of p(x, z) over the density of z, `[n, k]` nats, of some images."""
     size = block.mean.size * block.samples
     latents, weights = await offload(size > DRAWS, _draw, block)
-    width = max(1, _ROWS_AT_A_TIME // len(block.images))
+    width = max(1, _rows_at_a_time(block.images) // len(block.images))
     for start in range(0, block.samples, width):
         part = latents[:, start : start + width]
         rows = part.reshape(-1, *block.mean.shape[1:])

@@ -48,6 +48,7 @@ TABLE: list[tuple[Exception, grpc.StatusCode, str, bool]] = [
     (errors.UnauthenticatedError("who?"), C.UNAUTHENTICATED, "UNAUTHENTICATED", False),
     (errors.PermissionDeniedError("no"), C.PERMISSION_DENIED, "PERMISSION_DENIED", False),
     (errors.BundleRefusedError("damaged"), C.FAILED_PRECONDITION, "BUNDLE_REFUSED", False),
+    (errors.NotOfferedError("no prior"), C.FAILED_PRECONDITION, "NOT_OFFERED", False),
     (errors.UnsupportedError("not here"), C.UNIMPLEMENTED, "UNSUPPORTED", False),
     (errors.EngineFailedError(SECRET), C.INTERNAL, "INTERNAL", False),
     (ValueError(SECRET), C.INTERNAL, "INTERNAL", False),

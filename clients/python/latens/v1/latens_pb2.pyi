@@ -24,12 +24,28 @@ class Likelihood(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LIKELIHOOD_UNSPECIFIED: _ClassVar[Likelihood]
     LIKELIHOOD_BERNOULLI: _ClassVar[Likelihood]
     LIKELIHOOD_GAUSSIAN: _ClassVar[Likelihood]
+    LIKELIHOOD_NONE: _ClassVar[Likelihood]
 
 class Posterior(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     POSTERIOR_UNSPECIFIED: _ClassVar[Posterior]
     POSTERIOR_DIAGONAL_GAUSSIAN: _ClassVar[Posterior]
     POSTERIOR_DETERMINISTIC: _ClassVar[Posterior]
+
+class Prior(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIOR_UNSPECIFIED: _ClassVar[Prior]
+    PRIOR_STANDARD_NORMAL: _ClassVar[Prior]
+    PRIOR_FITTED_GAUSSIAN: _ClassVar[Prior]
+    PRIOR_NONE: _ClassVar[Prior]
+
+class Modality(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MODALITY_UNSPECIFIED: _ClassVar[Modality]
+    MODALITY_IMAGE: _ClassVar[Modality]
+    MODALITY_AUDIO: _ClassVar[Modality]
+    MODALITY_TABULAR: _ClassVar[Modality]
+    MODALITY_OTHER: _ClassVar[Modality]
 
 class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -48,9 +64,19 @@ INTERPOLATION_MODE_SPHERICAL: InterpolationMode
 LIKELIHOOD_UNSPECIFIED: Likelihood
 LIKELIHOOD_BERNOULLI: Likelihood
 LIKELIHOOD_GAUSSIAN: Likelihood
+LIKELIHOOD_NONE: Likelihood
 POSTERIOR_UNSPECIFIED: Posterior
 POSTERIOR_DIAGONAL_GAUSSIAN: Posterior
 POSTERIOR_DETERMINISTIC: Posterior
+PRIOR_UNSPECIFIED: Prior
+PRIOR_STANDARD_NORMAL: Prior
+PRIOR_FITTED_GAUSSIAN: Prior
+PRIOR_NONE: Prior
+MODALITY_UNSPECIFIED: Modality
+MODALITY_IMAGE: Modality
+MODALITY_AUDIO: Modality
+MODALITY_TABULAR: Modality
+MODALITY_OTHER: Modality
 MODEL_STATE_UNSPECIFIED: ModelState
 MODEL_STATE_LOADING: ModelState
 MODEL_STATE_READY: ModelState
@@ -134,7 +160,7 @@ class DecodeResponse(_message.Message):
     def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., version: _Optional[str] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class SampleRequest(_message.Message):
-    __slots__ = ("model", "version", "count", "seed", "temperature", "first_row", "image_dtype")
+    __slots__ = ("model", "version", "count", "seed", "temperature", "first_row", "image_dtype", "latent_shape")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -142,6 +168,7 @@ class SampleRequest(_message.Message):
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DTYPE_FIELD_NUMBER: _ClassVar[int]
+    LATENT_SHAPE_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     count: int
@@ -149,7 +176,8 @@ class SampleRequest(_message.Message):
     temperature: float
     first_row: int
     image_dtype: DataType
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., first_row: _Optional[int] = ..., image_dtype: _Optional[_Union[DataType, str]] = ...) -> None: ...
+    latent_shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., first_row: _Optional[int] = ..., image_dtype: _Optional[_Union[DataType, str]] = ..., latent_shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SampleResponse(_message.Message):
     __slots__ = ("images", "latents", "seed", "version")
@@ -335,6 +363,54 @@ class ScoreResponse(_message.Message):
     version: str
     def __init__(self, bound: _Optional[_Union[Tensor, _Mapping]] = ..., standard_error: _Optional[_Union[Tensor, _Mapping]] = ..., effective_samples: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
 
+class Axis(_message.Message):
+    __slots__ = ("name", "size", "multiple", "minimum", "maximum", "usual", "of", "stride")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    MULTIPLE_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_FIELD_NUMBER: _ClassVar[int]
+    MAXIMUM_FIELD_NUMBER: _ClassVar[int]
+    USUAL_FIELD_NUMBER: _ClassVar[int]
+    OF_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    size: int
+    multiple: int
+    minimum: int
+    maximum: int
+    usual: int
+    of: str
+    stride: int
+    def __init__(self, name: _Optional[str] = ..., size: _Optional[int] = ..., multiple: _Optional[int] = ..., minimum: _Optional[int] = ..., maximum: _Optional[int] = ..., usual: _Optional[int] = ..., of: _Optional[str] = ..., stride: _Optional[int] = ...) -> None: ...
+
+class Scaling(_message.Message):
+    __slots__ = ("scale", "shift", "packing")
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    SHIFT_FIELD_NUMBER: _ClassVar[int]
+    PACKING_FIELD_NUMBER: _ClassVar[int]
+    scale: float
+    shift: float
+    packing: int
+    def __init__(self, scale: _Optional[float] = ..., shift: _Optional[float] = ..., packing: _Optional[int] = ...) -> None: ...
+
+class Tiling(_message.Message):
+    __slots__ = ("kind", "halo")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[Tiling.Kind]
+        KIND_EXACT: _ClassVar[Tiling.Kind]
+        KIND_APPROXIMATE: _ClassVar[Tiling.Kind]
+        KIND_NONE: _ClassVar[Tiling.Kind]
+    KIND_UNSPECIFIED: Tiling.Kind
+    KIND_EXACT: Tiling.Kind
+    KIND_APPROXIMATE: Tiling.Kind
+    KIND_NONE: Tiling.Kind
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    HALO_FIELD_NUMBER: _ClassVar[int]
+    kind: Tiling.Kind
+    halo: int
+    def __init__(self, kind: _Optional[_Union[Tiling.Kind, str]] = ..., halo: _Optional[int] = ...) -> None: ...
+
 class ModelLimits(_message.Message):
     __slots__ = ("max_rows", "max_message_bytes", "max_row_passes")
     MAX_ROWS_FIELD_NUMBER: _ClassVar[int]
@@ -364,7 +440,7 @@ class Attribute(_message.Message):
     def __init__(self, name: _Optional[str] = ..., direction: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "state", "state_reason", "image_shape", "latent_shape", "architecture", "beta", "dataset", "likelihood", "posterior", "precision", "tolerance", "encoder_sha256", "decoder_sha256", "parameter_count", "limits", "noise_generator", "provider", "latent_dims", "metrics", "attributes", "sigma")
+    __slots__ = ("name", "version", "state", "state_reason", "image_shape", "latent_shape", "architecture", "beta", "dataset", "likelihood", "posterior", "precision", "tolerance", "encoder_sha256", "decoder_sha256", "parameter_count", "limits", "noise_generator", "provider", "latent_dims", "metrics", "attributes", "sigma", "image_axes", "latent_axes", "prior", "modality", "scaling", "tiling", "measured_error")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -395,6 +471,13 @@ class Model(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     SIGMA_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_AXES_FIELD_NUMBER: _ClassVar[int]
+    LATENT_AXES_FIELD_NUMBER: _ClassVar[int]
+    PRIOR_FIELD_NUMBER: _ClassVar[int]
+    MODALITY_FIELD_NUMBER: _ClassVar[int]
+    SCALING_FIELD_NUMBER: _ClassVar[int]
+    TILING_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_ERROR_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     state: ModelState
@@ -418,7 +501,14 @@ class Model(_message.Message):
     metrics: _containers.ScalarMap[str, float]
     attributes: _containers.RepeatedCompositeFieldContainer[Attribute]
     sigma: float
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., image_shape: _Optional[_Iterable[int]] = ..., latent_shape: _Optional[_Iterable[int]] = ..., architecture: _Optional[str] = ..., beta: _Optional[float] = ..., dataset: _Optional[str] = ..., likelihood: _Optional[_Union[Likelihood, str]] = ..., posterior: _Optional[_Union[Posterior, str]] = ..., precision: _Optional[str] = ..., tolerance: _Optional[float] = ..., encoder_sha256: _Optional[str] = ..., decoder_sha256: _Optional[str] = ..., parameter_count: _Optional[int] = ..., limits: _Optional[_Union[ModelLimits, _Mapping]] = ..., noise_generator: _Optional[str] = ..., provider: _Optional[str] = ..., latent_dims: _Optional[_Iterable[_Union[LatentDim, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., attributes: _Optional[_Iterable[_Union[Attribute, _Mapping]]] = ..., sigma: _Optional[float] = ...) -> None: ...
+    image_axes: _containers.RepeatedCompositeFieldContainer[Axis]
+    latent_axes: _containers.RepeatedCompositeFieldContainer[Axis]
+    prior: Prior
+    modality: Modality
+    scaling: Scaling
+    tiling: Tiling
+    measured_error: float
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., image_shape: _Optional[_Iterable[int]] = ..., latent_shape: _Optional[_Iterable[int]] = ..., architecture: _Optional[str] = ..., beta: _Optional[float] = ..., dataset: _Optional[str] = ..., likelihood: _Optional[_Union[Likelihood, str]] = ..., posterior: _Optional[_Union[Posterior, str]] = ..., precision: _Optional[str] = ..., tolerance: _Optional[float] = ..., encoder_sha256: _Optional[str] = ..., decoder_sha256: _Optional[str] = ..., parameter_count: _Optional[int] = ..., limits: _Optional[_Union[ModelLimits, _Mapping]] = ..., noise_generator: _Optional[str] = ..., provider: _Optional[str] = ..., latent_dims: _Optional[_Iterable[_Union[LatentDim, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., attributes: _Optional[_Iterable[_Union[Attribute, _Mapping]]] = ..., sigma: _Optional[float] = ..., image_axes: _Optional[_Iterable[_Union[Axis, _Mapping]]] = ..., latent_axes: _Optional[_Iterable[_Union[Axis, _Mapping]]] = ..., prior: _Optional[_Union[Prior, str]] = ..., modality: _Optional[_Union[Modality, str]] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., tiling: _Optional[_Union[Tiling, _Mapping]] = ..., measured_error: _Optional[float] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("model", "version")

@@ -112,7 +112,8 @@ class LatentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Sample(self, request, context):
-        """Draws latents from the prior N(0, I) and decodes them.
+        """Draws latents from the model's prior and decodes them. Fails with FAILED_PRECONDITION if the
+        model has no prior.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,7 +150,8 @@ class LatentServiceServicer(object):
 
     def Score(self, request, context):
         """Estimates log p(x) of images: the importance-weighted lower bound (Burda, Grosse and
-        Salakhutdinov 2016).
+        Salakhutdinov 2016). Fails with FAILED_PRECONDITION if the model has no likelihood, a prior
+        other than N(0, I), or a deterministic posterior.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
