@@ -1,7 +1,7 @@
 """Converts what callers pass to what the contract takes, or raises InvalidInputError.
 
-Only what must be known to build a request is checked here. Shapes and values are checked by the
-server alone, so that there is one set of rules.
+Only what must be known to build a request is checked here, sizes that the caller chooses among it.
+Other shapes, and values, are checked by the server alone, so that there is one set of rules.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from latens import axes
 from latens.errors import invalid
 from latens.models import Model
 from latens.picture_rows import PictureRows, PictureSources, sources_in
@@ -118,7 +119,8 @@ def image_rows(images: Images, model: Model) -> ImageRows:
 
 def with_channel(array: NDArray[Any], model: Model) -> NDArray[Any]:
     """Adds the channel axis that images of a model with one channel may lack."""
-    if array.ndim == 3 and model.image_shape[0] == 1 and array.shape[1:] == model.image_shape[1:]:
+    one_channel = array.ndim == 3 and model.image_shape[0] == 1
+    if one_channel and axes.fits(model.image_axes[1:], array.shape[1:]):
         return array[:, np.newaxis]
     return array
 
@@ -199,13 +201,3 @@ def image_dtype(value: DTypeLike) -> tuple[np.dtype[Any], pb.DataType]:
 def row_bytes(array: ImageRows) -> int:
     """The bytes of one item of a batch in a message."""
     return math.prod(array.shape[1:]) * array.itemsize
-
-
-def image_bytes(model: Model, dtype: np.dtype[Any]) -> int:
-    """The bytes of one image of a model in a message."""
-    return math.prod(model.image_shape) * dtype.itemsize
-
-
-def latent_bytes(model: Model) -> int:
-    """The bytes of one latent of a model in a message."""
-    return 4 * model.latent_size

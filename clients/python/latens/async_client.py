@@ -115,6 +115,7 @@ class AsyncClient:
         *,
         seed: int | None = None,
         temperature: float | None = None,
+        latent_shape: Sequence[int] | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
@@ -122,7 +123,7 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> Samples:
         """See `Client.sample`."""
-        sample = operations.Sample(count, seed, temperature, image_dtype)
+        sample = operations.Sample(count, seed, temperature, latent_shape, image_dtype)
         return await self._run(sample, model, version, progress, timeout)
 
     async def interpolate(

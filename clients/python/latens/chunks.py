@@ -54,6 +54,8 @@ class BatchSpec(NamedTuple):
     """The rows that an item counts for."""
     passes: int = 0
     """How often an item goes through the graphs; 0 where that is not limited."""
+    row_bytes: int = 0
+    """The bytes by which the server counts rows of these sizes; 0 where it counts rows alone."""
 
 
 class CallBudget(NamedTuple):
@@ -77,18 +79,21 @@ class CallBudget(NamedTuple):
             raise TooLargeError(
                 f"one item takes {spec.item_bytes} bytes, and a message may have {largest}"
             )
-        bounds = [self._rows // max(1, spec.rows), self._room // max(1, spec.item_bytes)]
+        bounds = [self._rows_of(spec) // max(1, spec.rows), self._room // max(1, spec.item_bytes)]
         if spec.passes and self.limits.max_row_passes:
             bounds.append(self.limits.max_row_passes // spec.passes)
         return max(1, min(bounds))
 
     def can_carry_an_item(self, spec: BatchSpec) -> bool:
         """Whether a call has room for the rows and the bytes of one item."""
-        return spec.rows <= self._rows and spec.item_bytes <= self._room
+        return spec.rows <= self._rows_of(spec) and spec.item_bytes <= self._room
 
-    @property
-    def _rows(self) -> int:
-        return min(self.limits.max_rows, self.rows_per_call or self.limits.max_rows)
+    def _rows_of(self, spec: BatchSpec) -> int:
+        rows = min(self.limits.max_rows, self.rows_per_call or self.limits.max_rows)
+        if spec.row_bytes:
+            fitting = (self.limits.max_message_bytes - ENVELOPE_BYTES) // spec.row_bytes
+            rows = min(rows, max(1, fitting))
+        return rows
 
     @property
     def _room(self) -> int:

@@ -155,19 +155,22 @@ class Client:
         *,
         seed: int | None = None,
         temperature: float | None = None,
+        latent_shape: Sequence[int] | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
         progress: Progress | None = None,
         timeout: float | None = None,
     ) -> Samples:
-        """Draws latents from the prior N(0, I) and decodes them.
+        """Draws latents from the model's prior and decodes them.
 
         Args:
             count: how many, 1 or more.
-            temperature: the standard deviation of the latents drawn, 1 if None.
+            temperature: the standard deviation of the latents drawn, relative to the prior's; 1 if
+                None.
+            latent_shape: of one latent; needed where the model leaves sizes free.
         """
-        sample = operations.Sample(count, seed, temperature, image_dtype)
+        sample = operations.Sample(count, seed, temperature, latent_shape, image_dtype)
         return self._run(sample, model, version, progress, timeout)
 
     def interpolate(

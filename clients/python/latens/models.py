@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from latens import axes
+from latens.axes import Axes, ModelAxis, Shape, Sizes
 from latens.v1 import latens_pb2 as pb
+
+_IMAGE_AXES = ("channels", "height", "width")
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,8 @@ class Limits:
     """The limits of one call to a model."""
 
     max_rows: int
-    """Rows (images or latents, in or out). For Interpolate: paths times steps."""
+    """Rows (images or latents, in or out). For Interpolate: paths times steps. Where sizes are
+    free: of the smallest size."""
     max_message_bytes: int
     """Bytes of one message, request or response."""
     max_row_passes: int = 0
@@ -35,6 +40,25 @@ class LatentDim:
 
 
 @dataclass(frozen=True)
+class Scaling:
+    """How the graphs convert the network's own latents: `(z - shift) * scale`, in packs."""
+
+    scale: float
+    shift: float
+    packing: int
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Whether a large image can be computed in parts."""
+
+    kind: str
+    """`EXACT`, `APPROXIMATE` or `NONE`."""
+    halo: int
+    """The pixels that a part needs on each side, for `EXACT`."""
+
+
+@dataclass(frozen=True)
 class Model:
     """One version of a model. The fields are those of the message `latens.v1.Model`."""
 
@@ -44,13 +68,14 @@ class Model:
     """`LOADING`, `READY`, `DRAINING` or `FAILED`."""
     state_reason: str
     image_shape: tuple[int, ...]
-    """Channels, height, width."""
+    """Channels, height, width; 0 for an axis whose size the caller chooses."""
     latent_shape: tuple[int, ...]
+    """0 for an axis that follows an axis of the image."""
     architecture: str
     beta: float
     dataset: str
     likelihood: str
-    """`BERNOULLI` or `GAUSSIAN`."""
+    """`BERNOULLI`, `GAUSSIAN` or `NONE`."""
     posterior: str
     """`DIAGONAL_GAUSSIAN` or `DETERMINISTIC`."""
     precision: str
@@ -70,11 +95,60 @@ class Model:
     """Directions by name, one value per coordinate: added to a latent, they strengthen it."""
     sigma: float
     """Standard deviation of a pixel given the latent, for `GAUSSIAN`; 0 for another likelihood."""
+    image_axes: Axes = ()
+    """The axes of the image, with the sizes that they can have."""
+    latent_axes: Axes = ()
+    """The axes of the latent, with the sizes that follow."""
+    prior: str = "STANDARD_NORMAL"
+    """`STANDARD_NORMAL`, `FITTED_GAUSSIAN` or `NONE`; with `NONE` there is no `sample`."""
+    modality: str = "IMAGE"
+    scaling: Scaling | None = None
+    """The conversion of latents inside the graphs; None if there is none."""
+    tiling: Tiling | None = None
+    measured_error: float | None = None
+    """The largest difference from float32 that was measured on real inputs."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the caller chooses sizes."""
+        return any(axis.is_free for axis in self.image_axes)
+
+    @property
+    def usual_sizes(self) -> Sizes:
+        """The shapes that the model was made for."""
+        image, latent = (
+            tuple(axis.size or axis.usual for axis in described)
+            for described in (self.image_axes, self.latent_axes)
+        )
+        return Sizes(image or self.image_shape, latent or self.latent_shape)
 
     @property
     def latent_size(self) -> int:
-        """The number of latent coordinates."""
-        return math.prod(self.latent_shape)
+        """The number of latent coordinates; of the usual size, where sizes are free."""
+        return math.prod(self.usual_sizes.latent)
+
+    def sizes_of_image(self, field: str, shape: Shape) -> Sizes:
+        """The sizes of an image of this shape; those of the model, where they are fixed.
+
+        Raises:
+            InvalidInputError: the model takes no such size; the message has the nearest.
+        """
+        if not self.is_free:
+            return self.usual_sizes
+        axes.check(field, self.image_axes, shape)
+        by_name = dict(zip((axis.name for axis in self.image_axes), shape, strict=True))
+        latent = tuple(axis.size or by_name[axis.of] // axis.stride for axis in self.latent_axes)
+        return Sizes(shape, latent)
+
+    def sizes_of_latent(self, field: str, shape: Shape) -> Sizes:
+        """The sizes of a latent of this shape; raises as `sizes_of_image` does."""
+        if not self.is_free:
+            return self.usual_sizes
+        axes.check(field, self.latent_axes, shape)
+        by_name = {
+            axis.of: size * axis.stride for axis, size in zip(self.latent_axes, shape, strict=True)
+        }
+        return Sizes(tuple(axis.size or by_name[axis.name] for axis in self.image_axes), shape)
 
     def coordinates_by_activity(self) -> tuple[int, ...]:
         """The latent coordinates by falling KL divergence; in their own order if it is not known.
@@ -115,7 +189,43 @@ def from_message(message: pb.Model) -> Model:
         metrics=dict(message.metrics),
         attributes={entry.name: tuple(entry.direction) for entry in message.attributes},
         sigma=message.sigma,
+        image_axes=_axes(message.image_axes) or axes.fixed(_IMAGE_AXES, message.image_shape),
+        latent_axes=_axes(message.latent_axes) or axes.fixed((), message.latent_shape),
+        prior=_name(pb.Prior, message.prior, "PRIOR_"),
+        modality=_name(pb.Modality, message.modality, "MODALITY_"),
+        scaling=_scaling(message),
+        tiling=_tiling(message),
+        measured_error=message.measured_error if message.HasField("measured_error") else None,
     )
+
+
+def _axes(messages: Iterable[pb.Axis]) -> Axes:
+    return tuple(
+        ModelAxis(
+            axis.name,
+            axis.size,
+            axis.multiple or 1,
+            axis.minimum,
+            axis.maximum,
+            axis.usual,
+            axis.of,
+            axis.stride or 1,
+        )
+        for axis in messages
+    )
+
+
+def _scaling(message: pb.Model) -> Scaling | None:
+    if not message.HasField("scaling"):
+        return None
+    return Scaling(message.scaling.scale, message.scaling.shift, message.scaling.packing)
+
+
+def _tiling(message: pb.Model) -> Tiling | None:
+    if not message.HasField("tiling"):
+        return None
+    kind = _name(pb.Tiling.Kind, message.tiling.kind, "KIND_")
+    return Tiling(kind, message.tiling.halo)
 
 
 def _name(enum: Any, value: int, prefix: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from latens import axes
 from latens.errors import invalid
 from latens.models import Model
 
@@ -43,13 +44,27 @@ class PictureRows:
 
     def __init__(self, pictures: PictureSources, model: Model) -> None:
         self._pictures = pictures
-        self.shape = (len(pictures), *model.image_shape)
+        self._is_free = model.is_free
+        self.shape = (len(pictures), *self._image_shape(model))
         if model.image_shape[0] not in (1, 3):
             said = f"pictures have 1 or 3 channels, and the model's images {model.image_shape[0]}"
             raise invalid(pictures.field, said)
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def _image_shape(self, model: Model) -> tuple[int, ...]:
+        """The model's; where it leaves sizes free, that of the first picture, which is checked."""
+        if not model.is_free:
+            return model.image_shape
+        read = _reader(self._pictures.field)
+        first = self._pictures.sources[0]
+        try:
+            shape = (model.image_shape[0], *read.size(first))
+        except read.PictureError as error:
+            raise invalid(self._pictures.field, str(error)) from error
+        axes.check(self._pictures.field, model.image_axes, shape)
+        return shape
 
     def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
         """Reads the pictures of some rows.
@@ -65,6 +80,12 @@ class PictureRows:
                 pixels = read.with_channels(read.read(source), channels)
             except read.PictureError as error:
                 raise invalid(self._pictures.field, str(error)) from error
+            if self._is_free and pixels.shape[1:] != (height, width):
+                raise invalid(
+                    self._pictures.field,
+                    f"expected pictures of one size, {width} x {height} as the first; {source} has "
+                    f"{pixels.shape[2]} x {pixels.shape[1]}",
+                )
             images[row] = read.fitted(pixels, height, width)
         return images
 

@@ -70,7 +70,7 @@ def _check_headers(archive: NpzArchive, spec: ModelSpec) -> None:
     try:
         latent = spec.latent_shape_of(image)
     except SpecError as error:
-        raise BundleError(f"{_WHAT}: {error}") from error
+        raise BundleError(f"{_WHAT}: images: {error}") from error
     expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
         "images": (np.uint8, (*rows, *image)),
         "means": (np.float32, (*rows, *latent)),

@@ -3,8 +3,8 @@
 Rezende, Mohamed and Wierstra, "Stochastic Backpropagation and Approximate Inference in Deep
 Generative Models" (2014), appendix F: encode the image, draw a latent from its posterior, decode
 it, put the known pixels back, repeat. Where the encoder is close to the true posterior the chain's
-missing pixels come to follow p(missing | known). The chain starts from a draw of the prior, and the
-missing pixels take the mean of p(x|z).
+missing pixels come to follow p(missing | known). The chain starts from a draw of the prior (of
+N(0, I) for a model without one), and the missing pixels take the mean of p(x|z).
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from latens_serving.service.arguments import (
     check_passes,
     check_repeats,
     drawn,
-    refuse_without_prior,
     seed_of,
 )
 from latens_serving.service.noise import draw_prior
@@ -55,7 +54,6 @@ async def inpaint(
     request: pb.InpaintRequest, model: LoadedModel, call: CallContext
 ) -> pb.InpaintResponse:
     """Runs the chains of all images together."""
-    refuse_without_prior(model)
     dtype = validation.image_dtype_of(request.image_dtype)
     size = math.prod(request.images.shape)
     chains = await offload(size > COPIES, _chains_of, request, model)

@@ -16,8 +16,10 @@ from typing import Any
 
 import fsspec
 import grpc
+import numpy as np
 import pytest
 
+from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 from latens_serving.mirror import cli
@@ -268,11 +270,12 @@ def test_a_server_follows_a_mirrored_folder_and_survives_the_loss_of_the_source(
             grpc.insecure_channel(server.address) as channel,
         ):
             stub = latens_pb2_grpc.LatentServiceStub(channel)
-            request = pb.SampleRequest(model="point", count=1, seed=1)
-            assert stub.Sample(request, timeout=20).version == "1"
+            latents = to_message(np.zeros((1, 3), np.float32))
+            request = pb.DecodeRequest(model="point", latents=latents)
+            assert stub.Decode(request, timeout=20).version == "1"
             source.rename(tmp_path / "away")
-            assert stub.Sample(request, timeout=20).version == "1"
+            assert stub.Decode(request, timeout=20).version == "1"
             shutil.copytree(model_repository / "mnist-2d", tmp_path / "away" / "mnist-2d")
             (tmp_path / "away").rename(source)
             server.wait_for("model ready", model="mnist-2d")
-            assert stub.Sample(request, timeout=20).version == "1"
+            assert stub.Decode(request, timeout=20).version == "1"

@@ -33,6 +33,7 @@ class Model:
 
     version = "1"
     name = "toy"
+    fitted_prior = None
     limits = CallLimits(1 << 20, 1 << 30, 1 << 30)
     spec = ModelSpec(
         data_axes=fixed_image_axes((1, 2, 2)),

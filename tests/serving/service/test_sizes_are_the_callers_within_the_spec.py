@@ -197,20 +197,12 @@ def test_encode_says_that_a_posterior_is_deterministic_by_the_absence_of_log_var
     assert (model.posterior, model.prior) == (pb.POSTERIOR_DETERMINISTIC, pb.PRIOR_NONE)
 
 
-def test_a_model_without_prior_says_what_to_do(stub: Any) -> None:
-    images = random_images(1, 8, 8)
-    masks = to_message(np.ones((1, 1, 8, 8), np.uint8))
-    for call, request in (
-        (stub.Sample, pb.SampleRequest(model="plain", count=1, latent_shape=[3, 2, 2])),
-        (
-            stub.Inpaint,
-            pb.InpaintRequest(model="plain", images=to_message(images), masks=masks, iterations=1),
-        ),
-    ):
-        error = refused(call, request)
-        assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
-        assert "no prior" in str(error.details())
-        assert "--fit-prior" in str(error.details())
+def test_sample_of_a_model_without_prior_says_what_to_do(stub: Any) -> None:
+    request = pb.SampleRequest(model="plain", count=1, latent_shape=[3, 2, 2])
+    error = refused(stub.Sample, request)
+    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert "no prior" in str(error.details())
+    assert "--fit-prior" in str(error.details())
 
 
 def test_a_fitted_prior_is_sampled_from(stub: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -18,6 +18,8 @@ from latens.cli.options import (
     JsonOption,
     ModelOption,
     ScaleOption,
+    SizeOption,
+    height_and_width,
     strengths,
 )
 from latens.cli.session import calling
@@ -37,6 +39,7 @@ def decode(
     latents: LatentsArgument = None,
     at: AtOption = None,
     attribute: AttributesOption = None,
+    size: SizeOption = None,
     columns: ColumnsOption = None,
     scale: ScaleOption = None,
     model: ModelOption = "",
@@ -47,18 +50,22 @@ def decode(
     Examples:
       latens decode codes.npz -o images.png
       latens decode --at 0.5,-1 --at 0,0 -o pair.png
+
+    --size says what the coordinates of --at stand for where the model leaves the size free.
+    With a file of latents it is a check.
     """
     kinds = (*outputs.PICTURES, *outputs.ARRAYS, outputs.FOLDER)
     target = outputs.output(output, kinds, [latents] if latents else [])
     if (latents is None) == (not at):
         raise typer.BadParameter("expected either a file of latents or --at")
-    shifts = strengths(attribute)
+    shifts, chosen = strengths(attribute), height_and_width(size)
     given = inputs.read_latents(latents) if latents else None
     points = [_coordinates(text) for text in at or ()]
     dtype = target.image_dtype
     with calling(context, model, "decode") as calls:
-        if given is None:
-            given = _stacked(points, calls.model().latent_shape)
+        if given is None or chosen is not None:
+            shape = inputs.latent_shape(calls.model(), chosen)
+            given = _stacked(points, shape) if given is None else _of_shape(given, shape)
         done = calls.client.decode(given, attributes=shifts, image_dtype=dtype, **calls.shared)
     arrays = {"latents": given if done.latents is None else done.latents}
     outputs.write_images(target, done.images, arrays, columns=columns, scale=scale)
@@ -71,6 +78,12 @@ def _coordinates(text: str) -> list[float]:
         return inputs.numbers(text)
     except ValueError as error:
         raise typer.BadParameter(f"{text!r}: expected numbers as 0.5,-1") from error
+
+
+def _of_shape(latents: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    if latents.shape[1:] != shape:
+        raise bad_data(f"--size: expected latents {list(shape)}, got {list(latents.shape[1:])}")
+    return latents
 
 
 def _stacked(points: list[list[float]], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from latens.cli import console, inputs, outputs
-from latens.cli.options import ImagesArgument, InvertOption, JsonOption, ModelOption, SeedOption
+from latens.cli.options import (
+    FitOption,
+    ImagesArgument,
+    InvertOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    SizeOption,
+    height_and_width,
+)
 from latens.cli.session import calling
 from latens.results import Encoding
 
@@ -28,6 +37,8 @@ def encode(
     draw: DrawOption = False,
     seed: SeedOption = None,
     invert: InvertOption = False,
+    fit: FitOption = None,
+    size: SizeOption = None,
     model: ModelOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -38,11 +49,13 @@ def encode(
     Examples:
       latens encode three.png
       latens encode scans/ -o codes.npz
+      latens encode photo.jpg --fit crop --size 512x384 -o photo.npz
     """
     files = inputs.files_of(images)
     target = outputs.output(output, outputs.ARRAYS, files) if output else None
+    framing = inputs.Framing(fit, height_and_width(size))
     with calling(context, model, "encode") as calls:
-        pixels = inputs.read_images(files, calls.model(), invert=invert)
+        pixels = inputs.read_images(files, calls.model(), invert=invert, framing=framing)
         done = calls.client.encode(pixels, draw=draw, seed=seed, **calls.shared)
     arrays = {"mean": done.mean, "log_var": done.log_var, "latents": done.latents}
     present = {name: array for name, array in arrays.items() if array is not None}

@@ -63,7 +63,7 @@ def _plane(axes: tuple[int, int], size: int, reach: float, model: Model) -> NDAr
     points = np.zeros((size, size, model.latent_size), np.float32)
     points[:, :, across] = line
     points[:, :, up] = line[::-1, np.newaxis]
-    return points.reshape(-1, *model.latent_shape)
+    return points.reshape(-1, *model.usual_sizes.latent)
 
 
 def _axes(chosen: list[int] | None, model: Model) -> tuple[int, int]:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latens import pictures
+from latens import axes, pictures
 from latens.cli import console
 from latens.cli.failures import BAD_DATA, NOT_FOUND, CommandError, bad_data
 from latens.models import Model
 
 _ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
 _IMAGE_NAMES = ("images", "image")
+_FIT_ADVICE = "--fit crop, --fit pad or --fit resize makes it fit"
 _LATENT_NAMES = ("latents", "mean", "means", "z")
 
 
@@ -42,30 +44,48 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def read_images(paths: Sequence[Path], model: Model, *, invert: bool = False) -> NDArray[Any]:
-    """All images of the files, `[n, channels, height, width]` of the model's shape.
+@dataclass(frozen=True)
+class Framing:
+    """The size that pictures get, and how."""
 
-    Pictures are fitted to it, with a note; arrays must have it.
+    fit: pictures.Fit | None = None
+    """None: `pad` for a model of one size; where the caller chooses, pictures stay as they are."""
+    size: tuple[int, int] | None = None
+    """Height and width; None for the model's, or the allowed size nearest to the first picture."""
+
+
+def read_images(
+    paths: Sequence[Path], model: Model, *, invert: bool = False, framing: Framing = Framing()
+) -> NDArray[Any]:
+    """All images of the files, `[n, channels, height, width]` of one shape that the model takes.
+
+    Pictures are fitted to it, with a note; arrays must have it. Where the model leaves sizes free,
+    pictures are fitted only if `framing` says how.
 
     Raises:
         CommandError: a file cannot be read, or an array has another shape.
     """
     batches: list[NDArray[Any]] = []
     changed: list[Path] = []
+    shape = _picture_shape([path for path in paths if pictures.is_picture(path)], model, framing)
     for path in paths:
         if pictures.is_picture(path):
             pixels = _read_picture(path)
-            batches.append(_fitted(pixels, model)[np.newaxis])
-            changed += [path] if pixels.shape != model.image_shape else []
+            if model.is_free and framing.fit is None and pixels.shape[1:] != shape[1:]:
+                raise bad_data(_of_another_size(path, pixels.shape, shape))
+            batches.append(_fitted(pixels, shape, framing.fit or "pad")[np.newaxis])
+            changed += [path] if pixels.shape != shape else []
         else:
             batches.append(_shaped(read_array(path, _IMAGE_NAMES), path, model))
     if len({batch.dtype for batch in batches}) > 1:
         batches = [_as_floats(batch) for batch in batches]
+    if len({batch.shape[1:] for batch in batches}) > 1:
+        raise bad_data(f"expected images of one size, got several; {_FIT_ADVICE}")
     images = np.concatenate(batches)
     if invert:
         images = 255 - images if images.dtype == np.uint8 else 1 - images
     if changed:
-        _note_fitting(changed, model)
+        _note_fitting(changed, shape)
     return images
 
 
@@ -75,13 +95,13 @@ def _as_floats(batch: NDArray[Any]) -> NDArray[Any]:
 
 def _shaped(array: NDArray[Any], path: Path, model: Model) -> NDArray[Any]:
     """An array of images with all four axes."""
-    shape = tuple(model.image_shape)
-    if array.shape in (shape, shape[1:]):
+    image, one_channel = model.image_axes, model.image_shape[0] == 1
+    if axes.fits(image, array.shape) or (one_channel and axes.fits(image[1:], array.shape)):
         array = array[np.newaxis]
-    if array.ndim == 3 and shape[0] == 1:
+    if array.ndim == 3 and one_channel:
         array = array[:, np.newaxis]
-    if array.shape[1:] != shape:
-        joined = ", ".join(str(length) for length in shape)
+    if not axes.fits(image, array.shape[1:]):
+        joined = ", ".join(axis.name if axis.is_free else str(axis.size) for axis in image)
         raise bad_data(f"{path}: expected images [n, {joined}], got {list(array.shape)}")
     return array
 
@@ -93,11 +113,59 @@ def _read_picture(path: Path) -> pictures.Pixels:
         raise bad_data(str(error)) from error
 
 
-def _fitted(pixels: pictures.Pixels, model: Model) -> pictures.Pixels:
-    channels, height, width = model.image_shape
+def _picture_shape(paths: Sequence[Path], model: Model, framing: Framing) -> tuple[int, ...]:
+    """The shape that the pictures get: one for all of them.
+
+    Raises:
+        CommandError: the model takes no such size.
+    """
+    if not model.is_free and framing.size is None:
+        return model.image_shape
+    if not paths:
+        return model.usual_sizes.image
+    size = framing.size or _size_of(paths[0])
+    _, *sides = model.image_axes
+    if framing.fit is not None and framing.size is None:
+        size = tuple(axis.nearest(length) for axis, length in zip(sides, size, strict=True))
+    for axis, length in zip(sides, size, strict=True):
+        if not axis.allows(length):
+            advice = "" if framing.size else f"; {_FIT_ADVICE}"
+            named = "--size" if framing.size else str(paths[0])
+            raise bad_data(f"{named}: {axis.refusal(length)}{advice}")
+    return (model.image_shape[0], *size)
+
+
+def _size_of(path: Path) -> tuple[int, ...]:
+    try:
+        return pictures.size(path)
+    except pictures.PictureError as error:
+        raise bad_data(str(error)) from error
+
+
+def _of_another_size(path: Path, shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    return (
+        f"{path}: {shape[2]} x {shape[1]}, expected {wanted[2]} x {wanted[1]} as the others; "
+        f"{_FIT_ADVICE}"
+    )
+
+
+def _fitted(pixels: pictures.Pixels, shape: tuple[int, ...], how: pictures.Fit) -> pictures.Pixels:
+    channels, height, width = shape
     if channels not in (1, 3):
         raise bad_data(f"pictures have 1 or 3 channels, and the model's images {channels}")
-    return pictures.fitted(pictures.with_channels(pixels, channels), height, width)
+    return pictures.fitted(pictures.with_channels(pixels, channels), height, width, how)
+
+
+def latent_shape(model: Model, size: tuple[int, int] | None) -> tuple[int, ...]:
+    """The shape of the latents of images of that height and width; of the usual size if None.
+
+    Raises:
+        CommandError: the model takes no such size.
+    """
+    if size is None:
+        return model.usual_sizes.latent
+    shape = _picture_shape([Path()], model, Framing(size=size))
+    return model.sizes_of_image("--size", shape).latent
 
 
 def read_mask(path: Path, model: Model) -> NDArray[np.bool_]:
@@ -112,8 +180,8 @@ def read_mask(path: Path, model: Model) -> NDArray[np.bool_]:
     return missing
 
 
-def _note_fitting(changed: Sequence[Path], model: Model) -> None:
-    channels, height, width = model.image_shape
+def _note_fitting(changed: Sequence[Path], shape: tuple[int, ...]) -> None:
+    channels, height, width = shape
     kind = "grey" if channels == 1 else "colour"
     named = str(changed[0]) if len(changed) == 1 else f"{len(changed)} pictures"
     console.note(f"{named} fitted to the model: {width} x {height}, {kind}")

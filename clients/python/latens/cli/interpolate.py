@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from latens import sheets
+from latens import axes, sheets
 from latens.cli import console, inputs, outputs
 from latens.cli.failures import bad_data
 from latens.cli.options import InvertOption, JsonOption, ModelOption, ScaleOption, SeedOption
@@ -92,16 +92,16 @@ def _end(text: str, model: Model, invert: bool) -> NDArray[Any]:
         return _end_in_files(Path(text), model, invert)
     if point.size != model.latent_size:
         raise bad_data(f"{text}: the model has {model.latent_size} coordinates, got {point.size}")
-    return point.reshape(1, *model.latent_shape)
+    return point.reshape(1, *model.usual_sizes.latent)
 
 
 def _end_in_files(path: Path, model: Model, invert: bool) -> NDArray[Any]:
     files = inputs.files_of([path])
     if path.suffix.lower() in (".npy", ".npz"):
         array = inputs.read_latents(path)
-        if array.shape == model.latent_shape:
+        if axes.fits(model.latent_axes, array.shape):
             return array[np.newaxis]
-        if array.shape[1:] == model.latent_shape:
+        if axes.fits(model.latent_axes, array.shape[1:]):
             return array
     return inputs.read_images(files, model, invert=invert)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from latens.axes import Axes, ModelAxis
 from latens.cli import console
 from latens.cli.options import JsonOption
 from latens.cli.session import connect, named
@@ -46,8 +47,8 @@ def _list(models: tuple[Model, ...], default: str) -> None:
             model.version,
             model.state + (f": {model.state_reason}" if model.state_reason else ""),
             model.architecture,
-            _shape(model.image_shape),
-            _shape(model.latent_shape),
+            _shape(model.image_axes),
+            _shape(model.latent_axes),
             f"{model.beta:g}",
             model.dataset,
         )
@@ -65,9 +66,11 @@ def _describe(model: Model) -> None:
         "model": f"{model.name}/{model.version}",
         "state": model.state + (f": {model.state_reason}" if model.state_reason else ""),
         "architecture": f"{model.architecture}, {model.parameter_count:,} parameters",
-        "image": f"{_shape(model.image_shape)} (channels, height, width)",
-        "latent": f"{_shape(model.latent_shape)}, posterior {_words(model.posterior)}",
-        "trained on": f"{model.dataset}, beta {model.beta:g}, {model.likelihood.lower()} pixels",
+        "image": f"{_shape(model.image_axes)} (channels, height, width)",
+        "latent": f"{_shape(model.latent_axes)}, posterior {_words(model.posterior)}",
+        **{axis.name: _sizes(axis) for axis in model.image_axes if axis.is_free},
+        "prior": _words(model.prior),
+        "trained on": f"{model.dataset}, beta {model.beta:g}, {_likelihood(model)}",
         "runs on": f"{model.provider}, {model.precision}, within {model.tolerance:g}",
         "one call takes": f"{limits.max_rows:,} rows, {limits.max_message_bytes:,} bytes",
         "noise": model.noise_generator,
@@ -96,5 +99,22 @@ def _is_count(metric: str) -> bool:
     return metric.endswith(("_units", "_samples"))
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(length) for length in shape)
+def _likelihood(model: Model) -> str:
+    return "no likelihood" if model.likelihood == "NONE" else f"{model.likelihood.lower()} pixels"
+
+
+def _sizes(axis: ModelAxis) -> str:
+    return (
+        f"a multiple of {axis.multiple} from {axis.minimum} to {axis.maximum}, usually {axis.usual}"
+    )
+
+
+def _shape(described: Axes) -> str:
+    """The sizes; the name where it is the caller's choice, and what follows from it."""
+    return " x ".join(_size(axis) for axis in described)
+
+
+def _size(axis: ModelAxis) -> str:
+    if axis.size:
+        return str(axis.size)
+    return f"{axis.of}/{axis.stride}" if axis.of else axis.name

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from latens.pictures import Fit
+
 SERVER = "Server"
 PICTURE = "Picture"
 
@@ -106,6 +108,23 @@ ColumnsOption = Annotated[
         "--columns", min=1, help="Images per row of a contact sheet.", rich_help_panel=PICTURE
     ),
 ]
+FitOption = Annotated[
+    Fit | None,
+    typer.Option(
+        help="How pictures of other sizes become the model's: `pad` adds a margin, `crop` cuts "
+        "what exceeds, `resize` changes the aspect.",
+        show_default=False,
+    ),
+]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="WIDTHxHEIGHT",
+        help="The size of the images, for a model that leaves it free.",
+        show_default=False,
+    ),
+]
 InvertOption = Annotated[
     bool,
     typer.Option("--invert", help="Turn dark ink on white paper into light on black, as in MNIST."),
@@ -142,3 +161,17 @@ def strengths(attributes: list[str] | None) -> dict[str, float]:
         except ValueError as error:
             raise typer.BadParameter(f"--attribute: {text!r} is not NAME=STRENGTH") from error
     return found
+
+
+def height_and_width(text: str | None) -> tuple[int, int] | None:
+    """Parses `WIDTHxHEIGHT`.
+
+    Raises:
+        typer.BadParameter: another form.
+    """
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise typer.BadParameter(f"{text!r}: expected a size as 512x384", param_hint="--size")
+    return int(height), int(width)

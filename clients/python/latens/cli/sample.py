@@ -8,7 +8,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from latens.cli import console, outputs
+from latens.cli import console, inputs, outputs
 from latens.cli.options import (
     ColumnsOption,
     ImagesOutput,
@@ -16,6 +16,8 @@ from latens.cli.options import (
     ModelOption,
     ScaleOption,
     SeedOption,
+    SizeOption,
+    height_and_width,
 )
 from latens.cli.session import calling
 
@@ -32,6 +34,7 @@ def sample(
     count: CountOption = 64,
     seed: SeedOption = None,
     temperature: TemperatureOption = None,
+    size: SizeOption = None,
     columns: ColumnsOption = None,
     scale: ScaleOption = None,
     model: ModelOption = "",
@@ -42,12 +45,22 @@ def sample(
     Examples:
       latens sample -o digits.png
       latens sample -n 16 --seed 7 --model mnist-2d -o digits.png
+      latens sample -n 4 --size 64x32 -o faces.png
+
+    A model that leaves the size free is sampled at its usual size without --size.
     """
     target = outputs.output(output, (*outputs.PICTURES, *outputs.ARRAYS, outputs.FOLDER))
-    dtype = target.image_dtype
+    dtype, chosen = target.image_dtype, height_and_width(size)
     with calling(context, model, "sample") as calls:
+        known = calls.model()
+        shape = inputs.latent_shape(known, chosen) if known.is_free or chosen else None
         done = calls.client.sample(
-            count, seed=seed, temperature=temperature, image_dtype=dtype, **calls.shared
+            count,
+            seed=seed,
+            temperature=temperature,
+            latent_shape=shape,
+            image_dtype=dtype,
+            **calls.shared,
         )
     arrays: dict[str, NDArray[Any]] = {
         "latents": done.latents,

@@ -67,7 +67,7 @@ def traverse(
             image_dtype=target.image_dtype,
             **calls.shared,
         )
-    images = done.images.reshape(-1, *known.image_shape)
+    images = done.images.reshape(-1, *done.images.shape[-3:])
     outputs.write_images(target, images, {"latents": done.latents}, columns=steps, scale=scale)
     facts = {"axes": list(done.axes), "version": done.version}
     console.report(target.path, facts, as_json=as_json)

@@ -22,11 +22,13 @@ class Decode(Operation[Decoding]):
         self._dtype, self._code = arguments.image_dtype(image_dtype)
 
     def spec(self, model: Model) -> BatchSpec:
-        answer = arguments.image_bytes(model, self._dtype)
+        sizes = model.sizes_of_latent("latents", self._latents.shape[1:])
+        answer = sizes.image_bytes(self._dtype.itemsize)
         if self._shifts:
-            answer += arguments.latent_bytes(model)
+            answer += sizes.latent_bytes
         sent = arguments.row_bytes(self._latents)
-        return BatchSpec(len(self._latents), max(sent, answer), self._call)
+        item_bytes = max(sent, answer)
+        return BatchSpec(len(self._latents), item_bytes, self._call, row_bytes=sizes.row_bytes)
 
     def _call(self, ref: ModelRef, start: int, stop: int) -> Call:
         request = pb.DecodeRequest(**ref._asdict(), image_dtype=self._code, attributes=self._shifts)

@@ -21,7 +21,8 @@ class Encode(Operation[Encoding]):
 
     def spec(self, model: Model) -> BatchSpec:
         images = arguments.image_rows(self._images, model)
-        answer = 3 * arguments.latent_bytes(model)  # mean, log_var, draws
+        sizes = model.sizes_of_image("images", images.shape[1:])
+        answer = 3 * sizes.latent_bytes  # mean, log_var, draws
 
         def call(ref: ModelRef, start: int, stop: int) -> Call:
             request = pb.EncodeRequest(**ref._asdict())
@@ -30,7 +31,8 @@ class Encode(Operation[Encoding]):
                 request.draw.first_row = start
             return Call(calls.ENCODE, request, {"images": images[start:stop]})
 
-        return BatchSpec(len(images), max(arguments.row_bytes(images), answer), call)
+        item_bytes = max(arguments.row_bytes(images), answer)
+        return BatchSpec(len(images), item_bytes, call, row_bytes=sizes.row_bytes)
 
     def result(self, reply: BatchReply) -> Encoding:
         return Encoding(

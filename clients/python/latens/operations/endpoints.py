@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from latens import arguments
+from latens import arguments, axes
+from latens.axes import Sizes
 from latens.calls import Plan
 from latens.chunks import CallBudget, ModelRef
 from latens.errors import invalid
@@ -45,12 +46,21 @@ def endpoint(
     if isinstance(array, PictureSources):
         return f"{name}.images", arguments.image_rows(array, model)
     shaped = arguments.with_channel(array, model)
+    row = shaped.shape[1:]
     is_images = shaped.dtype == np.uint8 or (
-        shaped.shape[1:] == model.image_shape and shaped.shape[1:] != model.latent_shape
+        axes.fits(model.image_axes, row) and not axes.fits(model.latent_axes, row)
     )
     if given == "images" or (given is None and is_images):
         return f"{name}.images", arguments.pixels(name, shaped)
     return f"{name}.latents", arguments.latents(name, array)
+
+
+def sizes_of(path: str, rows: arguments.ImageRows, model: Model) -> Sizes:
+    """The sizes of the points that `endpoint` gave with the path of their field."""
+    shape = rows.shape[1:]
+    if path.endswith(".images"):
+        return model.sizes_of_image(path, shape)
+    return model.sizes_of_latent(path, shape)
 
 
 def decoded(

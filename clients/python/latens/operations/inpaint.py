@@ -59,8 +59,15 @@ class Inpaint(Operation[Inpainting]):
             return Call(calls.INPAINT, request, parts)
 
         sent = arguments.row_bytes(images) + arguments.row_bytes(masks)
-        answer = arguments.image_bytes(model, self._dtype) + arguments.latent_bytes(model)
-        return BatchSpec(len(images), max(sent, answer), call, passes=self._iterations)
+        sizes = model.sizes_of_image("images", images.shape[1:])
+        answer = sizes.image_bytes(self._dtype.itemsize) + sizes.latent_bytes
+        return BatchSpec(
+            items=len(images),
+            item_bytes=max(sent, answer),
+            call=call,
+            passes=self._iterations,
+            row_bytes=sizes.row_bytes,
+        )
 
     def result(self, reply: BatchReply) -> Inpainting:
         return Inpainting(

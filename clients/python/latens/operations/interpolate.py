@@ -12,7 +12,7 @@ from latens.calls import Call, Plan
 from latens.chunks import BatchReply, BatchSpec, CallBudget, ModelRef, in_memory, send
 from latens.errors import invalid
 from latens.models import Model
-from latens.operations.endpoints import Kind, decoded, endpoint, kind
+from latens.operations.endpoints import Kind, decoded, endpoint, kind, sizes_of
 from latens.operations.operation import Operation
 from latens.picture_rows import PictureArgument
 from latens.results import Paths
@@ -74,9 +74,11 @@ class Interpolate(Operation[Paths]):
             parts = {path: array[start:stop] for path, array in arrays.items()}
             return Call(calls.INTERPOLATE, request, parts)
 
-        point = arguments.image_bytes(model, self._dtype) + arguments.latent_bytes(model)
+        sizes, _ = (sizes_of(path, rows, model) for path, rows in arrays.items())
+        point = sizes.image_bytes(self._dtype.itemsize) + sizes.latent_bytes
         sent = sum(arguments.row_bytes(array) for array in arrays.values())
-        return BatchSpec(self._paths, max(sent, steps * point), call, rows=steps)
+        item_bytes = max(sent, steps * point)
+        return BatchSpec(self._paths, item_bytes, call, rows=steps, row_bytes=sizes.row_bytes)
 
     def result(self, reply: BatchReply) -> Paths:
         return Paths(reply.array("images"), reply.array("latents"), reply.message.version)

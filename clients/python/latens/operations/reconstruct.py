@@ -31,7 +31,8 @@ class Reconstruct(Operation[Reconstruction]):
     def spec(self, model: Model) -> BatchSpec:
         images = arguments.image_rows(self._images, model)
         figures = 8  # reconstruction and kl, float32 each
-        answer = arguments.image_bytes(model, self._dtype) + arguments.latent_bytes(model) + figures
+        sizes = model.sizes_of_image("images", images.shape[1:])
+        answer = sizes.image_bytes(self._dtype.itemsize) + sizes.latent_bytes + figures
 
         def call(ref: ModelRef, start: int, stop: int) -> Call:
             request = pb.ReconstructRequest(
@@ -42,7 +43,8 @@ class Reconstruct(Operation[Reconstruction]):
                 request.draw.first_row = start
             return Call(calls.RECONSTRUCT, request, {"images": images[start:stop]})
 
-        return BatchSpec(len(images), max(arguments.row_bytes(images), answer), call)
+        item_bytes = max(arguments.row_bytes(images), answer)
+        return BatchSpec(len(images), item_bytes, call, row_bytes=sizes.row_bytes)
 
     def result(self, reply: BatchReply) -> Reconstruction:
         return Reconstruction(

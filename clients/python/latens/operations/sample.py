@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from numpy.typing import DTypeLike
 
 from latens import arguments, calls
@@ -15,18 +17,25 @@ from latens.v1 import latens_pb2 as pb
 
 class Sample(Operation[Samples]):
     def __init__(
-        self, count: int, seed: int | None, temperature: float | None, image_dtype: DTypeLike
+        self,
+        count: int,
+        seed: int | None,
+        temperature: float | None,
+        latent_shape: Sequence[int] | None,
+        image_dtype: DTypeLike,
     ) -> None:
         self._count = arguments.positive("count", count)
         self._seed = arguments.seed(seed)
         self._temperature = (
             None if temperature is None else arguments.number("temperature", temperature)
         )
+        self._shape = tuple(arguments.positive("latent_shape", size) for size in latent_shape or ())
         self._dtype, self._code = arguments.image_dtype(image_dtype)
 
     def spec(self, model: Model) -> BatchSpec:
-        answer = arguments.image_bytes(model, self._dtype) + arguments.latent_bytes(model)
-        return BatchSpec(self._count, answer, self._call)
+        sizes = model.sizes_of_latent("latent_shape", self._shape)
+        answer = sizes.image_bytes(self._dtype.itemsize) + sizes.latent_bytes
+        return BatchSpec(self._count, answer, self._call, row_bytes=sizes.row_bytes)
 
     def _call(self, ref: ModelRef, start: int, stop: int) -> Call:
         request = pb.SampleRequest(
@@ -36,6 +45,7 @@ class Sample(Operation[Samples]):
             temperature=self._temperature,
             first_row=start,
             image_dtype=self._code,
+            latent_shape=self._shape,
         )
         return Call(calls.SAMPLE, request)
 

@@ -29,7 +29,14 @@ class Score(Operation[Scores]):
             )
             return Call(calls.SCORE, request, {"images": images[start:stop]})
 
-        return BatchSpec(len(images), arguments.row_bytes(images), call, passes=self._samples)
+        sizes = model.sizes_of_image("images", images.shape[1:])
+        return BatchSpec(
+            items=len(images),
+            item_bytes=arguments.row_bytes(images),
+            call=call,
+            passes=self._samples,
+            row_bytes=sizes.row_bytes,
+        )
 
     def result(self, reply: BatchReply) -> Scores:
         return Scores(

@@ -15,7 +15,7 @@ from latens.calls import Call, Plan
 from latens.chunks import BatchReply, BatchSpec, CallBudget, ModelRef, in_memory, send
 from latens.errors import invalid
 from latens.models import Model
-from latens.operations.endpoints import Kind, decoded, endpoint, kind
+from latens.operations.endpoints import Kind, decoded, endpoint, kind, sizes_of
 from latens.operations.operation import Operation
 from latens.picture_rows import PictureArgument
 from latens.results import Traversal
@@ -73,11 +73,14 @@ class Traverse(Operation[Traversal]):
             parts = {path: array[start:stop] for path, array in arrays.items()}
             return Call(calls.TRAVERSE, request, parts)
 
-        rows = scan.steps * (len(self._axes) or model.latent_size)
-        point = arguments.image_bytes(model, self._dtype) + arguments.latent_bytes(model)
+        found = [sizes_of(path, array, model) for path, array in arrays.items()]
+        sizes = found[0] if found else model.usual_sizes
+        rows = scan.steps * (len(self._axes) or math.prod(sizes.latent))
+        point = sizes.image_bytes(self._dtype.itemsize) + sizes.latent_bytes
         sent = sum(arguments.row_bytes(array) for array in arrays.values())
         items = next((len(array) for array in arrays.values()), 1)
-        return BatchSpec(items, max(sent, rows * point), call, rows=rows)
+        item_bytes = max(sent, rows * point)
+        return BatchSpec(items, item_bytes, call, rows=rows, row_bytes=sizes.row_bytes)
 
     def result(self, reply: BatchReply) -> Traversal:
         return Traversal(
