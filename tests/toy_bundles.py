@@ -185,7 +185,7 @@ def _value(name: str, height: str, width: str) -> Any:
 
 
 def _constant(name: str, value: float) -> Any:
-    return numpy_helper.from_array(np.float32(value), name)
+    return numpy_helper.from_array(np.array(value, np.float32), name)
 
 
 def _graph(nodes: Any, inputs: Any, outputs: Any, constants: Any) -> bytes:

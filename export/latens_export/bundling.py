@@ -135,7 +135,8 @@ def write_bundle(
         UsageError: the precision does nothing for this network.
         ExportError: the repository cannot be written.
     """
-    network = ModulePair(encoder, decoder, spec.usual_data_shape, spec.usual_latent_shape)
+    channels, height, width = spec.usual_data_shape
+    network = ModulePair(encoder, decoder, (channels, height, width), spec.usual_latent_shape)
     images = ProbeImages(probe_inputs, labels, probe_inputs if calibration is None else calibration)
     with staging(repository) as staged:
         bundle = make_bundle(network, spec, images, provenance, options, step)

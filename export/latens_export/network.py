@@ -14,7 +14,7 @@ class Network(Protocol):
     """Images [n, c, h, w] in [0, 1] to `(mean, log_var)`; log_var is None if deterministic."""
     decoder: nn.Module
     """Latents [n, *latent_shape] to logits [n, c, h, w], whose sigmoid is the image."""
-    image_shape: tuple[int, ...]
+    image_shape: tuple[int, int, int]
     latent_shape: tuple[int, ...]
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]: ...
@@ -29,7 +29,7 @@ class ModulePair(nn.Module):
         self,
         encoder: nn.Module,
         decoder: nn.Module,
-        image_shape: tuple[int, ...],
+        image_shape: tuple[int, int, int],
         latent_shape: tuple[int, ...],
     ) -> None:
         super().__init__()

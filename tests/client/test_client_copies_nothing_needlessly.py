@@ -98,7 +98,7 @@ def test_parts_are_joined_into_one_array_and_no_second(images: np.ndarray) -> No
         )
 
     def sample() -> Any:
-        sample = operations.Sample(ROWS, 0, None, np.float32)
+        sample = operations.Sample(ROWS, 0, None, None, np.float32)
         return drive(plans.run(sample, ModelRef(), None), answer)
 
     part = images[:64].nbytes

@@ -112,7 +112,7 @@ def test_a_bundle_s_graphs_of_bytes_answer_as_its_graphs_of_floats(
     of_floats = engines["encoder"].run((pixels / 255).astype(np.float32))
     for one, other in zip(engines["encoder_uint8"].run(pixels), of_floats, strict=True):
         assert np.abs(one - other).max() <= manifest.spec.tolerance
-    latents = draws(300, manifest.spec.latent_shape[0])
+    latents = draws(300, manifest.spec.usual_latent_shape[0])
     (images,), (floats,) = (engines[graph].run(latents) for graph in ("decoder_uint8", "decoder"))
     assert levels_between(images, floats) <= 1
 
@@ -237,7 +237,7 @@ async def test_each_queue_of_a_model_holds_its_limit(model_repository: Path) -> 
     ends = await asyncio.gather(*calls, return_exceptions=True)
     refused = [isinstance(end, QueueFullError) for end in ends]
     assert refused == [False, True, False, False, True]
-    assert all(batcher.rows_admitted == 0 for batcher in model.batchers.values())
+    assert all(batcher.admitted.rows == 0 for batcher in model.batchers.values())
     model.retire()
 
 

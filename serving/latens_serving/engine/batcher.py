@@ -15,11 +15,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from latens_serving.engine.admission import Admitted, BatchLimits
 from latens_serving.engine.batch import (
     BatchReport,
     Outcome,
@@ -32,33 +32,13 @@ from latens_serving.engine.batch import (
 )
 from latens_serving.engine.queue import ShapedQueue
 from latens_serving.engine.thread import EngineThread
-from latens_serving.errors import EngineFailedError, LatensError, QueueFullError
+from latens_serving.errors import EngineFailedError, LatensError
 
 Failure: TypeAlias = Callable[[], LatensError]
 
 __all__ = ["BatchLimits", "BatchReport", "Batcher"]
 
 _STUCK_FACTOR = 20.0
-_SHORTEST_HINT, _LONGEST_HINT = 0.01, 5.0
-# The queue's part of what a caller will wait; the rest is for reading, writing and the network.
-_SHARE_OF_DEADLINE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """The limits of a batcher."""
-
-    batch_rows: int = 1024
-    """Rows of one run of the engine."""
-    batch_elements: int = 1 << 40
-    """Elements of the input of one run; a row that has more runs alone."""
-    queue_rows: int = 65536
-    """Rows of all calls that were admitted and not yet answered."""
-    queue_bytes: int = 256 << 20
-    """Bytes of those rows and of their answers."""
-    stuck_seconds: float = 120.0
-    """The longest run in the engine's thread; after it the engine counts as lost. A run that is
-    expected to take long, by what others took, may take `_STUCK_FACTOR` times that."""
 
 
 class Batcher:
@@ -95,9 +75,7 @@ class Batcher:
             element_seconds: an estimate of the time per input element, corrected by later runs.
         """
         self.limits = limits
-        self.rows_admitted = 0
-        self.bytes_admitted = 0
-        self._elements_admitted = 0
+        self.admitted = Admitted(limits, element_seconds)
         self._run = run
         self._runs_inline = runs_inline
         self._answer_bytes = answer_bytes
@@ -111,7 +89,6 @@ class Batcher:
         self._closed: Failure | None = None
         self._thread: EngineThread | None = None
         self._guarded: list[PendingRows] | None = None
-        self._element_seconds = element_seconds
         self._settled = 0.0  # when the last run was, and whether calls waited then
         self._was_waiting = False
 
@@ -129,16 +106,14 @@ class Batcher:
             LatensError: the run failed, or the batcher is closed.
         """
         size = rows.nbytes + len(rows) * self._answer_bytes(rows.shape[1:])
-        self._admit(rows, size, deadline)
+        self.admitted.add(rows, size, deadline)
         try:
             return await self._run_in_parts(rows, deadline)
         finally:
-            self.rows_admitted -= len(rows)
-            self.bytes_admitted -= size
-            self._elements_admitted -= rows.size
+            self.admitted.remove(rows, size)
 
     async def _run_in_parts(self, rows: Rows, deadline: float | None) -> Outputs:
-        size = self._most_rows(rows)
+        size = self.limits.batch_rows_of(rows)
         if len(rows) <= size:
             return await self._enqueue(rows, deadline)
         parts = [
@@ -147,14 +122,9 @@ class Batcher:
         ]
         return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
-    def _most_rows(self, rows: Rows) -> int:
-        """The rows of this shape that one run takes."""
-        fitting = self.limits.batch_elements * len(rows) // max(rows.size, 1)
-        return max(1, min(self.limits.batch_rows, fitting))
-
     def expected_seconds(self, rows: Rows) -> float:
         """How long a run of these rows takes, by what others took."""
-        return self._element_seconds * rows.size
+        return self.admitted.element_seconds * rows.size
 
     def close(self, failure: Failure) -> None:
         """Fails the calls that wait and later ones; a run under way is not awaited."""
@@ -163,35 +133,6 @@ class Batcher:
             pending.fail(failure())
         if self._thread is not None:
             self._thread.stop()
-
-    def _admit(self, rows: Rows, size: int, deadline: float | None) -> None:
-        limits = self.limits
-        too_many = self.rows_admitted + len(rows) > limits.queue_rows
-        too_heavy = self.bytes_admitted + size > limits.queue_bytes
-        # A call that is larger than the whole queue is admitted when nothing else waits.
-        if self.rows_admitted and (too_many or too_heavy):
-            hint = self._elements_admitted * self._element_seconds
-            raise QueueFullError(
-                f"{self.rows_admitted} rows ({self.bytes_admitted} bytes) are waiting; "
-                f"the queue holds {limits.queue_rows} ({limits.queue_bytes})",
-                retry_after=min(max(hint, _SHORTEST_HINT), _LONGEST_HINT),
-            )
-        wait = (self._elements_admitted + rows.size) * self._element_seconds
-        if wait > _SHORTEST_HINT and self.rows_admitted and deadline is not None:
-            self._refuse_if_late(wait, deadline)
-        self.rows_admitted += len(rows)
-        self.bytes_admitted += size
-        self._elements_admitted += rows.size
-
-    def _refuse_if_late(self, wait: float, deadline: float) -> None:
-        """Refuses at once what would come to its turn too late: work on it would be wasted."""
-        left = deadline - time.monotonic()
-        if wait > _SHARE_OF_DEADLINE * left:
-            raise QueueFullError(
-                f"{self.rows_admitted} rows are waiting, for about {wait:.3g} s; "
-                f"the deadline is in {left:.3g} s",
-                retry_after=min(max(wait, _SHORTEST_HINT), _LONGEST_HINT),
-            )
 
     async def _enqueue(self, rows: Rows, deadline: float | None) -> Outputs:
         if self._closed is not None:
@@ -256,7 +197,7 @@ class Batcher:
         """Checks after some time whether the present batch still runs."""
         if self._guarded is None:
             self._guarded = self._in_engine[0]
-            expected = self._element_seconds * sum(call.elements for call in self._guarded)
+            expected = self.admitted.element_seconds * sum(call.elements for call in self._guarded)
             longest = max(self.limits.stuck_seconds, _STUCK_FACTOR * expected)
             loop.call_later(longest, self._look, loop)
 
@@ -278,7 +219,9 @@ class Batcher:
         report = outcome.report
         if not report.failed:
             seconds = self._seconds_of(report)
-            self._element_seconds += 0.1 * (seconds / report.elements - self._element_seconds)
+            self.admitted.element_seconds += 0.1 * (
+                seconds / report.elements - self.admitted.element_seconds
+            )
         self._report(report)
         if outcome.lost is not None:
             self._tell_death(outcome.lost)

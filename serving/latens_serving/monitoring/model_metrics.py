@@ -86,8 +86,8 @@ class ModelCollector(Collector):
             )
         )
         for labels, batchers in self._batchers().items():
-            rows.add_metric(labels, sum(batcher.rows_admitted for batcher in batchers))
-            size.add_metric(labels, sum(batcher.bytes_admitted for batcher in batchers))
+            rows.add_metric(labels, sum(batcher.admitted.rows for batcher in batchers))
+            size.add_metric(labels, sum(batcher.admitted.bytes for batcher in batchers))
             capacity.add_metric(labels, sum(batcher.limits.queue_rows for batcher in batchers))
         yield from (rows, size, capacity)
 

@@ -68,7 +68,7 @@ async def test_a_cancelled_call_of_a_running_batch_does_not_affect_the_others() 
     answers: list[Any] = list(await asyncio.gather(*tasks, return_exceptions=True))
     assert [answer[0].item() for answer in (answers[0], answers[2])] == [1, 3]
     assert isinstance(answers[1], asyncio.CancelledError)
-    assert joined.rows_admitted == 0
+    assert joined.admitted.rows == 0
 
 
 async def test_a_cancelled_call_in_the_queue_is_not_run_and_frees_its_place() -> None:
@@ -167,7 +167,7 @@ async def test_a_dead_engine_thread_fails_waiting_calls_and_is_reported() -> Non
     assert [type(death) for death in deaths] == [SystemExit]
     with pytest.raises(EngineFailedError):
         await joined.submit(column(1))
-    assert joined.rows_admitted == 0
+    assert joined.admitted.rows == 0
 
 
 async def test_closing_fails_waiting_and_later_calls() -> None:
@@ -243,7 +243,7 @@ async def test_rows_of_equal_shape_share_a_batch_and_no_answer_is_swapped(inline
     for side, (answer,) in zip(sides, answers, strict=True):
         np.testing.assert_array_equal(answer, squares(2, side) + 1)
     assert sorted(shapes) == [(40, side, side) for side in (2, 3, 4)]
-    assert (joined.rows_admitted, joined.bytes_admitted) == (0, 0)
+    assert (joined.admitted.rows, joined.admitted.bytes) == (0, 0)
 
 
 async def test_the_call_that_waits_longest_is_in_the_next_batch_whatever_its_shape() -> None:
@@ -292,12 +292,12 @@ async def test_the_bytes_of_answers_are_admitted_too() -> None:
     engine.may_run.clear()
     calls = [asyncio.ensure_future(joined.submit(column(value))) for value in (1, 2, 3)]
     await turns()
-    assert joined.bytes_admitted == 3 * 304
+    assert joined.admitted.bytes == 3 * 304
     with pytest.raises(QueueFullError, match="bytes"):
         await joined.submit(column(4))
     engine.may_run.set()
     await asyncio.gather(*calls)
-    assert joined.bytes_admitted == 0
+    assert joined.admitted.bytes == 0
 
 
 async def test_a_run_that_is_expected_to_take_long_is_not_given_up_early() -> None:

@@ -148,7 +148,7 @@ async def test_a_full_queue_refuses_every_kind_of_call_alike(model_repository: P
     async with serving(model_repository, queue_rows=4) as (latens, stub):
         model: Any = latens.models.pick("mnist-2d", "1")
         for batcher in (model.encoder, model.decoder):
-            batcher.rows_admitted = 4
+            batcher.admitted.rows = 4
         latents = to_message(np.zeros((2, 2), np.float32))
         images = to_message(np.zeros((2, 1, 28, 28), np.float32))
         ends = pb.Endpoints(latents=latents)
@@ -165,7 +165,7 @@ async def test_a_full_queue_refuses_every_kind_of_call_alike(model_repository: P
             assert details["ErrorInfo"].reason == "QUEUE_FULL"
             assert 0 < details["RetryInfo"].retry_delay.ToMilliseconds() <= 5000
         for batcher in (model.encoder, model.decoder):
-            batcher.rows_admitted = 0
+            batcher.admitted.rows = 0
         await stub.Sample(pb.SampleRequest(count=1), timeout=20)
 
 
@@ -177,7 +177,7 @@ async def test_a_deadline_of_the_server_holds_for_calls_without_one(model_reposi
         caught = await failure(stub.Sample(pb.SampleRequest(count=1)))
         assert caught.code() is C.DEADLINE_EXCEEDED
         assert details_of(caught)["ErrorInfo"].reason == "DEADLINE_EXCEEDED"
-        assert model.decoder.rows_admitted == 0
+        assert model.decoder.admitted.rows == 0
         model.decoder._in_engine.clear()
 
 
@@ -187,10 +187,10 @@ async def test_a_cancelled_call_frees_its_place(model_repository: Path) -> None:
         model.decoder._in_engine.append([])
         call = stub.Sample(pb.SampleRequest(count=3))
         async with asyncio.timeout(20):
-            while model.decoder.rows_admitted != 3:
+            while model.decoder.admitted.rows != 3:
                 await asyncio.sleep(0.001)
             call.cancel()
-            while model.decoder.rows_admitted:
+            while model.decoder.admitted.rows:
                 await asyncio.sleep(0.001)
         model.decoder._in_engine.clear()
         assert (await stub.Sample(pb.SampleRequest(count=1, seed=4))).seed == 4

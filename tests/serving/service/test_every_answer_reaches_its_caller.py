@@ -43,7 +43,7 @@ def test_every_call_gets_its_own_rows_or_an_error(
         )
         for first, (rows, kind, *_), outcome in zip(firsts, calls, outcomes, strict=False):
             check(outcome, kind, rows, int(first), engine)
-        assert joined.rows_admitted == joined.bytes_admitted == 0
+        assert joined.admitted.rows == joined.admitted.bytes == 0
         assert max(engine.batches, default=0) <= LARGEST_BATCH
         ran = [row for row in engine.rows if row >= 0]
         assert len(ran) == len(set(ran)), "a row was run twice"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,7 +123,7 @@ def test_a_deterministic_posterior_draws_its_mean() -> None:
 
 
 def test_temperature_scales_the_prior_and_zero_is_its_mean() -> None:
-    args = {"seed": 3, "first_row": 0, "rows": 5}
+    args: Any = {"seed": 3, "first_row": 0, "rows": 5}
     at_one = draw_prior((2, 3), temperature=1.0, **args)
     assert at_one.shape == (5, 2, 3)
     np.testing.assert_array_equal(draw_prior((2, 3), temperature=2.0, **args), 2 * at_one)

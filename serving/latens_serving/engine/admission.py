@@ -1,0 +1,101 @@
+"""Counts what a batcher has admitted, and refuses what would be too much or too late."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from latens_serving.engine.batch import Rows
+from latens_serving.errors import QueueFullError
+
+_SHORTEST_HINT, _LONGEST_HINT = 0.01, 5.0
+# The queue's part of what a caller will wait; the rest is for reading, writing and the network.
+_SHARE_OF_DEADLINE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """The limits of a batcher."""
+
+    batch_rows: int = 1024
+    """Rows of one run of the engine."""
+    batch_elements: int = 1 << 40
+    """Elements of the input of one run; a row that has more runs alone."""
+    queue_rows: int = 65536
+    """Rows of all calls that were admitted and not yet answered."""
+    queue_bytes: int = 256 << 20
+    """Bytes of those rows and of their answers."""
+    stuck_seconds: float = 120.0
+    """The longest run in the engine's thread; after it the engine counts as lost. A run that is
+    expected to take long, by what others took, may take several times that."""
+
+    def batch_rows_of(self, rows: Rows) -> int:
+        """How many rows of this shape one run takes."""
+        fitting = self.batch_elements * len(rows) // max(rows.size, 1)
+        return max(1, min(self.batch_rows, fitting))
+
+
+class Admitted:
+    """The rows that were admitted and not yet answered.
+
+    Attributes:
+        rows: how many.
+        bytes: of those rows and of their answers.
+        elements: of those rows.
+        element_seconds: an estimate of the time per element.
+    """
+
+    __slots__ = ("_limits", "bytes", "element_seconds", "elements", "rows")
+
+    def __init__(self, limits: BatchLimits, element_seconds: float) -> None:
+        self.rows = 0
+        self.bytes = 0
+        self.elements = 0
+        self.element_seconds = element_seconds
+        self._limits = limits
+
+    def add(self, rows: Rows, size: int, deadline: float | None) -> None:
+        """Admits a call of so many bytes.
+
+        Raises:
+            QueueFullError: too much is waiting. Nothing was admitted.
+        """
+        self._refuse_if_full(rows, size)
+        wait = (self.elements + rows.size) * self.element_seconds
+        if wait > _SHORTEST_HINT and self.rows and deadline is not None:
+            self._refuse_if_late(wait, deadline)
+        self.rows += len(rows)
+        self.bytes += size
+        self.elements += rows.size
+
+    def remove(self, rows: Rows, size: int) -> None:
+        """Counts a call that was answered, or left."""
+        self.rows -= len(rows)
+        self.bytes -= size
+        self.elements -= rows.size
+
+    def _refuse_if_full(self, rows: Rows, size: int) -> None:
+        limits = self._limits
+        too_many = self.rows + len(rows) > limits.queue_rows
+        too_heavy = self.bytes + size > limits.queue_bytes
+        # A call that is larger than the whole queue is admitted when nothing else waits.
+        if self.rows and (too_many or too_heavy):
+            raise QueueFullError(
+                f"{self.rows} rows ({self.bytes} bytes) are waiting; "
+                f"the queue holds {limits.queue_rows} ({limits.queue_bytes})",
+                retry_after=_hint(self.elements * self.element_seconds),
+            )
+
+    def _refuse_if_late(self, wait: float, deadline: float) -> None:
+        """Refuses at once what would come to its turn too late: work on it would be wasted."""
+        left = deadline - time.monotonic()
+        if wait > _SHARE_OF_DEADLINE * left:
+            raise QueueFullError(
+                f"{self.rows} rows are waiting, for about {wait:.3g} s; "
+                f"the deadline is in {left:.3g} s",
+                retry_after=_hint(wait),
+            )
+
+
+def _hint(seconds: float) -> float:
+    return min(max(seconds, _SHORTEST_HINT), _LONGEST_HINT)
