@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from functools import cached_property
+from typing import TypeAlias
 
 from latens.errors import invalid
 
@@ -57,13 +58,14 @@ class ModelAxis:
 Axes: TypeAlias = tuple[ModelAxis, ...]
 
 
-class Sizes(NamedTuple):
+@dataclass(frozen=True)
+class Sizes:
     """The shapes of an image and of its latent."""
 
     image: Shape
     latent: Shape
 
-    @property
+    @cached_property
     def latent_bytes(self) -> int:
         """Bytes of one latent in a message."""
         return 4 * math.prod(self.latent)
@@ -72,7 +74,7 @@ class Sizes(NamedTuple):
         """Bytes of one image in a message."""
         return math.prod(self.image) * element_bytes
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         """The bytes by which a server counts rows: a float32 image and two latents."""
         return self.image_bytes(4) + 2 * self.latent_bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from latens import axes
@@ -108,12 +109,12 @@ class Model:
     measured_error: float | None = None
     """The largest difference from float32 that was measured on real inputs."""
 
-    @property
+    @cached_property
     def is_free(self) -> bool:
         """Whether the caller chooses sizes."""
         return any(axis.is_free for axis in self.image_axes)
 
-    @property
+    @cached_property
     def usual_sizes(self) -> Sizes:
         """The shapes that the model was made for."""
         image, latent = (
