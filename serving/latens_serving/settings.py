@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     queue_rows: Count = 65536
     """Most rows per graph that wait or run; calls beyond it are refused."""
     queue_bytes: Bytes = 256 << 20
-    """Most bytes per graph that wait or run."""
+    """Most bytes per graph that wait or run, with those of the answers."""
     inline_seconds: Seconds = 0.001
     """Shorter runs are made in the event loop, longer ones in the engine's thread."""
     max_calls: Count = 4096
@@ -151,7 +151,8 @@ class Settings(BaseSettings):
     """Seconds between runs of a probe row through idle models, to detect a failed device; 0 for
     never."""
     stuck_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
-    """Seconds after which a run of an engine counts as stuck and the process ends."""
+    """Seconds after which a run of an engine counts as stuck and the process ends; 20 times the
+    expected duration of a run, if that is longer."""
     drain_delay: Seconds = 2.0
     """Seconds after SIGTERM between reporting NOT_SERVING and refusing calls."""
     grace: Seconds = 30.0

@@ -124,7 +124,7 @@ def test_other_images_score_lower_than_digits(client: Client, images: np.ndarray
     single = client.score(images, samples=1)
     assert single.standard_error is None
     assert single.dominated.all(), "the only sample outweighs no other, and is not to be trusted"
-    with pytest.raises(errors.InvalidInputError, match="point"):
+    with pytest.raises(errors.NotOfferedError, match="no variance of the posterior"):
         client.score(images, model="point")
 
 

@@ -64,6 +64,8 @@ class Sizes:
 
     image: Shape
     latent: Shape
+    are_chosen: bool = False
+    """Whether the caller chose them."""
 
     @cached_property
     def latent_bytes(self) -> int:
@@ -76,7 +78,12 @@ class Sizes:
 
     @cached_property
     def row_bytes(self) -> int:
-        """The bytes by which a server counts rows: a float32 image and two latents."""
+        """The bytes by which a server counts rows of chosen sizes: a float32 image and two latents.
+
+        0 for a model of one size, whose rows are counted alone.
+        """
+        if not self.are_chosen:
+            return 0
         return self.image_bytes(4) + 2 * self.latent_bytes
 
 

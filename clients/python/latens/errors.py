@@ -111,6 +111,12 @@ class ModelNotFoundError(LatensError, LookupError):
     reasons = frozenset({"MODEL_NOT_FOUND"})
 
 
+class NotOfferedError(LatensError):
+    """The model has no prior to sample from, or no likelihood to score by."""
+
+    reasons = frozenset({"NOT_OFFERED"})
+
+
 class OverloadedError(LatensError):
     """The server was too busy, even after the retries."""
 
@@ -205,6 +211,7 @@ _BY_REASON: dict[str, type[LatensError]] = {
         InvalidInputError,
         TooLargeError,
         ModelNotFoundError,
+        NotOfferedError,
         QueueFullError,
         DeviceMemoryError,
         DrainingError,

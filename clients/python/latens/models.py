@@ -139,7 +139,7 @@ class Model:
         axes.check(field, self.image_axes, shape)
         by_name = dict(zip((axis.name for axis in self.image_axes), shape, strict=True))
         latent = tuple(axis.size or by_name[axis.of] // axis.stride for axis in self.latent_axes)
-        return Sizes(shape, latent)
+        return Sizes(shape, latent, are_chosen=True)
 
     def sizes_of_latent(self, field: str, shape: Shape) -> Sizes:
         """The sizes of a latent of this shape; raises as `sizes_of_image` does."""
@@ -149,7 +149,8 @@ class Model:
         by_name = {
             axis.of: size * axis.stride for axis, size in zip(self.latent_axes, shape, strict=True)
         }
-        return Sizes(tuple(axis.size or by_name[axis.name] for axis in self.image_axes), shape)
+        image = tuple(axis.size or by_name[axis.name] for axis in self.image_axes)
+        return Sizes(image, shape, are_chosen=True)
 
     def coordinates_by_activity(self) -> tuple[int, ...]:
         """The latent coordinates by falling KL divergence; in their own order if it is not known.

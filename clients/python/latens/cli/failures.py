@@ -9,6 +9,7 @@ from latens.errors import (
     InvalidInputError,
     LatensError,
     ModelNotFoundError,
+    NotOfferedError,
     OverloadedError,
     TlsError,
     TlsProblem,
@@ -50,7 +51,7 @@ def exit_code_of(error: LatensError) -> int:
             return NOT_FOUND
         case UnavailableError() | OverloadedError() | DeadlineExceededError():
             return UNAVAILABLE
-        case InvalidInputError():
+        case InvalidInputError() | NotOfferedError():
             return BAD_DATA
         case _:
             return FAILURE
