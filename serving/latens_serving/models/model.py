@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +23,13 @@ from latens_serving.models.pixels import as_bytes, as_floats
 from latens_serving.models.statistics import GraphStatistics
 
 Floats = NDArray[np.float32]
+Converted = TypeVar("Converted", bound=NDArray[Any])
 
 # An upper bound of a message's bytes besides its arrays: names, shapes, tags.
 _MESSAGE_OVERHEAD = 4096
 _SAMPLE_ROWS = 16
 _SAMPLE_ELEMENTS = 1 << 18
+_LONG_CONVERSION = 1 << 18  # elements
 # Meaningful coordinates of a latent are nearer to 0. Beyond, a graph may overflow, which shows in
 # floats and not in bytes.
 _FARTHEST = 16.0
@@ -126,7 +129,8 @@ class LoadedModel:
         if images.dtype == np.uint8 and self._encoder_uint8 is not None:
             outputs = await self._encoder_uint8.submit(images, deadline)
         else:
-            outputs = await self.encoder.submit(as_floats(images), deadline)
+            floats = await _away_if_long(as_floats, images)
+            outputs = await self.encoder.submit(floats, deadline)
         _refuse_overflow(outputs, "images", "the encoder")
         rows = PosteriorRows(outputs[0], outputs[1] if len(outputs) > 1 else None)
         if self._sample is None:
@@ -144,15 +148,10 @@ class LoadedModel:
         _refuse_overflow(outputs, "latents", "the decoder")
         return outputs[0]
 
-    @property
-    def decodes_bytes(self) -> bool:
-        """Whether the bundle has a decoder for bytes."""
-        return self._decoder_uint8 is not None
-
     async def decode_bytes(self, latents: Floats, deadline: float | None) -> NDArray[np.uint8]:
         """As `decode`, to uint8 images: rounded to 0..255, where a tie may go either way."""
         if self._decoder_uint8 is None or not np.abs(latents).max() <= _FARTHEST:
-            return as_bytes(await self.decode(latents, deadline))
+            return await _away_if_long(as_bytes, await self.decode(latents, deadline))
         (images,) = await self._decoder_uint8.submit(latents, deadline)
         return images
 
@@ -184,6 +183,15 @@ class LoadedModel:
             for batcher in self.batchers.values():
                 batcher.close(lambda: DrainingError("the model was unloaded"))
             self.close()
+
+
+async def _away_if_long(
+    convert: Callable[[NDArray[Any]], Converted], images: NDArray[Any]
+) -> Converted:
+    """Converts images: in a thread if the event loop would wait more than about a millisecond."""
+    if images.size <= _LONG_CONVERSION:
+        return convert(images)
+    return await asyncio.to_thread(convert, images)
 
 
 def _first_rows(images: NDArray[Any], rows: PosteriorRows) -> Encoded:

@@ -43,7 +43,7 @@ async def decoded(
     model: LoadedModel, latents: Floats, dtype: int, call: CallContext
 ) -> NDArray[Any]:
     """Latents `[n, *latent_shape]` to images of the element type that the caller wants."""
-    if dtype == pb.DATA_TYPE_UINT8 and model.decodes_bytes:
+    if dtype == pb.DATA_TYPE_UINT8:
         return await model.decode_bytes(latents, call.deadline)
     images = await model.decode(latents, call.deadline)
     return await offload(images.size > COPIES, as_pixels, images, dtype)

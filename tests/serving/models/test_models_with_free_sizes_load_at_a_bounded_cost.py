@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from latens_serving.engine import run_cost
 from latens_serving.engine.onnx import CPU_PROVIDER, OnnxEngine, TensorSpec
 from latens_serving.engine.run_cost import InputShapes
 from latens_serving.errors import BundleRefusedError
+from latens_serving.models import model as model_module
 from latens_serving.models.model import Encoded, LoadedModel
 from latens_serving.monitoring.canary import Canary
 from latens_serving.monitoring.drift import DriftWatch
@@ -192,3 +194,30 @@ class _Nothing:
 
     def observe(self, _: float) -> None:
         pass
+
+
+async def test_large_bytes_are_converted_away_from_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[bool] = []
+
+    def watched(convert: Any) -> Any:
+        def call(images: np.ndarray) -> Any:
+            threads.append(threading.current_thread() is threading.main_thread())
+            return convert(images)
+
+        return call
+
+    for name in ("as_floats", "as_bytes"):
+        monkeypatch.setattr(model_module, name, watched(getattr(model_module, name)))
+    model = load_bundle(write_spatial(tmp_path))
+    try:
+        for rows in (2, 40):
+            images = np.zeros((rows, 3, 64, 64), np.uint8)
+            posterior = await model.encode(images, None)
+            model.take_sample()
+            await model.decode_bytes(posterior.mean, None)
+    finally:
+        model.close()
+    # Twice for encode: the sample of a few rows is converted too.
+    assert threads == [True, True, True, False, True, False]

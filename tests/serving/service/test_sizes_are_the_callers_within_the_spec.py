@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-
 from figures_of_a_process import metric_sum, wait_until
+
 from latens.oip import open_inference_pb2 as oip
 from latens.oip import open_inference_pb2_grpc
 from latens.tensors import to_array, to_message
