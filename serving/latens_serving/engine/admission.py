@@ -60,26 +60,25 @@ class Admitted:
         Raises:
             QueueFullError: too much is waiting. Nothing was admitted.
         """
-        self._refuse_if_full(rows, size)
-        wait = (self.elements + rows.size) * self.element_seconds
-        if wait > _SHORTEST_HINT and self.rows and deadline is not None:
-            self._refuse_if_late(wait, deadline)
-        self.rows += len(rows)
+        if self.rows:  # a call that is larger than the whole queue is admitted when it is empty
+            self._refuse_if_full(rows, size)
+            wait = (self.elements + rows.size) * self.element_seconds
+            if wait > _SHORTEST_HINT and deadline is not None:
+                self._refuse_if_late(wait, deadline)
+        self.rows += rows.shape[0]
         self.bytes += size
         self.elements += rows.size
 
     def remove(self, rows: Rows, size: int) -> None:
         """Counts a call that was answered, or left."""
-        self.rows -= len(rows)
+        self.rows -= rows.shape[0]
         self.bytes -= size
         self.elements -= rows.size
 
     def _refuse_if_full(self, rows: Rows, size: int) -> None:
         limits = self._limits
-        too_many = self.rows + len(rows) > limits.queue_rows
-        too_heavy = self.bytes + size > limits.queue_bytes
-        # A call that is larger than the whole queue is admitted when nothing else waits.
-        if self.rows and (too_many or too_heavy):
+        too_many = self.rows + rows.shape[0] > limits.queue_rows
+        if too_many or self.bytes + size > limits.queue_bytes:
             raise QueueFullError(
                 f"{self.rows} rows ({self.bytes} bytes) are waiting; "
                 f"the queue holds {limits.queue_rows} ({limits.queue_bytes})",

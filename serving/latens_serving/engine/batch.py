@@ -58,7 +58,7 @@ class PendingRows:
 
     def __init__(self, rows: Rows, deadline: float | None, future: asyncio.Future[Outputs]) -> None:
         self.rows = rows
-        self.count = len(rows)
+        self.count: int = rows.shape[0]
         self.elements: int = rows.size
         self.shape: Shape = rows.shape[1:]
         self.taken = False  # from the queue, into a batch or dropped

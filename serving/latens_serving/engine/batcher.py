@@ -105,17 +105,17 @@ class Batcher:
             DeadlineError: the deadline passed before the engine had run all rows.
             LatensError: the run failed, or the batcher is closed.
         """
-        size = rows.nbytes + len(rows) * self._answer_bytes(rows.shape[1:])
+        size: int = rows.nbytes + rows.shape[0] * self._answer_bytes(rows.shape[1:])
         self.admitted.add(rows, size, deadline)
         try:
+            if rows.size <= self.limits.batch_elements and rows.shape[0] <= self.limits.batch_rows:
+                return await self._enqueue(rows, deadline)
             return await self._run_in_parts(rows, deadline)
         finally:
             self.admitted.remove(rows, size)
 
     async def _run_in_parts(self, rows: Rows, deadline: float | None) -> Outputs:
         size = self.limits.batch_rows_of(rows)
-        if len(rows) <= size:
-            return await self._enqueue(rows, deadline)
         parts = [
             await self._enqueue(rows[start : start + size], deadline)
             for start in range(0, len(rows), size)

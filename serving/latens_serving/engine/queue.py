@@ -26,7 +26,9 @@ class ShapedQueue:
 
     def append(self, pending: PendingRows) -> None:
         self._by_arrival.append(pending)
-        self._by_shape.setdefault(pending.shape, deque()).append(pending)
+        if pending.shape not in self._by_shape:
+            self._by_shape[pending.shape] = deque()
+        self._by_shape[pending.shape].append(pending)
         self.rows += pending.count
         self.elements += pending.elements
 
@@ -44,11 +46,19 @@ class ShapedQueue:
         while same:
             pending = same[0]
             if not pending.future.done():
-                rows, elements = rows + pending.count, elements + pending.elements
-                if batch and (rows > most_rows or elements > most_elements):
+                if batch and (
+                    rows + pending.count > most_rows or elements + pending.elements > most_elements
+                ):
                     break
+                rows, elements = rows + pending.count, elements + pending.elements
                 batch.append(pending)
-            self._take(same)
+            # As `_take`, without a call for each.
+            same.popleft()
+            pending.taken = True
+            self.rows -= pending.count
+            self.elements -= pending.elements
+        if not same:
+            del self._by_shape[oldest.shape]
         return batch
 
     def drain(self) -> Iterator[PendingRows]:

@@ -44,6 +44,8 @@ class CallLimits:
     max_message_bytes: int
     max_row_passes: int
     """Rows times repetitions that a call may send through the graphs."""
+    usual_rows: int = 0
+    """Rows of the usual size."""
 
     @classmethod
     def for_spec(
@@ -52,7 +54,8 @@ class CallLimits:
         """Lowers the row limit until float32 images with their latents fit into a message."""
         limits = cls(rows, message_bytes, row_passes)
         fitting = limits.rows_of(spec.row_bytes(spec.smallest_data_shape))
-        return cls(fitting, message_bytes, row_passes)
+        usual = limits.rows_of(spec.row_bytes(spec.usual_data_shape))
+        return cls(fitting, message_bytes, row_passes, usual)
 
     def rows_of(self, row_bytes: int) -> int:
         """The most rows of so many bytes each, data and latents together."""

@@ -70,18 +70,20 @@ def check_pixels(array: NDArray[Any], field: str) -> NDArray[Any]:
 def shaped_images_of(given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
     """Images of the model's shape, whatever their values; raises as `pixels_of` does."""
     array = _rows_of(given, field, "images")
-    spec = model.spec
-    with _refused(f"{field}.shape", "images", spec.data_axes, array.shape):
-        spec.check_data_shape(array.shape[1:])
-    return _limited(array, field, array.shape[1:], model)
+    spec, row = model.spec, array.shape[1:]
+    if row != spec.usual_data_shape:  # most calls have it, and cost no more
+        with _refused(f"{field}.shape", "images", spec.data_axes, array.shape):
+            spec.check_data_shape(row)
+    return _limited(array, field, row, model)
 
 
 def latents_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float32]:
     """Latents float32 `[n, *latent_shape]`, finite; raises as `images_of` does."""
     array = _rows_of(given, field, "latents")
-    spec = model.spec
-    with _refused(f"{field}.shape", "latents", spec.latent_sizes, array.shape):
-        data_shape = spec.data_shape_of(array.shape[1:])
+    spec, data_shape = model.spec, model.spec.usual_data_shape
+    if array.shape[1:] != spec.usual_latent_shape:
+        with _refused(f"{field}.shape", "latents", spec.latent_sizes, array.shape):
+            data_shape = spec.data_shape_of(array.shape[1:])
     array = _limited(array, field, data_shape, model)
     if array.dtype == np.uint8:
         expected = "expected FLOAT32 or FLOAT16 for latents"
@@ -153,7 +155,7 @@ def check_rows(rows: int, field: str, model: LoadedModel, data_shape: Sequence[i
 
 def _rows_of(given: Given, field: str, what: str) -> NDArray[Any]:
     array = given if isinstance(given, np.ndarray) else _read(given, field, what)
-    if array.ndim and len(array) == 0:
+    if array.ndim and array.shape[0] == 0:
         raise InvalidInputError.at(f"{field}.shape", "expected at least 1 row, got 0")
     return array
 
@@ -174,7 +176,9 @@ def _refused(field: str, what: str, axes: Sequence[Axis], shape: tuple[int, ...]
 def _limited(
     array: NDArray[Any], field: str, data_shape: Sequence[int], model: LoadedModel
 ) -> NDArray[Any]:
-    check_rows(len(array), f"{field}.shape", model, data_shape)
+    # Most calls carry a few rows of the usual shape, and need no arithmetic.
+    if array.shape[0] > model.limits.usual_rows or data_shape != model.spec.usual_data_shape:
+        check_rows(array.shape[0], f"{field}.shape", model, data_shape)
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
