@@ -10,7 +10,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from figures_of_a_process import metric_sum, wait_until
 
 from latens.oip import open_inference_pb2 as oip
 from latens.oip import open_inference_pb2_grpc
@@ -18,6 +17,7 @@ from latens.tensors import to_array, to_message
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
 from latens_serving.bundle.prior import FittedPrior
+from process_figures import metric_sum, wait_until
 from server_process import Server, running_server
 from toy_bundles import (
     CHANNELS,
