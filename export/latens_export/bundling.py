@@ -6,43 +6,45 @@ import dataclasses
 import os
 import platform
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from latens_export.checks import parity
+from latens_export.checks.fitted_prior import fit_prior
+from latens_export.checks.inputs import Inputs, inputs_of, values_of
 from latens_export.checks.reference import measure_reference
 from latens_export.checks.test_embeddings import make_atlas
+from latens_export.graphs.exporting import OPSET
 from latens_export.graphs.pixels import with_byte_input, with_byte_output
-from latens_export.graphs.precision import Precision
 from latens_export.graphs.splitting import split_within
-from latens_export.network import ModulePair
+from latens_export.network import Network
 from latens_export.publish import publish, staging
 from latens_serving.bundle.files import record_of
+from latens_serving.bundle.prior import PRIOR_FILE, prior_bytes
 from latens_serving.bundle.probe import PROBE_FILE, Probe, probe_bytes
-from latens_serving.bundle.schema import (
-    BundleManifest,
-    Provenance,
-    Reference,
-)
-from latens_serving.bundle.spec import ModelSpec
+from latens_serving.bundle.schema import BundleManifest, Provenance, Reference
+from latens_serving.bundle.spec import ModelSpec, Prior
 from latens_serving.bundle.test_embeddings import EMBEDDINGS_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
 
     from latens_export.checks.parity import Parity
-    from latens_export.network import Network
+    from latens_export.graphs.splitting import Graphs
 
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
 ENCODER_UINT8_FILE = "encoder-uint8.onnx"
 DECODER_UINT8_FILE = "decoder-uint8.onnx"
 PROBE_ROWS = 8
+PROBE_ELEMENTS = 1 << 20
+LARGEST_DOUBLED = 64 << 20
+"""Bytes of a graph: of a larger one there is no second form for pixels as bytes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Bundle:
             encoder_uint8=records.get(ENCODER_UINT8_FILE),
             decoder_uint8=records.get(DECODER_UINT8_FILE),
             test_embeddings=records.get(EMBEDDINGS_FILE),
+            prior=records.get(PRIOR_FILE),
             reference=self.reference,
             provenance=self.provenance,
         )
@@ -75,12 +78,14 @@ class Bundle:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BundleOptions:
-    """What goes into a bundle beside its two graphs."""
+    """What goes into a bundle beside its two graphs, and how those are written."""
 
     atlas_images: int = 0
     """How many test images go into the bundle with their latents; 0 for none."""
     byte_graphs: bool = True
-    """Whether both graphs are written a second time, for pixels 0..255."""
+    """Whether both graphs are written a second time, for pixels 0..255, unless they are large."""
+    opset: int | None = OPSET
+    """Of the graphs; None for the one that runs quickest on this machine."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,12 +104,14 @@ def write_bundle(
     encoder: nn.Module,
     decoder: nn.Module,
     spec: ModelSpec,
-    probe_inputs: Tensor,
+    probe_inputs: Tensor | Sequence[Tensor],
     repository: Path,
     name: str,
     *,
+    logits: bool = False,
     labels: Tensor | None = None,
     calibration: Tensor | None = None,
+    prior_data: Tensor | None = None,
     provenance: tuple[dict[str, float], dict[str, Any]] = ({}, {}),
     options: BundleOptions = BundleOptions(),
     step: Callable[[str], None] = _say_nothing,
@@ -112,19 +119,24 @@ def write_bundle(
     """Exports an encoder and a decoder as the next version of a model in a repository.
 
     The bundle is written whole, once its graphs are proved to equal the modules, or not at all.
+    What the spec says of value range and scaling is folded into the graphs.
 
     Args:
-        encoder: images [n, c, h, w] in [0, 1] to `(mean, log_var)`; log_var is None if the
-            posterior is deterministic.
-        decoder: latents [n, *latent_shape] to logits [n, c, h, w], whose sigmoid is the image.
+        encoder: data `[n, *data_shape]` in `spec.graph_range` to `(mean, log_var)`, or to `z`,
+            `(z,)` or `(z, None)` if the posterior is deterministic. An `OnnxModule` is taken as is.
+        decoder: latents `[n, *latent_shape]`, before scaling, to data in `spec.graph_range`.
         spec: what callers must know, the precision of the graphs and their tolerance among it.
-        probe_inputs: real images that were not trained on, uint8 [n, c, h, w]. They prove the
-            graphs, a few of them prove the bundle in each server, and drift is measured from them.
+        probe_inputs: real data that were not trained on, uint8 `[n, c, h, w]` of images, else
+            float32; a sequence for several sizes. They prove the graphs, a few of them prove the
+            bundle in each server, and drift is measured from them.
         repository: the model repository to add to; created if it does not exist.
         name: the model's name.
+        logits: whether the decoder gives logits, whose sigmoid is the data.
         labels: of the probe inputs, int64 [n].
-        calibration: real training images, uint8 [n, c, h, w], for the ranges of integers;
-            the probe inputs if None.
+        calibration: real training data, as the probe inputs, for the ranges of integers; the
+            probe inputs if None.
+        prior_data: real training data to which a prior is fitted; the probe inputs if None and
+            the spec says that the prior is fitted.
         provenance: figures of the test set by name, and the configuration of the training.
         options: what goes into the bundle beside the graphs.
         step: receives a line of text when a part of the work begins.
@@ -132,67 +144,73 @@ def write_bundle(
     Raises:
         GraphError: a module cannot be written as a graph.
         ParityError: the graphs differ from the modules by more than the tolerance.
-        UsageError: the precision does nothing for this network.
+        UsageError: the precision does nothing for this network, or the inputs do not fit the spec.
         ExportError: the repository cannot be written.
     """
-    channels, height, width = spec.usual_data_shape
-    network = ModulePair(encoder, decoder, (channels, height, width), spec.usual_latent_shape)
-    images = ProbeImages(probe_inputs, labels, probe_inputs if calibration is None else calibration)
+    network = Network(encoder, decoder, spec, logits=logits)
+    inputs = inputs_of(spec, probe_inputs, labels, calibration)
     with staging(repository) as staged:
-        bundle = make_bundle(network, spec, images, provenance, options, step)
+        bundle = make_bundle(network, inputs, prior_data, provenance, options, step)
         path = publish(staged, name, bundle.files, lambda version: bundle.manifest(name, version))
     return WrittenBundle(path, bundle)
 
 
-class ProbeImages(NamedTuple):
-    """Real images: those that prove the graphs, their labels, and those that calibrate."""
-
-    images: Tensor
-    labels: Tensor | None
-    calibration: Tensor
-
-
 def make_bundle(
     network: Network,
-    spec: ModelSpec,
-    probe: ProbeImages,
+    inputs: Inputs,
+    prior_data: Tensor | None,
     provenance: tuple[dict[str, float], dict[str, Any]],
     options: BundleOptions,
     step: Callable[[str], None],
 ) -> Bundle:
     """Makes a bundle in memory; see `write_bundle`."""
-    graphs, measured = split_within(
-        network, Precision(spec.precision), spec.tolerance, probe.calibration, probe.images, step
-    )
+    graphs, measured = split_within(network, inputs, step, options.opset)
     files = {
         ENCODER_FILE: graphs.encoder,
         DECODER_FILE: graphs.decoder,
-        PROBE_FILE: probe_bytes(_probe(network, probe.images)),
+        PROBE_FILE: probe_bytes(_probe(network, inputs.first)),
     }
-    if options.byte_graphs:
-        files[ENCODER_UINT8_FILE] = with_byte_input(graphs.encoder)
-        files[DECODER_UINT8_FILE] = with_byte_output(graphs.decoder)
+    if options.byte_graphs and network.spec.is_image:
+        files |= _byte_graphs(graphs, step)
     if options.atlas_images:
         step("adding test images and their latents")
         files[EMBEDDINGS_FILE] = make_atlas(
-            network, probe.images, probe.labels, options.atlas_images
+            network, inputs.first, inputs.labels, options.atlas_images
         )
+    if network.spec.prior is Prior.FITTED_GAUSSIAN:
+        step("fitting a Gaussian to the encoded means, as the prior")
+        data = inputs.first if prior_data is None else prior_data
+        files[PRIOR_FILE] = prior_bytes(fit_prior(graphs, network.spec, data))
     step("measuring the test set as the reference for drift")
-    reference = measure_reference(graphs, spec, probe.images)
+    reference = measure_reference(graphs, network.spec, inputs.first)
+    spec = network.spec.model_copy(update={"error": measured.largest})
     return Bundle(spec, _provenance(*provenance), reference, files, measured)
 
 
-def _probe(model: Network, images: Tensor) -> Probe:
-    """A few real images, their means and as many draws from the prior, with torch's answers."""
-    pixels = parity.pixels_of(images[:PROBE_ROWS])
-    posterior = parity.reference_posterior(model, pixels)
-    latents = np.concatenate([posterior["mean"], parity.prior_draws(model, len(pixels))])
+def _byte_graphs(graphs: Graphs, step: Callable[[str], None]) -> dict[str, bytes]:
+    largest = max(len(graphs.encoder), len(graphs.decoder))
+    if largest > LARGEST_DOUBLED:
+        step(f"leaving out the graphs for pixels as bytes: they would double {largest} bytes")
+        return {}
+    return {
+        ENCODER_UINT8_FILE: with_byte_input(graphs.encoder),
+        DECODER_UINT8_FILE: with_byte_output(graphs.decoder),
+    }
+
+
+def _probe(network: Network, data: Tensor) -> Probe:
+    """A few real rows, their means and as many other latents, with torch's answers."""
+    rows = max(1, min(PROBE_ROWS, PROBE_ELEMENTS // data[0].numel()))
+    values = values_of(data[:rows])
+    posterior = parity.reference_posterior(network, values)
+    mean = posterior["mean"]
+    latents = np.concatenate([mean, parity.draws(network, mean)])
     return Probe(
-        images=pixels,
-        mean=posterior["mean"],
+        images=values,
+        mean=mean,
         log_var=posterior.get("log_var"),
         latents=latents,
-        decoded=parity.reference_images(model, latents),
+        decoded=parity.reference_data(network, latents),
     )
 
 

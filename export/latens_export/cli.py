@@ -73,7 +73,8 @@ def _export(settings: ExportSettings) -> WrittenBundle:
         precision=settings.precision,
         tolerance=settings.accepted_tolerance,
         data_dir=settings.data_dir,
-        options=BundleOptions(settings.atlas_images, settings.byte_graphs),
+        fit_prior=settings.fit_prior,
+        options=BundleOptions(settings.atlas_images, settings.byte_graphs, None),
         step=_step,
     )
 

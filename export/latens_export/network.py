@@ -1,50 +1,41 @@
-"""The network that is exported: an encoder, a decoder, and the shapes between them."""
+"""The network that is exported: an encoder, a decoder, and the spec of both."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from latens_export.folding import FoldedDecoder, FoldedEncoder, Folding
 
-class Network(Protocol):
-    """An encoder and a decoder that are torch modules. The autoencoders of training are some."""
-
-    encoder: nn.Module
-    """Images [n, c, h, w] in [0, 1] to `(mean, log_var)`; log_var is None if deterministic."""
-    decoder: nn.Module
-    """Latents [n, *latent_shape] to logits [n, c, h, w], whose sigmoid is the image."""
-    image_shape: tuple[int, int, int]
-    latent_shape: tuple[int, ...]
-
-    def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]: ...
-
-    def decode(self, latents: Tensor) -> Tensor: ...
+if TYPE_CHECKING:
+    from latens_serving.bundle.spec import ModelSpec
 
 
-class ModulePair(nn.Module):
-    """A `Network` of two modules that know nothing of each other."""
+class Network(nn.Module):
+    """An encoder and a decoder that know nothing of each other, and what callers know of them.
+
+    Attributes:
+        encoder: data in `spec.graph_range` to `z`, `(mean, log_var)` or `(mean, None)`.
+        decoder: latents to data in `spec.graph_range`, or to their logits.
+    """
 
     def __init__(
-        self,
-        encoder: nn.Module,
-        decoder: nn.Module,
-        image_shape: tuple[int, int, int],
-        latent_shape: tuple[int, ...],
+        self, encoder: nn.Module, decoder: nn.Module, spec: ModelSpec, *, logits: bool = False
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.image_shape = image_shape
-        self.latent_shape = latent_shape
+        self.spec = spec
+        self.folding = Folding.of(spec, logits=logits)
         self.eval()
 
-    def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Runs the encoder."""
-        posterior: tuple[Tensor, Tensor | None] = self.encoder(images)
-        return posterior
+    def encode(self, data: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What callers of Encode get: mean and log_var; None if deterministic."""
+        mean, *log_var = FoldedEncoder(self.encoder, self.folding)(data)
+        return mean, log_var[0] if log_var else None
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Runs the decoder."""
-        logits: Tensor = self.decoder(latents)
-        return logits
+        """What callers of Decode get."""
+        data: Tensor = FoldedDecoder(self.decoder, self.folding)(latents)
+        return data

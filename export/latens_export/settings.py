@@ -78,6 +78,13 @@ class ExportSettings(BaseSettings):
             "--no-byte-graphs leaves them out"
         ),
     ] = True
+    fit_prior: Annotated[
+        bool,
+        Field(
+            description="sample from a Gaussian fitted to the encoded training images, in place of "
+            "N(0, I); plain autoencoders, which were not trained towards N(0, I), always do"
+        ),
+    ] = False
     json_output: Annotated[bool, Field(alias="json", description="print the result as JSON")] = (
         False
     )

@@ -10,10 +10,12 @@ import onnxruntime as ort
 import pytest
 import torch
 
+from export_networks import network_of
 from latens_export.checks.parity import largest_difference, measure, require
 from latens_export.graphs.tracing import decoder_graph, encoder_graph
 from latens_serving.bundle.files import read_manifest, verified_bytes
 from latens_serving.bundle.probe import read_probe
+from latens_serving.bundle.spec import Posterior
 from latens_training import checkpoint
 from latens_training.config import ModelConfig
 from latens_training.data import datasets
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from latens_export.network import Network
     from latens_serving.bundle.schema import BundleManifest
-    from latens_training.models.autoencoder import Autoencoder
 
 TOLERANCE = 1e-5
 
@@ -41,11 +43,11 @@ def bundle(model_repository: Path) -> tuple[Path, BundleManifest]:
     return directory, read_manifest(directory)
 
 
-def small_model(architecture: str, shape: tuple[int, int, int]) -> Autoencoder:
+def small_model(architecture: str, shape: tuple[int, int, int]) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         config = ModelConfig(architecture=architecture, latent_size=5, hidden=(12, 8))
-        return build(config, shape).eval()
+        return network_of(build(config, shape).eval())
 
 
 def run(graph: bytes, inputs: np.ndarray) -> list[np.ndarray]:
@@ -58,7 +60,7 @@ def test_the_trained_model_s_graphs_answer_as_torch_does_on_test_images(
     bundle: tuple[Path, BundleManifest], trained_run: Path, test_images: Tensor
 ) -> None:
     directory, manifest = bundle
-    model = checkpoint.load(trained_run).model
+    model = network_of(checkpoint.load(trained_run).model)
     encoder = verified_bytes(directory, manifest.encoder)
     decoder = verified_bytes(directory, manifest.decoder)
     parity = measure(model, encoder, decoder, test_images)
@@ -94,7 +96,9 @@ def test_every_architecture_exports_to_graphs_that_equal_it(
     images = torch.randint(256, (40, *shape), dtype=torch.uint8)
     parity = measure(model, encoder_graph(model), decoder_graph(model), images)
     assert parity.batch_sizes == (1, 2, 3, 40)
-    assert ("log_var" in parity.differences) is (model.posterior != "deterministic")
+    assert ("log_var" in parity.differences) is (
+        model.spec.posterior is Posterior.DIAGONAL_GAUSSIAN
+    )
     require(parity, TOLERANCE)
 
 

@@ -11,8 +11,9 @@ import onnxruntime as ort
 import pytest
 import torch
 
+from export_networks import NOTHING, network_of, real
 from latens_export.checks import parity
-from latens_export.checks.parity import pixels_of, prior_draws
+from latens_export.checks.inputs import values_of
 from latens_export.cli import main
 from latens_export.errors import UsageError
 from latens_export.graphs.int8 import count_products, with_int8_products
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from latens_export.graphs.splitting import Graphs
-    from latens_training.models.autoencoder import Autoencoder
+    from latens_export.network import Network
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +43,13 @@ def images() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def model(trained_run: Path) -> Autoencoder:
-    return checkpoint.load(trained_run).model
+def model(trained_run: Path) -> Network:
+    return network_of(checkpoint.load(trained_run).model)
 
 
 @pytest.fixture(scope="module")
-def graphs(model: Autoencoder) -> Graphs:
-    return split(model, Precision.FLOAT32, torch.empty(0), lambda _: None)
+def graphs(model: Network) -> Graphs:
+    return split(model, Precision.FLOAT32, NOTHING, lambda _: None)
 
 
 def run(graph: bytes, inputs: np.ndarray) -> list[np.ndarray]:
@@ -62,14 +63,14 @@ def operators(graph: bytes) -> list[str]:
 
 
 def test_int8_stays_below_its_tolerance_and_a_row_s_answer_ignores_its_neighbours(
-    model: Autoencoder, images: Tensor
+    model: Network, images: Tensor
 ) -> None:
-    graphs = split(model, Precision.INT8, images[5000:], lambda _: None)
+    graphs = split(model, Precision.INT8, real(images[5000:]), lambda _: None)
     assert operators(graphs.encoder).count("MatMulIntegerToFloat") == 1
     assert operators(graphs.decoder).count("MatMulIntegerToFloat") == 1
     measured = measure(model, graphs, Precision.INT8, images)
     assert 1e-5 < measured.largest <= DEFAULT_TOLERANCE[Precision.INT8]
-    pixels = pixels_of(images[:9])
+    pixels = values_of(images[:9])
     whole = run(graphs.encoder, pixels)
     for alone, together in zip(run(graphs.encoder, pixels[4:5]), whole, strict=True):
         np.testing.assert_array_equal(alone, together[4:5])
@@ -77,26 +78,27 @@ def test_int8_stays_below_its_tolerance_and_a_row_s_answer_ignores_its_neighbour
 
 def test_small_products_stay_as_they_are() -> None:
     with torch.random.fork_rng(devices=[]):
-        small = build(ModelConfig(latent_size=2, hidden=(8,)), (1, 8, 8)).eval()
+        small = network_of(build(ModelConfig(latent_size=2, hidden=(8,)), (1, 8, 8)).eval())
     graph = encoder_graph(small)
     rewritten = with_int8_products(graph, np.zeros((1, 1, 8, 8), np.float32))
     assert count_products(rewritten) == 0
     assert operators(rewritten) == operators(graph)
+    images = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
     with pytest.raises(UsageError, match="int8 does nothing here"):
-        split(small, Precision.INT8, torch.zeros(3, 1, 8, 8, dtype=torch.uint8), lambda _: None)
+        split(small, Precision.INT8, real(images), lambda _: None)
 
 
 def test_float16_halves_the_file_and_stays_below_its_tolerance(
-    model: Autoencoder, graphs: Graphs, images: Tensor
+    model: Network, graphs: Graphs, images: Tensor
 ) -> None:
-    half = split(model, Precision.FLOAT16, torch.empty(0), lambda _: None)
+    half = split(model, Precision.FLOAT16, real(images[:20]), lambda _: None)
     assert len(half.decoder) < 0.6 * len(graphs.decoder)
     measured = measure(model, half, Precision.FLOAT16, images)
     assert 1e-6 < measured.largest <= DEFAULT_TOLERANCE[Precision.FLOAT16]
 
 
 def test_tf32_counts_the_rounding_that_only_a_gpu_does(
-    model: Autoencoder, graphs: Graphs, images: Tensor
+    model: Network, graphs: Graphs, images: Tensor
 ) -> None:
     on_cpu = measure(model, graphs, Precision.FLOAT32, images).largest
     on_gpu = measure(model, graphs, Precision.TF32, images).largest
@@ -109,21 +111,21 @@ def test_tf32_keeps_ten_bits_of_mantissa() -> None:
     assert torch.equal(rounded_to_tf32(values), expected)
 
 
-def test_a_rounded_copy_leaves_the_network_alone(model: Autoencoder) -> None:
+def test_a_rounded_copy_leaves_the_network_alone(model: Network) -> None:
     before = [parameter.clone() for parameter in model.parameters()]
     as_tf32(model)
     assert all(map(torch.equal, before, model.parameters()))
 
 
 def test_byte_graphs_equal_the_float_graphs_on_converted_pixels(
-    model: Autoencoder, graphs: Graphs, images: Tensor
+    model: Network, graphs: Graphs, images: Tensor
 ) -> None:
     received = images[:64].numpy()
     by_bytes = run(with_byte_input(graphs.encoder), received)
-    by_floats = run(graphs.encoder, pixels_of(images[:64]))
+    by_floats = run(graphs.encoder, values_of(images[:64]))
     for found, wanted in zip(by_bytes, by_floats, strict=True):
         assert parity.largest_difference("mean", found, wanted) <= 1e-5
-    latents = prior_draws(model, 64)
+    latents = np.random.default_rng(0).standard_normal((64, 2)).astype(np.float32)
     (decoded,) = run(with_byte_output(graphs.decoder), latents)
     wanted = np.rint(run(graphs.decoder, latents)[0] * np.float32(255))
     assert decoded.dtype == np.uint8
@@ -152,7 +154,7 @@ def test_a_precision_above_its_gate_is_refused_and_one_below_is_declared(
     assert max(result["parity"]["largest_difference"].values()) <= contract.tolerance
 
 
-def test_the_decoder_s_graph_is_float32_by_default(model: Autoencoder) -> None:
+def test_the_decoder_s_graph_is_float32_by_default(model: Network) -> None:
     graph = onnx.load_from_string(decoder_graph(model)).graph
     types = {tensor.data_type for tensor in graph.initializer}
     assert types <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}

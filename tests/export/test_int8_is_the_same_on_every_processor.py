@@ -20,8 +20,9 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
+from export_networks import NOTHING, network_of, real
+from latens_export.checks.inputs import values_of
 from latens_export.checks.integer_sums import INT16_MAX, require_exact_sums
-from latens_export.checks.parity import pixels_of
 from latens_export.errors import ParityError
 from latens_export.graphs import int8
 from latens_export.graphs.int8 import count_products, with_int8_products
@@ -37,9 +38,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from latens_export.graphs.splitting import Graphs
+    from latens_export.network import Network
     from latens_training.data.types import Dataset
-    from latens_training.models.autoencoder import Autoencoder
 
+TOLERANCE = DEFAULT_TOLERANCE[Precision.INT8]
 QEMU = "qemu-x86_64"
 ON_ANOTHER_PROCESSOR = """
 import sys, numpy as np, onnxruntime as ort
@@ -77,13 +79,13 @@ def images(mnist: Dataset) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def model(trained_run: Path) -> Autoencoder:
-    return checkpoint.load(trained_run).model
+def model(trained_run: Path) -> Network:
+    return network_of(checkpoint.load(trained_run).model, "int8", TOLERANCE)
 
 
 @pytest.fixture(scope="module")
-def graphs(model: Autoencoder, mnist: Dataset) -> Graphs:
-    return split(model, Precision.INT8, mnist.train.images, lambda _: None)
+def graphs(model: Network, mnist: Dataset) -> Graphs:
+    return split(model, Precision.INT8, real(mnist.train.images), lambda _: None)
 
 
 @pytest.fixture
@@ -125,16 +127,14 @@ def inputs_of(graphs: Graphs, images: Tensor) -> dict[str, tuple[bytes, NDArray[
     """Of each graph: itself and 200 inputs, some far outside what calibration has seen."""
     latents = 3 * np.random.default_rng(0).standard_normal((200, 2)).astype(np.float32)
     return {
-        "encoder": (graphs.encoder, pixels_of(images[:200])),
+        "encoder": (graphs.encoder, values_of(images[:200])),
         "decoder": (graphs.decoder, latents),
     }
 
 
-def with_large_weights(model: Autoencoder) -> bytes:
+def with_large_weights(model: Network) -> bytes:
     """A float32 encoder whose neighbouring weights are of the same sign and size."""
-    graph = onnx.load_from_string(
-        split(model, Precision.FLOAT32, torch.empty(0), lambda _: None).encoder
-    )
+    graph = onnx.load_from_string(split(model, Precision.FLOAT32, NOTHING, lambda _: None).encoder)
     for tensor in graph.graph.initializer:
         values = numpy_helper.to_array(tensor)
         if values.size >= int8.MIN_WEIGHTS:
@@ -143,7 +143,7 @@ def with_large_weights(model: Autoencoder) -> bytes:
 
 
 @pytest.mark.usefixtures("codes_of_8_bits")
-def test_codes_of_8_bits_would_be_cut(model: Autoencoder) -> None:
+def test_codes_of_8_bits_would_be_cut(model: Network) -> None:
     """The emulation sees what the 7 bits prevent."""
     white = np.ones((2, 1, 28, 28), np.float32)
     found = product(with_int8_products(with_large_weights(model), white), white)
@@ -151,7 +151,7 @@ def test_codes_of_8_bits_would_be_cut(model: Autoencoder) -> None:
     assert (sums_without_vnni(found) < found.sums).all()
 
 
-def test_codes_of_7_bits_are_not_cut_whatever_the_weights(model: Autoencoder) -> None:
+def test_codes_of_7_bits_are_not_cut_whatever_the_weights(model: Network) -> None:
     white = np.ones((2, 1, 28, 28), np.float32)
     found = product(with_int8_products(with_large_weights(model), white), white)
     np.testing.assert_array_equal(sums_without_vnni(found), found.sums)
@@ -159,9 +159,9 @@ def test_codes_of_7_bits_are_not_cut_whatever_the_weights(model: Autoencoder) ->
 
 @pytest.mark.usefixtures("codes_of_8_bits")
 def test_the_export_refuses_sums_that_another_processor_would_cut(
-    model: Autoencoder, mnist: Dataset, images: Tensor
+    model: Network, mnist: Dataset, images: Tensor
 ) -> None:
-    graphs = split(model, Precision.INT8, mnist.train.images, lambda _: None)
+    graphs = split(model, Precision.INT8, real(mnist.train.images), lambda _: None)
     with pytest.raises(ParityError, match="can reach 64770; expected at most 32767"):
         measure(model, graphs, Precision.INT8, images)
 
@@ -178,31 +178,28 @@ def test_a_clip_is_what_bounds_the_codes(graphs: Graphs) -> None:
 
 
 def test_a_decoder_that_integers_change_too_much_stays_float32(
-    model: Autoencoder, mnist: Dataset, images: Tensor
+    model: Network, mnist: Dataset, images: Tensor
 ) -> None:
     sharp = copy.deepcopy(model)
     logits = sharp.decoder.get_submodule("logits")
     assert isinstance(logits, torch.nn.Linear)
     logits.weight.data *= 10
-    train, tolerance = mnist.train.images, DEFAULT_TOLERANCE[Precision.INT8]
-    integers = split(sharp, Precision.INT8, train, lambda _: None)
-    assert measure(sharp, integers, Precision.INT8, images).differences["images"] > tolerance
+    train = mnist.train.images
+    integers = split(sharp, Precision.INT8, real(train), lambda _: None)
+    assert measure(sharp, integers, Precision.INT8, images).differences["images"] > TOLERANCE
     steps: list[str] = []
-    graphs, parity = split_within(sharp, Precision.INT8, tolerance, train, images, steps.append)
+    graphs, parity = split_within(sharp, real(images, train), steps.append)
     assert (count_products(graphs.encoder), count_products(graphs.decoder)) == (1, 0)
     assert parity.differences["images"] < 1e-4
     assert any("keeping the decoder in float32" in step for step in steps)
 
 
 def test_a_decoder_within_the_tolerance_is_in_integers(
-    model: Autoencoder, mnist: Dataset, images: Tensor
+    model: Network, mnist: Dataset, images: Tensor
 ) -> None:
-    tolerance = DEFAULT_TOLERANCE[Precision.INT8]
-    graphs, parity = split_within(
-        model, Precision.INT8, tolerance, mnist.train.images, images, lambda _: None
-    )
+    graphs, parity = split_within(model, real(images, mnist.train.images), lambda _: None)
     assert (count_products(graphs.encoder), count_products(graphs.decoder)) == (1, 1)
-    assert parity.largest <= tolerance
+    assert parity.largest <= TOLERANCE
 
 
 @pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"{QEMU} is not installed")

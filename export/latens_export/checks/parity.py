@@ -6,14 +6,16 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
+from latens_export.checks.inputs import Floats, values_of
 from latens_export.errors import ParityError
+from latens_export.graphs.sessions import session
+from latens_serving.bundle.spec import Prior
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from torch import Tensor
 
@@ -21,9 +23,10 @@ if TYPE_CHECKING:
 
 SMALL_BATCHES = (1, 2, 3)
 LARGE_BATCH = 1000
-_PRIOR_SEED = 0
+MOST_ELEMENTS = 1 << 20
+"""Elements of the data of one run; a batch has one row at least."""
+_SEED = 0
 
-Floats = NDArray[np.float32]
 Outputs = dict[str, NDArray[Any]]
 
 
@@ -33,7 +36,9 @@ class Parity:
 
     batch_sizes: tuple[int, ...]
     differences: dict[str, float]
-    """By output: mean, log_var (unless the posterior is a point), images."""
+    """By output: mean, log_var (unless the posterior is deterministic), images."""
+    data_shapes: tuple[tuple[int, ...], ...] = ()
+    """The shapes of the rows that were compared."""
 
     @property
     def largest(self) -> float:
@@ -41,59 +46,74 @@ class Parity:
         return max(self.differences.values())
 
 
-def measure(model: Network, encoder: bytes, decoder: bytes, images: Tensor) -> Parity:
-    """Runs network and graphs on batches of 1, 2, 3 and many test images, and compares.
+def measure(
+    network: Network, encoder: bytes, decoder: bytes, data: Tensor | Sequence[Tensor]
+) -> Parity:
+    """Runs network and graphs on batches of 1, 2, 3 and many rows of real data, and compares.
 
     Args:
-        model: the network, in eval mode.
+        network: the network, in eval mode.
         encoder: its encoder's graph.
         decoder: its decoder's graph.
-        images: real test images, uint8 [n, c, h, w]. The decoder gets their means, and as many
-            draws from the prior.
+        data: a batch per size, see `Inputs.batches`. The decoder gets their means, and as many
+            other latents.
 
     Raises:
         ParityError: an output of a graph is not finite, or has the wrong shape.
     """
     encode, decode = session(encoder), session(decoder)
 
-    def graphs(pixels: Floats, latents: Floats) -> Outputs:
+    def graphs(values: Floats, latents: Floats) -> Outputs:
         names = [output.name for output in encode.get_outputs()]
-        found = dict(zip(names, encode.run(names, {"images": pixels}), strict=True))
+        found = dict(zip(names, encode.run(names, {"images": values}), strict=True))
         return {**found, "images": decode.run(["images"], {"latents": latents})[0]}
 
-    return _compare(model, graphs, images)
+    return _compare(network, graphs, data)
 
 
-def measure_network(model: Network, other: Network, images: Tensor) -> Parity:
+def measure_network(network: Network, other: Network, data: Tensor | Sequence[Tensor]) -> Parity:
     """As `measure`, for another network of the same shapes in place of the graphs."""
 
-    def network(pixels: Floats, latents: Floats) -> Outputs:
-        return {**reference_posterior(other, pixels), "images": reference_images(other, latents)}
+    def answers(values: Floats, latents: Floats) -> Outputs:
+        return {**reference_posterior(other, values), "images": reference_data(other, latents)}
 
-    return _compare(model, network, images)
+    return _compare(network, answers, data)
 
 
 def larger(first: Parity, second: Parity) -> Parity:
     """The larger difference of each output."""
-    return Parity(
-        first.batch_sizes,
-        {name: max(value, second.differences[name]) for name, value in first.differences.items()},
-    )
+    differences = {
+        name: max(value, second.differences[name]) for name, value in first.differences.items()
+    }
+    return dataclasses.replace(first, differences=differences)
 
 
-def _compare(model: Network, other: Callable[[Floats, Floats], Outputs], images: Tensor) -> Parity:
-    sizes = tuple(sorted({min(size, len(images)) for size in (*SMALL_BATCHES, LARGE_BATCH)}))
+def _compare(
+    network: Network,
+    other: Callable[[Floats, Floats], Outputs],
+    data: Tensor | Sequence[Tensor],
+) -> Parity:
+    batches = [data] if isinstance(data, torch.Tensor) else data
     differences: dict[str, float] = {}
-    for size in sizes:
-        pixels = pixels_of(images[:size])
-        posterior = reference_posterior(model, pixels)
-        latents = np.concatenate([posterior["mean"], prior_draws(model, size)])
-        expected = {**posterior, "images": reference_images(model, latents)}
-        found = other(pixels, latents)
-        for name in expected:
-            difference = largest_difference(name, found[name], expected[name])
-            differences[name] = max(differences.get(name, 0.0), difference)
-    return Parity(sizes, differences)
+    sizes: set[int] = set()
+    for batch in batches:
+        for size in _batch_sizes(batch):
+            sizes.add(size)
+            values = values_of(batch[:size])
+            posterior = reference_posterior(network, values)
+            latents = np.concatenate([posterior["mean"], draws(network, posterior["mean"])])
+            expected = {**posterior, "images": reference_data(network, latents)}
+            found = other(values, latents)
+            for name in expected:
+                difference = largest_difference(name, found[name], expected[name])
+                differences[name] = max(differences.get(name, 0.0), difference)
+    shapes = tuple(tuple(batch.shape[1:]) for batch in batches)
+    return Parity(tuple(sorted(sizes)), differences, shapes)
+
+
+def _batch_sizes(batch: Tensor) -> list[int]:
+    most = max(1, min(len(batch), MOST_ELEMENTS // max(1, batch[0].numel())))
+    return sorted({min(size, most) for size in (*SMALL_BATCHES, LARGE_BATCH)})
 
 
 def require(parity: Parity, tolerance: float) -> None:
@@ -124,35 +144,33 @@ def largest_difference(name: str, found: NDArray[Any], expected: NDArray[Any]) -
     return float(np.abs(found.astype(np.float64) - expected).max())
 
 
-def pixels_of(images: Tensor) -> Floats:
-    """Images uint8 [n, c, h, w] as float32 in [0, 1]."""
-    return images.numpy().astype(np.float32) / np.float32(255)
+def draws(network: Network, means: Floats) -> Floats:
+    """Latents besides the means of real data, like `means` in shape: always the same ones.
+
+    From the prior if it is N(0, I); else spread about the means, channel by channel.
+    """
+    generator = np.random.default_rng(_SEED)
+    noise = generator.standard_normal(means.shape).astype(np.float32)
+    if network.spec.prior is Prior.STANDARD_NORMAL:
+        return noise
+    axes = (0, *range(2, means.ndim))
+    spread: Floats = means.mean(axes, keepdims=True) + noise * means.std(axes, keepdims=True)
+    return spread.astype(np.float32)
 
 
-def prior_draws(model: Network, count: int) -> Floats:
-    """Latents [count, *latent_shape] from N(0, I): always the same ones."""
-    generator = np.random.default_rng(_PRIOR_SEED)
-    return generator.standard_normal((count, *model.latent_shape)).astype(np.float32)
-
-
-def reference_posterior(model: Network, pixels: Floats) -> dict[str, Floats]:
-    """What torch gives for images [n, c, h, w]: mean and, unless it is a point, log_var."""
+def reference_posterior(network: Network, values: Floats) -> dict[str, Floats]:
+    """What torch gives for data: mean and, unless it is deterministic, log_var."""
     with torch.inference_mode():
-        mean, log_var = model.encode(torch.from_numpy(pixels))
+        mean, log_var = network.encode(torch.from_numpy(values))
     return _arrays({"mean": mean, "log_var": log_var}.items())
 
 
-def reference_images(model: Network, latents: Floats) -> Floats:
-    """What torch gives for latents [n, *latent_shape]: images in [0, 1]."""
+def reference_data(network: Network, latents: Floats) -> Floats:
+    """What torch gives for latents: data in the spec's range."""
     with torch.inference_mode():
-        images: Floats = torch.sigmoid(model.decode(torch.from_numpy(latents))).numpy()
-    return images
+        data: Floats = network.decode(torch.from_numpy(latents)).numpy()
+    return data
 
 
 def _arrays(outputs: Iterable[tuple[str, Tensor | None]]) -> dict[str, Floats]:
     return {name: tensor.numpy() for name, tensor in outputs if tensor is not None}
-
-
-def session(graph: bytes) -> ort.InferenceSession:
-    """A graph made ready to run on the CPU."""
-    return ort.InferenceSession(graph, providers=["CPUExecutionProvider"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from latens_export.checks import parity
+from latens_export.checks.inputs import Floats, values_of
 from latens_export.errors import ParityError
+from latens_export.graphs.sessions import session
 from latens_serving.bundle.likelihood import kl_to_prior, reconstruction_error
 from latens_serving.bundle.schema import Reference, Spread
 
@@ -21,34 +21,36 @@ if TYPE_CHECKING:
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 MOST_IMAGES = 10_000
 _ROWS_A_RUN = 500
+_ELEMENTS_A_RUN = 1 << 20
 _DECIMALS = 4
 
-Floats = NDArray[np.float32]
 
-
-def measure_reference(graphs: Graphs, spec: ModelSpec, images: Tensor) -> Reference:
-    """KL and reconstruction error of test images, by the graphs that will be served.
+def measure_reference(graphs: Graphs, spec: ModelSpec, data: Tensor) -> Reference:
+    """KL and reconstruction error of test data, by the graphs that will be served.
 
     Args:
-        graphs: encoder and decoder, float32 images in [0, 1].
-        spec: says which posterior and likelihood.
-        images: the test set, uint8 [n, c, h, w]; of more than `MOST_IMAGES`, as many spread evenly
-            over it are measured.
+        graphs: encoder and decoder, float32.
+        spec: says which posterior, prior and likelihood. Without a likelihood the error is the
+            mean squared error, and there is no KL.
+        data: the test set, uint8 `[n, c, h, w]` or float32; of more than `MOST_IMAGES` rows, as
+            many spread evenly over it are measured.
 
     Raises:
         ParityError: a KL is not finite.
     """
-    encode, decode = parity.session(graphs.encoder), parity.session(graphs.decoder)
-    count = min(len(images), MOST_IMAGES)
-    chosen = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
+    encode, decode = session(graphs.encoder), session(graphs.decoder)
+    count = min(len(data), MOST_IMAGES)
+    chosen = np.linspace(0, len(data) - 1, count).round().astype(np.int64)
+    rows = max(1, min(_ROWS_A_RUN, _ELEMENTS_A_RUN // data[0].numel()))
     kl: list[Floats] = []
     errors: list[Floats] = []
-    for first in range(0, count, _ROWS_A_RUN):
-        pixels = parity.pixels_of(images[chosen[first : first + _ROWS_A_RUN]])
-        mean, *log_var = encode.run(None, {"images": pixels})
+    for first in range(0, count, rows):
+        values = values_of(data[chosen[first : first + rows]])
+        mean, *log_var = encode.run(None, {"images": values})
         (decoded,) = decode.run(None, {"latents": mean})
-        kl += [kl_to_prior(mean, found) for found in log_var]
-        errors.append(reconstruction_error(pixels, decoded, spec))
+        if spec.gives_kl:
+            kl += [kl_to_prior(mean, found) for found in log_var]
+        errors.append(reconstruction_error(values, decoded, spec))
     return Reference(
         images=count,
         kl=_spread(np.concatenate(kl)) if kl else None,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from latens_export.checks import parity
+from latens_export.checks.inputs import values_of
 from latens_serving.bundle.test_embeddings import Embeddings, embeddings_bytes
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ _MOST_IMAGE_BYTES = 16 << 20
 _ROWS_A_RUN = 500
 
 
-def make_atlas(model: Network, images: Tensor, labels: Tensor | None, count: int) -> bytes:
+def make_atlas(network: Network, images: Tensor, labels: Tensor | None, count: int) -> bytes:
     """The content of `atlas.npz`.
 
     Args:
-        model: the trained network.
+        network: the trained network.
         images: the test set, uint8 [n, c, h, w].
         labels: int64 [n], or None.
         count: how many images at most, spread evenly over the test set; fewer where they are
@@ -34,7 +35,7 @@ def make_atlas(model: Network, images: Tensor, labels: Tensor | None, count: int
     chosen = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
     shown = images[chosen]
     means = [
-        parity.reference_posterior(model, parity.pixels_of(part))["mean"]
+        parity.reference_posterior(network, values_of(part))["mean"]
         for part in torch.split(shown, _ROWS_A_RUN)
     ]
     return embeddings_bytes(

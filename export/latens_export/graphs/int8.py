@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 if TYPE_CHECKING:
-    from latens_export.checks.parity import Floats
+    from latens_export.checks.inputs import Floats
 
 MIN_WEIGHTS = 2**16
 """Products of fewer weights stay in float32."""

@@ -42,6 +42,7 @@ def export_run(
     precision: Precision,
     tolerance: float,
     data_dir: Path | None,
+    fit_prior: bool,
     options: BundleOptions,
     step: Callable[[str], None],
 ) -> WrittenBundle:
@@ -54,6 +55,8 @@ def export_run(
         precision: what the graphs compute in.
         tolerance: the largest accepted difference from torch.
         data_dir: a folder with the files of the run's data set; None for where the run found them.
+        fit_prior: whether the prior is a Gaussian of the encoded training images; always so of
+            deterministic autoencoders, which were not trained towards any.
         options: see `BundleOptions`.
         step: receives a line of text when a part of the work begins.
 
@@ -70,12 +73,14 @@ def export_run(
     return write_bundle(
         model.encoder,
         model.decoder,
-        _spec(trained, precision, tolerance),
+        _spec(trained, precision, tolerance, fit_prior=fit_prior),
         dataset.test.images,
         repository,
         name,
+        logits=True,
         labels=dataset.test.labels,
         calibration=dataset.train.images,
+        prior_data=dataset.train.images,
         provenance=(trained.metrics, trained.config.model_dump(mode="json")),
         options=options,
         step=step,
@@ -90,21 +95,22 @@ def _reading() -> Iterator[None]:
         raise SourceError(str(error), error.exit_code) from error
 
 
-def _spec(trained: Checkpoint, precision: Precision, tolerance: float) -> ModelSpec:
+def _spec(
+    trained: Checkpoint, precision: Precision, tolerance: float, *, fit_prior: bool
+) -> ModelSpec:
     config, model = trained.config, trained.model
     posterior = _POSTERIORS[model.posterior]
-    # Nothing drew the latents of a plain autoencoder to N(0, I).
-    deterministic = posterior is Posterior.DETERMINISTIC
+    fitted = fit_prior or posterior is Posterior.DETERMINISTIC
     return ModelSpec(
         data_axes=fixed_image_axes(model.image_shape),
         latent_axes=fixed_latent_axes(model.latent_shape),
-        prior=Prior.NONE if deterministic else Prior.STANDARD_NORMAL,
         architecture=config.model.architecture,
         beta=config.loss.beta,
         dataset=config.data.dataset,
         likelihood=Likelihood(config.loss.likelihood),
         sigma=config.loss.sigma,
         posterior=posterior,
+        prior=Prior.FITTED_GAUSSIAN if fitted else Prior.STANDARD_NORMAL,
         precision=precision,
         tolerance=tolerance,
         parameter_count=sum(parameter.numel() for parameter in model.parameters()),
