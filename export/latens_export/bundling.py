@@ -13,7 +13,7 @@ import torch
 
 from latens_export.checks import parity
 from latens_export.checks.fitted_prior import fit_prior
-from latens_export.checks.inputs import Inputs, inputs_of, values_of
+from latens_export.checks.inputs import Inputs, inputs_of, require_shapes, values_of
 from latens_export.checks.reference import measure_reference
 from latens_export.checks.test_embeddings import make_atlas
 from latens_export.graphs.exporting import OPSET
@@ -142,7 +142,8 @@ def write_bundle(
         step: receives a line of text when a part of the work begins.
 
     Raises:
-        GraphError: a module cannot be written as a graph.
+        GraphError: a module cannot be written as a graph, or is not what the spec says.
+        HalfRangeError: float16 cannot hold what the network computes.
         ParityError: the graphs differ from the modules by more than the tolerance.
         UsageError: the precision does nothing for this network, or the inputs do not fit the spec.
         ExportError: the repository cannot be written.
@@ -164,6 +165,7 @@ def make_bundle(
     step: Callable[[str], None],
 ) -> Bundle:
     """Makes a bundle in memory; see `write_bundle`."""
+    require_shapes(network, inputs.batches)
     graphs, measured = split_within(network, inputs, step, options.opset)
     files = {
         ENCODER_FILE: graphs.encoder,

@@ -33,3 +33,9 @@ class ParityError(ExportError):
     """A graph whose outputs differ too much from the network's."""
 
     exit_code = 5
+
+
+class HalfRangeError(ExportError):
+    """A network whose values float16 cannot hold."""
+
+    exit_code = 5

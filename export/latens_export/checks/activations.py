@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from latens_export.checks.inputs import values_of
-from latens_export.errors import GraphError
+from latens_export.errors import HalfRangeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,11 +28,11 @@ HEADROOM = 2.0
 _ROWS = 2
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types it not
     """Notes the module in which an operation gave a value that float16 may not hold."""
 
     def __init__(self, path: list[str], found: dict[str, float]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.path = path
         self.found = found
 
@@ -67,7 +67,7 @@ def require_finite(half: Network, batches: Sequence[Tensor], kept: dict[str, flo
     """Runs a network in float16, in torch, and refuses it if an answer is not finite.
 
     Raises:
-        GraphError: it overflows, or little of it is in float16; the text names the layers.
+        HalfRangeError: it overflows, or little of it is in float16; the text names the layers.
     """
     smallest = min(batches, key=lambda batch: batch[0].numel())
     with torch.no_grad():
@@ -76,7 +76,7 @@ def require_finite(half: Network, batches: Sequence[Tensor], kept: dict[str, flo
     if all(bool(answer.isfinite().all()) for answer in answers) and _is_mostly_half(half):
         return
     layers = ", ".join(f"{name or 'the network'} ({value:,.0f})" for name, value in kept.items())
-    raise GraphError(
+    raise HalfRangeError(
         f"float16: the values of these layers are too large for it (the largest number is "
         f"{LARGEST_HALF:,.0f}): {layers or 'none of the inputs tried'}; "
         "export with --precision float32"

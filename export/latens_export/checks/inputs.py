@@ -11,14 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from latens_export.errors import UsageError
-from latens_serving.bundle.spec import SpecError
+from latens_export.errors import GraphError, UsageError
+from latens_serving.bundle.spec import Posterior, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
+    from latens_export.network import Network
     from latens_serving.bundle.axes import Axis, Shape
     from latens_serving.bundle.spec import ModelSpec
 
@@ -77,6 +78,40 @@ def inputs_of(
         except SpecError as error:
             raise UsageError(f"probe inputs: {error}") from error
     return Inputs(tuple(batches), labels, batches[0] if calibration is None else calibration)
+
+
+def require_shapes(network: Network, batches: Sequence[Tensor]) -> None:
+    """Refuses a spec that does not describe the network, at the sizes that are tried.
+
+    Raises:
+        GraphError: a size is not taken, or an answer has another shape than the spec says.
+    """
+    spec = network.spec
+    for batch in batches:
+        values = torch.from_numpy(values_of(batch[:1]))
+        shape = list(values.shape[1:])
+        try:
+            with torch.inference_mode():
+                mean, log_var = network.encode(values)
+                decoded = network.decode(mean)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise GraphError(f"data of shape {shape} are not taken: {reason}") from error
+        if (log_var is None) is not (spec.posterior is Posterior.DETERMINISTIC):
+            raise GraphError(
+                f"posterior: the encoder gives {'z alone' if log_var is None else 'a log_var'}, "
+                f"the spec says {spec.posterior}"
+            )
+        expected = list(spec.latent_shape_of(shape))
+        if list(mean.shape[1:]) != expected:
+            raise GraphError(
+                f"data of shape {shape} encode to {list(mean.shape[1:])}, the spec says {expected}"
+            )
+        if decoded.shape != values.shape:
+            raise GraphError(
+                f"data of shape {shape} come back as {list(decoded.shape[1:])}; "
+                "is a multiple or a stride of the spec wrong?"
+            )
 
 
 def values_of(data: Tensor) -> Floats:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 SMALL_BATCHES = (1, 2, 3)
 LARGE_BATCH = 1000
 MOST_ELEMENTS = 1 << 20
-"""Elements of the data of one run; a batch has one row at least."""
+"""Elements of the data of one run."""
+LARGE_ROW = 1 << 15
+"""Elements: rows above it, whose networks take seconds, are compared alone and in pairs only."""
 _SEED = 0
 
 Outputs = dict[str, NDArray[Any]]
@@ -112,7 +114,10 @@ def _compare(
 
 
 def _batch_sizes(batch: Tensor) -> list[int]:
-    most = max(1, min(len(batch), MOST_ELEMENTS // max(1, batch[0].numel())))
+    elements = batch[0].numel()
+    if elements > LARGE_ROW:
+        return sorted({1, min(2, len(batch))})
+    most = max(1, min(len(batch), MOST_ELEMENTS // elements))
     return sorted({min(size, most) for size in (*SMALL_BATCHES, LARGE_BATCH)})
 
 

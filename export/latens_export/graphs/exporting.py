@@ -31,67 +31,64 @@ _ANY_SIZE = 2**62  # of a weight that is computed from others
 _TRACED_ROWS = 2
 
 
-def to_onnx(
-    module: nn.Module,
-    axes: Sequence[Axis],
-    input_name: str,
-    output_names: list[str],
-    opset: int = OPSET,
-) -> bytes:
-    """A module of one input as a self-contained ONNX file whose batch and free axes are free.
+class Tracing:
+    """A module of one input that is traced once, and written in one opset or several."""
 
-    The same weights give the same bytes on every machine: what the exporter writes of source files
-    and stack frames is taken out.
+    def __init__(
+        self, module: nn.Module, axes: Sequence[Axis], input_name: str, output_names: list[str]
+    ) -> None:
+        """Takes what is to be written.
 
-    Raises:
-        GraphError: the exporter cannot express the module, or it fixes the size of a free axis.
-    """
-    program = traced(module, axes)
-    return graph_of(program, axes, input_name, output_names, opset)
+        Args:
+            module: takes `[n, *axes]`.
+            axes: of a row of the input; batch and free axes stay free.
+            input_name: of the graph.
+            output_names: of the graph.
+        """
+        self._module = module.eval()
+        self._axes = axes
+        self._input_name = input_name
+        self._output_names = output_names
+        self._program: ExportedProgram | None = None
 
+    def graph(self, opset: int) -> bytes:
+        """The module as a self-contained ONNX file.
 
-def traced(module: nn.Module, axes: Sequence[Axis]) -> ExportedProgram:
-    """A module of one input, traced with a free batch and the free axes.
+        The same weights give the same bytes on every machine: what the exporter writes of source
+        files and stack frames is taken out.
 
-    Raises:
-        GraphError: it cannot be traced.
-    """
-    example = torch.zeros(_TRACED_ROWS, *_traced_shape(axes))
-    try:
-        with _quiet_exporter(), torch.no_grad():
-            return torch.export.export(
-                module, (example,), dynamic_shapes=(_dimensions(axes),), strict=False
+        Raises:
+            GraphError: the exporter cannot express the module, or fixes the size of a free axis.
+        """
+        try:
+            with _quiet_exporter(), torch.no_grad():
+                written = self._written(opset)
+        except Exception as error:
+            raise GraphError(f"torch.onnx.export failed: {_reason(error)}") from error
+        # What a network computes from its weights alone is computed once, here.
+        fold_constants(written.model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
+        graph = named(without_traces(written.model_proto), [self._input_name], self._output_names)
+        name_sizes(graph, [BATCH_AXIS, *(axis.name for axis in self._axes)])
+        require_free_axes(graph, self._axes)
+        return graph.SerializeToString(deterministic=True)
+
+    def _written(self, opset: int) -> Any:
+        if self._program is not None:
+            return torch.onnx.export(
+                self._program, opset_version=opset, dynamo=True, external_data=False, verbose=False
             )
-    except Exception as error:
-        raise GraphError(f"torch.export failed: {_first_line(error)}") from error
-
-
-def graph_of(
-    program: ExportedProgram,
-    axes: Sequence[Axis],
-    input_name: str,
-    output_names: list[str],
-    opset: int,
-) -> bytes:
-    """A traced module as ONNX in an opset; see `to_onnx`."""
-    try:
-        with _quiet_exporter():
-            written = torch.onnx.export(
-                program,
-                opset_version=opset,
-                external_data=False,
-                dynamo=True,
-                verbose=False,
-            )
-    except Exception as error:
-        raise GraphError(f"torch.onnx.export failed: {_first_line(error)}") from error
-    assert written is not None
-    # What a network computes from its weights alone is computed once, here.
-    fold_constants(written.model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
-    graph = named(without_traces(written.model_proto), [input_name], output_names)
-    name_sizes(graph, [BATCH_AXIS, *(axis.name for axis in axes)])
-    require_free_axes(graph, axes)
-    return graph.SerializeToString(deterministic=True)
+        written = torch.onnx.export(
+            self._module,
+            (torch.zeros(_TRACED_ROWS, *_traced_shape(self._axes)),),
+            dynamic_shapes=(_dimensions(self._axes),),
+            opset_version=opset,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        assert written is not None
+        self._program = written.exported_program
+        return written
 
 
 def small_graph(module: nn.Module, ranks: Sequence[int], opset: int) -> onnx.ModelProto:
@@ -155,7 +152,10 @@ def require_free_axes(graph: onnx.ModelProto, axes: Sequence[Axis]) -> None:
             raise GraphError(f"the network fixes its {axis_spec.name} to {size.dim_value}")
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """What torch says of a failure, in one line: that of the innermost cause."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

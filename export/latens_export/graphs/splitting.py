@@ -56,7 +56,8 @@ def split(
         opset: of the graphs; None for the quickest.
 
     Raises:
-        GraphError: the network cannot be written as graphs, or float16 cannot hold its values.
+        GraphError: the network cannot be written as graphs.
+        HalfRangeError: float16 cannot hold what the network computes.
         UsageError: the precision does nothing for this network, or cannot be had of its source.
     """
     _require_torch(network, precision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from latens_export.folding import FoldedDecoder, FoldedEncoder
-from latens_export.graphs.exporting import OPSET, graph_of, traced
+from latens_export.graphs.exporting import OPSET, Tracing
 from latens_export.graphs.onnx_files import OnnxModule, folded_decoder, folded_encoder
 from latens_export.graphs.opset import with_quickest_opset
 from latens_serving.bundle.spec import Posterior
@@ -43,9 +43,5 @@ def decoder_graph(network: Network, *, opset: int | None = OPSET) -> bytes:
 def _graph(
     module: nn.Module, axes: Sequence[Axis], source: str, names: list[str], opset: int | None
 ) -> bytes:
-    program = traced(module.eval(), axes)
-    if opset is not None:
-        return graph_of(program, axes, source, names, opset)
-    return with_quickest_opset(
-        lambda version: graph_of(program, axes, source, names, version), axes
-    )
+    tracing = Tracing(module, axes, source, names)
+    return tracing.graph(opset) if opset else with_quickest_opset(tracing.graph, axes)
