@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 from latens_export.errors import UsageError
 from latens_export.sources.card import Card, FreeAxis
 from latens_export.sources.inference import ShapeRunner, infer
+from latens_serving.bundle.spec import Axis, LatentAxis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +17,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from latens_export.sources.inference import Inferred
-    from latens_serving.bundle.spec import Axis, LatentAxis
 
 
 def describe(
@@ -33,6 +35,8 @@ def describe(
         UsageError: a size of the given card is one that the network does not take.
     """
     inferred = infer(encoder, decoder, given.data_shape, usual)
+    if given.scaling is not None and given.scaling.packing > 1:
+        inferred = _packed(inferred, given.scaling.packing)
     card = given.over(_card_of(inferred))
     if given.latent is None:
         card = card.model_copy(update={"latent": _following(card, inferred)})
@@ -49,6 +53,40 @@ def with_fixed_sizes(card: Card) -> Card:
     }
     data = {name: axis.usual_size for name, axis in axes.items()}
     return card.model_copy(update={"data": data, "latent": latent})
+
+
+def _packed(inferred: Inferred, packing: int) -> Inferred:
+    """With squares of latents as channels: fewer places, and data in larger steps."""
+    latent = inferred.latent_axes
+    if len(latent) != 3:
+        raise UsageError("card: scaling.packing: expected latents of channels, height and width")
+    fixed = [axis.size for axis in latent]
+    if fixed[0] is None or any(size is not None and size % packing for size in fixed[1:]):
+        raise UsageError(f"card: scaling.packing: {packing} does not divide the latent's sides")
+    channels = latent[0].model_copy(update={"size": fixed[0] * packing**2})
+    sides = [
+        LatentAxis(name=axis.name, size=axis.size // packing)
+        if axis.size is not None
+        else LatentAxis(name=axis.name, of=axis.of, stride=axis.stride * packing)
+        for axis in latent[1:]
+    ]
+    steps = {axis.of: axis.stride for axis in sides if axis.of}
+    data = tuple(_in_steps(axis, steps.get(axis.name, 1)) for axis in inferred.data_axes)
+    return dataclasses.replace(inferred, data_axes=data, latent_axes=(channels, *sides))
+
+
+def _in_steps(axis: Axis, step: int) -> Axis:
+    """A free axis whose sizes are multiples of a step as well."""
+    if not axis.is_free:
+        return axis
+    many = math.lcm(axis.multiple, step)
+    return Axis(
+        name=axis.name,
+        multiple=many,
+        minimum=math.ceil(axis.minimum / many) * many,
+        maximum=max(axis.maximum, many) // many * many,
+        usual=math.ceil(axis.usual / many) * many,
+    )
 
 
 def _card_of(inferred: Inferred) -> Card:
