@@ -56,7 +56,7 @@ def test_an_export_writes_the_whole_bundle_under_the_next_number(
         assert len(verified_bytes(repository / "point" / "8", record)) == record.size
     assert entries(repository / "point" / "8") == [
         "atlas.npz", "bundle.json", "decoder-uint8.onnx", "decoder.onnx",
-        "encoder-uint8.onnx", "encoder.onnx", "probe.npz",
+        "encoder-uint8.onnx", "encoder.onnx", "prior.npz", "probe.npz",
     ]  # fmt: skip
     assert sorted(path.name for path in repository.iterdir()) == ["mnist-2d", "point"]
 
