@@ -54,7 +54,12 @@ def autoencoder_tiny() -> nn.Module:
 
 def autoencoder_dc() -> nn.Module:
     blocks = ("ResBlock", "ResBlock", "EfficientViTBlock")
-    config: dict[str, Any] = {"attention_head_dim": 8, "latent_channels": 8, "in_channels": 3}
+    config: dict[str, Any] = {
+        "attention_head_dim": 8,
+        "latent_channels": 8,
+        "in_channels": 3,
+        "scaling_factor": 0.41407,
+    }
     for part in ("encoder", "decoder"):
         config |= {
             f"{part}_block_types": blocks,

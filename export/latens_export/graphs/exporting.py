@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
+from onnxscript import rewriter
 from onnxscript.optimizer import fold_constants
+from onnxscript.rewriter.rules.common import _no_op
 
 from latens_export.errors import GraphError
 from latens_export.graphs.naming import name_sizes, named, without_traces
@@ -61,7 +63,7 @@ class Tracing:
             GraphError: the exporter cannot express the module, or fixes the size of a free axis.
         """
         try:
-            with _quiet_exporter(), torch.no_grad():
+            with _exporting(), torch.no_grad():
                 written = self._written(opset)
         except Exception as error:
             raise GraphError(f"torch.onnx.export failed: {_reason(error)}") from error
@@ -101,7 +103,7 @@ def small_graph(module: nn.Module, ranks: Sequence[int], opset: int) -> onnx.Mod
     """
     examples = tuple(torch.zeros(*range(2, 2 + rank)) for rank in ranks)
     shapes = tuple(dict.fromkeys(range(rank), torch.export.Dim.AUTO) for rank in ranks)
-    with _quiet_exporter(), torch.no_grad():
+    with _exporting(), torch.no_grad():
         program = torch.export.export(module, examples, dynamic_shapes=shapes, strict=False)
         written = torch.onnx.export(program, opset_version=opset, dynamo=True, verbose=False)
     assert written is not None
@@ -123,20 +125,15 @@ def _dimensions(axes: Sequence[Axis]) -> dict[int, Any]:
 
 
 def _traced_shape(axes: Sequence[Axis]) -> list[int]:
-    """A small allowed shape. Axes differ, since torch takes equal sizes for one size."""
+    """The usual shape: a network may take another path for small sizes, which the graph would keep.
+
+    Free axes get sizes that differ, since torch may take equal sizes for one size.
+    """
     shape: list[int] = []
     for axis in axes:
-        size = axis.smallest_size
-        if axis.is_free:
-            least = max(axis.minimum, min(2 * axis.multiple, axis.maximum))
-            size = next(
-                (
-                    other
-                    for other in range(least, axis.maximum + 1, axis.multiple)
-                    if other not in shape
-                ),
-                least,
-            )
+        size = axis.usual_size
+        while axis.is_free and size in shape:
+            size = size + axis.multiple if size < axis.maximum else axis.minimum
         shape.append(size)
     return shape
 
@@ -160,17 +157,23 @@ def _reason(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Keeps what the exporter prints and warns of (its own dependencies, mostly) off the terminal.
+def _exporting() -> Iterator[None]:
+    """Prepares the exporter: no inexact rewriting, and nothing of it on the terminal.
 
-    Its errors are raised, so nothing is lost.
+    What it prints and warns of are its own dependencies, mostly; its errors are raised.
     """
     exporter = logging.getLogger("torch.onnx")
+    rules = rewriter._DEFAULT_REWRITE_RULES  # noqa: SLF001
+    inexact = set(map(id, _no_op.rules))
     level = exporter.level
     exporter.setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
+        # The others take x + 1e-15 for x, so that a division by it becomes one by zero.
+        exact = tuple(rule for rule in rules if id(rule) not in inexact)
+        rewriter._DEFAULT_REWRITE_RULES = exact  # noqa: SLF001
         try:
             yield
         finally:
+            rewriter._DEFAULT_REWRITE_RULES = rules  # noqa: SLF001
             exporter.setLevel(level)

@@ -56,7 +56,7 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """The decoder of an autoencoder; that of a VQModel takes latents to the nearest codes."""
+    """The decoder of an autoencoder."""
 
     def __init__(self, autoencoder: Any) -> None:
         super().__init__()
@@ -64,6 +64,27 @@ class _Decoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         images: Tensor = self.autoencoder.decode(latents, return_dict=False)[0]
+        return images
+
+
+class _VqDecoder(nn.Module):
+    """The decoder of a VQModel, which takes latents to the nearest codes first.
+
+    As `VQModel.decode` does, but with products, since ONNX has no operator for torch.cdist.
+    """
+
+    def __init__(self, autoencoder: Any) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, latents: Tensor) -> Tensor:
+        codes = self.autoencoder.quantize.embedding.weight
+        places = latents.permute(0, 2, 3, 1)
+        distances = codes.square().sum(1) - 2 * places @ codes.T
+        nearest = nn.functional.embedding(distances.argmin(-1), codes).permute(0, 3, 1, 2)
+        images: Tensor = self.autoencoder.decode(
+            nearest, force_not_quantize=True, return_dict=False
+        )[0]
         return images
 
 
@@ -92,7 +113,8 @@ def load_diffusers(folder: Path, *, raw_latents: bool) -> DiffusersModel:
             "classes can be exported as a module: latens-export module"
         )
     autoencoder = _loaded(folder, name)
-    encoder, decoder = _Encoder(autoencoder).eval(), _Decoder(autoencoder).eval()
+    encoder = _Encoder(autoencoder).eval()
+    decoder = (_VqDecoder if name == "VQModel" else _Decoder)(autoencoder).eval()
     count = sum(parameter.numel() for parameter in autoencoder.parameters())
     scaling = None if raw_latents else _scaling(config, autoencoder)
     return DiffusersModel(encoder, decoder, _card(config, scaling), _usual(config), count)
