@@ -19,7 +19,6 @@ import numpy as np
 import onnxruntime as ort
 
 import graphs
-from latens_export.checks.parity import prior_draws
 from timing import Call, Cost, markdown, take_turns
 
 BATCHES = (1, 8, 64, 1024)
@@ -98,7 +97,7 @@ def _table(
 def _inputs(session: ort.InferenceSession, batch: int) -> dict[str, np.ndarray]:
     source = session.get_inputs()[0]
     if source.name == "latents":
-        return {"latents": prior_draws(graphs.network("vae-mlp"), batch)}
+        return {"latents": graphs.prior_draws(batch)}
     if source.type == "tensor(uint8)":
         return {"images": np.ascontiguousarray(graphs.byte_images()[:batch].numpy())}
     return {"images": graphs.pixels(batch)}

@@ -29,7 +29,6 @@ import numpy as np
 import torch
 
 import graphs
-from latens_export.checks.parity import prior_draws
 from latens_serving.engine.batch_sizes import BatchSizes
 from latens_serving.engine.cuda import availability as cuda
 from latens_serving.engine.cuda.engine import DeviceEngine
@@ -186,7 +185,7 @@ def _by_grpc(batch: int, on_gpu: bool) -> float:
 
 def _inputs(name: str, batch: int, dtype: np.dtype[Any]) -> np.ndarray:
     if name == "latents":
-        return prior_draws(graphs.network("vae-mlp"), batch)
+        return graphs.prior_draws(batch)
     if dtype == np.uint8:
         images = graphs.byte_images()
         return np.ascontiguousarray(images[torch.arange(batch) % len(images)].numpy())

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import nn
 
 from latens_export.errors import GraphError
 from latens_export.folding import parts_of
+from latens_export.sources.recording import ROWS, last_range, on_meta, require_deterministic
 from latens_serving.bundle.spec import Axis, LatentAxis, Modality, Posterior
 
 if TYPE_CHECKING:
@@ -32,11 +32,8 @@ MULTIPLES = tuple(2**power for power in range(9)) + tuple(
 )
 
 _MOST_STEPS_TO_MINIMUM = 16
-_ROWS = 2
 _AXIS_NAMES = {1: ("features",), 2: ("channels", "time"), 3: ("channels", "height", "width")}
 _MODALITIES = {1: Modality.TABULAR, 2: Modality.AUDIO, 3: Modality.IMAGE}
-_LAST = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
-_SAME_VALUES = {"view", "_unsafe_view", "reshape", "clone", "contiguous", "slice", "unflatten"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,16 +58,16 @@ class ShapeRunner:
     def encoded(self, shape: Sequence[int]) -> tuple[torch.Size, ...]:
         """The shapes of what the encoder gives for a row of data."""
         with torch.no_grad():
-            found = parts_of(_on_meta(self.encoder, torch.empty(_ROWS, *shape, device="meta")))
+            found = parts_of(on_meta(self.encoder, torch.empty(ROWS, *shape, device="meta")))
         return tuple(part.shape[1:] for part in found)
 
     def latent_shape(self, shape: Sequence[int]) -> tuple[int, ...] | None:
         """The shape of the latent of a row of data that decodes to the same shape; else None."""
         try:
             with torch.no_grad():
-                data = torch.empty(_ROWS, *shape, device="meta")
-                latent = parts_of(_on_meta(self.encoder, data))[0]
-                decoded = _on_meta(self.decoder, latent)
+                data = torch.empty(ROWS, *shape, device="meta")
+                latent = parts_of(on_meta(self.encoder, data))[0]
+                decoded = on_meta(self.decoder, latent)
         except Exception:
             return None
         return tuple(latent.shape[1:]) if decoded.shape == data.shape else None
@@ -122,65 +119,6 @@ def infer(
     )
 
 
-def require_deterministic(encoder: nn.Module, decoder: nn.Module, shape: Sequence[int]) -> None:
-    """Refuses modules that draw random numbers: equal calls must have equal answers.
-
-    Raises:
-        GraphError: names the operator.
-    """
-    with torch.no_grad(), _Recorder() as recorder:
-        latent = parts_of(_on_meta(encoder, torch.empty(_ROWS, *shape, device="meta")))[0]
-        in_encoder = list(recorder.random)
-        _on_meta(decoder, latent)
-    if recorder.random:
-        what = "encoder" if in_encoder else "decoder"
-        raise GraphError(
-            f"the {what} draws random numbers ({recorder.random[0]}); encode must return mean and "
-            "log_var, or z, without sampling: the server draws, by the caller's seed"
-        )
-
-
-def last_range(decoder: nn.Module, latent: Sequence[int]) -> Range | None:
-    """The range of the decoder's last operator, a sigmoid or tanh; None for any other."""
-    with torch.no_grad(), _Recorder() as recorder:
-        decoded = _on_meta(decoder, torch.empty(_ROWS, *latent, device="meta"))
-    name, source = recorder.made.get(id(decoded), ("", None))
-    while name in _SAME_VALUES and source is not None:
-        name, source = recorder.made.get(id(source), ("", None))
-    return _LAST.get(name)
-
-
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types it not
-    """Notes which operator made each tensor, and operators that draw random numbers."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.made: dict[int, tuple[str, Any]] = {}
-        self.random: list[str] = []
-        self.alive: list[Any] = []  # so that no id is given twice
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        output = function(*args, **(kwargs or {}))
-        name = function.name().removeprefix("aten::").split(".")[0]
-        if torch.Tag.nondeterministic_seeded in function.tags:
-            self.random.append(name)
-        self.alive.append(output)
-        self.made[id(output)] = (name, args[0] if args else None)
-        return output
-
-
-def _on_meta(module: nn.Module, data: Tensor) -> Any:
-    """Runs a module with its weights replaced by tensors without values."""
-    state = {
-        name: torch.empty_like(tensor, device="meta")
-        for name, tensor in (*module.named_parameters(), *module.named_buffers())
-    }
-    with torch.device("meta"):
-        return torch.func.functional_call(module, state, (data,), tie_weights=True)
-
-
 def _shapes_to_try(encoder: nn.Module) -> Iterator[tuple[int, ...]]:
     """Shapes by the encoder's first layer with weights: images, series or features."""
     for layer in encoder.modules():
@@ -213,10 +151,8 @@ def _failure(runner: ShapeRunner, shape: Sequence[int]) -> str:
     """Why a shape was not taken, in one line."""
     try:
         with torch.no_grad():
-            latent = parts_of(_on_meta(runner.encoder, torch.empty(_ROWS, *shape, device="meta")))[
-                0
-            ]
-            decoded = _on_meta(runner.decoder, latent)
+            latent = parts_of(on_meta(runner.encoder, torch.empty(ROWS, *shape, device="meta")))[0]
+            decoded = on_meta(runner.decoder, latent)
     except Exception as error:
         return (str(error).strip().splitlines() or [type(error).__name__])[0]
     return f"it comes back as {list(decoded.shape[1:])}"
