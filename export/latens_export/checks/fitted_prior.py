@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from latens_export.graphs.splitting import Graphs
     from latens_serving.bundle.spec import ModelSpec
 
-MOST_ROWS = 50_000
+MOST_ROWS = 20_000
 LARGEST_FACTOR = 512
 """Latents of more coordinates are taken as independent: their covariance is a square of that."""
 
