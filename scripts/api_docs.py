@@ -26,7 +26,7 @@ PAGE = REPOSITORY / "docs" / "api.md"
 
 # Field numbers of FileDescriptorProto and its parts, which source paths consist of.
 _SYNTAX, _MESSAGE, _ENUM, _SERVICE = 12, 4, 5, 6
-_FIELD, _VALUE, _METHOD = 2, 2, 2
+_FIELD, _VALUE, _METHOD, _NESTED_ENUM = 2, 2, 2, 4
 
 Comments = dict[tuple[int, ...], str]
 
@@ -122,6 +122,11 @@ def _messages(file: FileDescriptorProto, comments: Comments) -> Iterator[str]:
             kind = _type(field, message)
             yield f"| {field.number} | `{field.name}` | {kind} | {_cell(comment)} |"
         yield ""
+        for index, enum in enumerate(message.enum_type):
+            inner = (*place, _NESTED_ENUM, index)
+            yield from (f"### {enum.name}", "", comments[inner], "")
+            yield from _enum_rows(enum, inner, comments)
+            yield ""
 
 
 def _enums(file: FileDescriptorProto, comments: Comments) -> Iterator[str]:

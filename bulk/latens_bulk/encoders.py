@@ -75,14 +75,13 @@ class LocalEncoder:
             kind = NotFoundError if str(error).startswith("no such model") else BadDataError
             raise kind(str(error)) from error
         manifest = self._encoder.manifest
-        heads = (
-            ("mean", "log_var") if manifest.contract.posterior == "diagonal-gaussian" else ("mean",)
-        )
+        has_variance = manifest.spec.posterior == "diagonal-gaussian"
+        heads = ("mean", "log_var") if has_variance else ("mean",)
         self.identity = ModelIdentity(
             manifest.name,
             str(manifest.version),
             manifest.encoder.sha256,
-            manifest.contract.precision,
+            manifest.spec.precision,
             self._encoder.image_shape,
             self._encoder.latent_shape,
             heads,

@@ -11,6 +11,7 @@ images = Decoder("models/mnist")(posterior["mean"])
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from latens_serving.bundle.files import read_manifest
 from latens_serving.bundle.schema import VERSION_NAME, BundleError, BundleManifest
+from latens_serving.bundle.spec import SpecError
 from latens_serving.engine.errors import EngineError
 from latens_serving.engine.onnx import CPU_PROVIDER, Device, Engine, EngineSettings
 from latens_serving.errors import BundleRefusedError, InvalidInputError
@@ -74,13 +76,13 @@ class _Codec:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Channels, height, width."""
-        return tuple(self.manifest.contract.image_shape)
+        """Channels, height, width; the usual ones of a model with free sizes."""
+        return self.manifest.spec.usual_data_shape
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """The shape of one latent."""
-        return tuple(self.manifest.contract.latent_shape)
+        """The shape of the latent of an image of `image_shape`."""
+        return self.manifest.spec.usual_latent_shape
 
     @property
     def provider(self) -> str:
@@ -117,17 +119,19 @@ class _Codec:
         graphs = [graph for graph in self._graphs if graph in manifest.graphs]
         with opened_engines(self._directory, manifest, graphs, self._settings) as engines:
             check_signature(manifest, engines)
-            check_probe(probe_of(self._directory, manifest), engines, manifest.contract.tolerance)
+            check_probe(probe_of(self._directory, manifest), engines, manifest.spec.tolerance)
             return engines
 
-    def _run(self, graph: str, rows: NDArray[Any]) -> list[NDArray[Any]]:
-        """Runs a graph over all rows.
+    def _run(
+        self, graph: str, rows: NDArray[Any], row_shape: tuple[int, ...]
+    ) -> list[NDArray[Any]]:
+        """Runs a graph over all rows; each output has rows of `row_shape`.
 
         Every run has the same number of rows, the last one padded: sums of another number of rows
         may differ in their last bits, and a row must not depend on what is encoded with it.
         """
         engine, size = self._opened()[graph], self.batch_rows
-        outputs = [np.empty((len(rows), *spec.row_shape), spec.dtype) for spec in engine.outputs]
+        outputs = [np.empty((len(rows), *row_shape), spec.dtype) for spec in engine.outputs]
         for start in range(0, len(rows), size):
             batch = rows[start : start + size]
             count = len(batch)
@@ -138,11 +142,6 @@ class _Codec:
             for output, got in zip(outputs, engine.run(np.ascontiguousarray(batch)), strict=True):
                 output[start : start + count] = got[:count]
         return outputs
-
-    def _check(self, what: str, rows: NDArray[Any], row_shape: tuple[int, ...]) -> None:
-        if rows.shape[1:] != row_shape or rows.ndim == 0:
-            expected = ", ".join(["n", *map(str, row_shape)])
-            raise InvalidInputError.at(what, f"expected [{expected}], got {list(rows.shape)}")
 
 
 class Encoder(_Codec):
@@ -182,11 +181,11 @@ class Encoder(_Codec):
             EngineError: the engine failed.
         """
         images = np.asarray(images)
-        self._check("images", images, self.image_shape)
+        row_shape = _matching("images", images, self.manifest.spec.latent_shape_of)
         if images.dtype == np.uint8 and "encoder_uint8" in self.manifest.graphs:
-            outputs = self._run("encoder_uint8", images)
+            outputs = self._run("encoder_uint8", images, row_shape)
         else:
-            outputs = self._run("encoder", _pixels(images))
+            outputs = self._run("encoder", _pixels(images), row_shape)
         return dict(zip(("mean", "log_var"), outputs, strict=False))
 
 
@@ -213,13 +212,23 @@ class Decoder(_Codec):
             EngineError: the engine failed.
         """
         latents = np.asarray(latents, np.float32)
-        self._check("latents", latents, self.latent_shape)
+        row_shape = _matching("latents", latents, self.manifest.spec.data_shape_of)
         if not np.isfinite(latents).all():
             raise InvalidInputError.at("latents", "expected finite values")
         if dtype not in ("float32", "uint8"):
             raise ValueError(f"dtype: expected float32 or uint8, got {dtype!r}")
-        (images,) = self._run("decoder", latents)
+        (images,) = self._run("decoder", latents, row_shape)
         return images if dtype == "float32" else as_bytes(images)
+
+
+def _matching(
+    what: str, rows: NDArray[Any], shape_of: Callable[[Sequence[int]], tuple[int, ...]]
+) -> tuple[int, ...]:
+    """The shape of an output's row, for rows of a shape that the model takes."""
+    try:
+        return shape_of(rows.shape[1:])
+    except SpecError as error:
+        raise InvalidInputError.at(what, str(error)) from error
 
 
 def version_directory(bundle: Path) -> Path:
