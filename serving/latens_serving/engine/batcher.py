@@ -169,7 +169,7 @@ class Batcher:
         if not batch:
             return
         self._in_engine.append(batch)
-        if len(self._in_engine) == 1 and self._runs_inline(sum(call.elements for call in batch)):
+        if len(self._in_engine) == 1 and self._runs_inline(sum([call.elements for call in batch])):
             self._settle(loop, execute(self._run, batch))
         else:
             self._post(loop, batch)

@@ -69,7 +69,8 @@ def smallest_row_bytes(spec: ModelSpec, data_shape: Sequence[int]) -> int:
     return floats - 3 * math.prod(data_shape) if spec.is_image else floats
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as a call makes one: each field of a frozen one is set by a call.
+@dataclass(slots=True)
 class PosteriorRows:
     """The parameters of q(z|x), `[n, *latent_shape]` each; log_var is None if deterministic."""
 
