@@ -79,8 +79,8 @@ class PendingRows:
             self.future.set_exception(error)
 
     def expire_in_time(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Fails the call at its deadline, queued or running."""
-        if self.deadline is not None and not self.future.done():
+        """Fails a call that is not answered yet at its deadline, queued or running."""
+        if self.deadline is not None:
             self._timer = loop.call_at(loop.time() + self.deadline - time.monotonic(), self.expire)
 
     def drop(self) -> None:

@@ -130,7 +130,7 @@ class LoadedModel:
 
         Images are float32 in [0, 1] or uint8; the bundle's graph for bytes runs the latter, if any.
         """
-        if images.dtype == np.uint8 and self._encoder_uint8 is not None:
+        if self._encoder_uint8 is not None and images.dtype == np.uint8:
             outputs = await self._encoder_uint8.submit(images, deadline)
         else:
             floats = await _away_if_long(as_floats, images)

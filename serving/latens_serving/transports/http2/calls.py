@@ -126,7 +126,7 @@ class Calls:
             return
         stream.received += size
         stream.unacknowledged += size
-        if not size and not last:
+        if not last and not size:
             self._count_misuse("empty DATA")
         self._add(stream, data, last)
 
