@@ -104,7 +104,7 @@ class Calls:
         elif handler is None:
             stream.refuse(Status(UNIMPLEMENTED, f"method {head.path[:128]} is not known"))
         elif event.end_stream:
-            self._add(stream, b"", True)
+            self.end_of_request(event)
         elif handler.takes_stream:
             self._ready.append(stream)
         else:
@@ -118,6 +118,7 @@ class Calls:
         self.begun.clear()
 
     def data(self, event: ngh2.DataReceived) -> None:
+        """Gives bytes to the body of a request; the call starts if they complete it."""
         data, last = event.data, event.end_stream
         size = len(data)
         stream = self.streams.get(event.stream_id)
@@ -126,14 +127,24 @@ class Calls:
             return
         stream.received += size
         stream.unacknowledged += size
-        if not last and not size:
+        self._touched[stream] = None
+        if last:
+            stream.is_uploading = False
+        elif not size:
             self._count_misuse("empty DATA")
-        self._add(stream, data, last)
+        if not stream.is_open:
+            return
+        try:
+            stream.body.add(data, last)
+        except Refusal as refusal:
+            stream.refuse(refusal.status)
+        else:
+            if last and not stream.is_started:
+                self._ready.append(stream)
 
-    def trailers(self, event: ngh2.TrailersReceived) -> None:
-        stream = self.streams.get(event.stream_id)
-        if stream is not None:
-            self._add(stream, b"", True)
+    def end_of_request(self, event: ngh2.TrailersReceived | ngh2.RequestReceived) -> None:
+        """Trailers, or headers without a body, end a request as an empty last frame does."""
+        self.data(ngh2.DataReceived(event.stream_id, b"", True))
 
     def closed(self, event: ngh2.StreamClosed) -> None:
         stream = self.streams.get(event.stream_id)
@@ -192,21 +203,6 @@ class Calls:
         """Cancels whatever runs."""
         for stream in list(self.streams.values()):
             self._drop(stream)
-
-    def _add(self, stream: Stream, data: bytes, last: bool) -> None:
-        """Gives bytes to the body of a request; the call starts if they complete it."""
-        self._touched[stream] = None
-        if last:
-            stream.is_uploading = False
-        if not stream.is_open:
-            return
-        try:
-            stream.body.add(data, last)
-        except Refusal as refusal:
-            stream.refuse(refusal.status)
-        else:
-            if last and not stream.is_started:
-                self._ready.append(stream)
 
     def _count_touched(self) -> None:
         """Counts what requests now hold, and gives their clients room for more.
@@ -286,7 +282,7 @@ _HANDLERS = cast(
     {
         ngh2.RequestReceived: Calls.request,
         ngh2.DataReceived: Calls.data,
-        ngh2.TrailersReceived: Calls.trailers,
+        ngh2.TrailersReceived: Calls.end_of_request,
         ngh2.StreamClosed: Calls.closed,
         ngh2.StreamReset: Calls.misuse,
         ngh2.SettingsReceived: Calls.settings,

@@ -110,9 +110,7 @@ class Connection(asyncio.Protocol):
 
     async def room(self, stream: Stream) -> None:
         """Waits while the client is behind with reading."""
-        while stream.is_open and (
-            self.is_paused or self.session.queued(stream.id) > ANSWERS_BYTES
-        ):
+        while stream.is_open and (self.is_paused or self.session.queued(stream.id) > ANSWERS_BYTES):
             writer = asyncio.get_running_loop().create_future()
             self._writers.append(writer)
             await writer
