@@ -28,7 +28,8 @@ Run: TypeAlias = Callable[[Rows], Outputs]
 _NO_ROWS: Rows = np.empty((0, 0))
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as each run makes one: each field of a frozen one is set by a call.
+@dataclass(slots=True)
 class BatchReport:
     """One run of the engine: its size, its time, and the waits of its calls."""
 
@@ -78,8 +79,8 @@ class PendingRows:
             self.future.set_exception(error)
 
     def expire_in_time(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Fails the call at its deadline, queued or running."""
-        if self.deadline is not None and not self.future.done():
+        """Fails a call that is not answered yet at its deadline, queued or running."""
+        if self.deadline is not None:
             self._timer = loop.call_at(loop.time() + self.deadline - time.monotonic(), self.expire)
 
     def drop(self) -> None:
@@ -89,7 +90,7 @@ class PendingRows:
             self._timer.cancel()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """The result of a batch, for the calls that still waited when it ran."""
 
@@ -114,22 +115,23 @@ def execute(run: Run, batch: Iterable[PendingRows]) -> Outcome:
     """Runs a batch in the calling thread. Calls that left or expired are dropped before the run."""
     begun = time.monotonic()
     held = [(call, call.rows) for call in batch]  # before the check: `drop` frees the rows
-    present = [(call, rows) for call, rows in held if call.is_awaited(begun)]
+    present = [pair for pair in held if pair[0].is_awaited(begun)]
+    calls = [call for call, _ in present]
     result: Outputs | Exception = ()
-    if present:
+    if calls:
         arrays = [rows for _, rows in present]
         try:
             result = run(arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
         except Exception as error:  # reported to the calls of this batch alone
             result = error
     report = BatchReport(
-        rows=sum(call.count for call, _ in present),
-        elements=sum(call.elements for call, _ in present),
+        rows=sum([call.count for call in calls]),
+        elements=sum([call.elements for call in calls]),
         run_seconds=time.monotonic() - begun,
-        wait_seconds=tuple(begun - call.arrived for call, _ in present),
+        wait_seconds=tuple([begun - call.arrived for call in calls]),
         failed=isinstance(result, Exception),
     )
-    return Outcome([call for call, _ in present], result, report)
+    return Outcome(calls, result, report)
 
 
 def _answer_each(calls: Iterable[PendingRows], outputs: Outputs) -> None:

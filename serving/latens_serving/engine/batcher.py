@@ -142,7 +142,8 @@ class Batcher:
         self._queue.append(pending)
         if deadline is not None:
             self._untimed.append(pending)
-        self._wake(loop)
+        if not self._wakeup_due:
+            self._wake(loop)
         try:
             return await pending.future
         finally:
@@ -159,7 +160,8 @@ class Batcher:
         self._take_batch(loop)
         # Only now: most calls have been answered, and a timer costs more than their queueing did.
         for pending in self._untimed:
-            pending.expire_in_time(loop)
+            if not pending.future.done():
+                pending.expire_in_time(loop)
         self._untimed.clear()
 
     def _take_batch(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -169,7 +171,7 @@ class Batcher:
         if not batch:
             return
         self._in_engine.append(batch)
-        if len(self._in_engine) == 1 and self._runs_inline(sum(call.elements for call in batch)):
+        if len(self._in_engine) == 1 and self._runs_inline(sum([call.elements for call in batch])):
             self._settle(loop, execute(self._run, batch))
         else:
             self._post(loop, batch)

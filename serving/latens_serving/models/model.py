@@ -69,7 +69,8 @@ def smallest_row_bytes(spec: ModelSpec, data_shape: Sequence[int]) -> int:
     return floats - 3 * math.prod(data_shape) if spec.is_image else floats
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as a call makes one: each field of a frozen one is set by a call.
+@dataclass(slots=True)
 class PosteriorRows:
     """The parameters of q(z|x), `[n, *latent_shape]` each; log_var is None if deterministic."""
 
@@ -129,7 +130,7 @@ class LoadedModel:
 
         Images are float32 in [0, 1] or uint8; the bundle's graph for bytes runs the latter, if any.
         """
-        if images.dtype == np.uint8 and self._encoder_uint8 is not None:
+        if self._encoder_uint8 is not None and images.dtype == np.uint8:
             outputs = await self._encoder_uint8.submit(images, deadline)
         else:
             floats = await _away_if_long(as_floats, images)

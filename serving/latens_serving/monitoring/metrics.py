@@ -53,6 +53,7 @@ class Metrics:
         )
 
     def _make_engine_metrics(self) -> None:
+        self._runs: dict[tuple[str, str, str], tuple[Histogram, Histogram]] = {}
         self.batch_rows = Histogram(
             "latens_batch_rows",
             "Rows of one run of an engine.",
@@ -110,8 +111,14 @@ class Metrics:
 
     def ran(self, model: str, graph: str, provider: str, report: BatchReport) -> None:
         """Records one run of an engine."""
-        self.batch_rows.labels(model, graph).observe(report.rows)
-        self.inference.labels(model, graph, provider).observe(report.run_seconds)
+        key = (model, graph, provider)
+        histograms = self._runs.get(key)
+        if histograms is None:  # to look them up by their labels costs each run microseconds
+            rows, seconds = self.batch_rows.labels(model, graph), self.inference.labels(*key)
+            histograms = self._runs[key] = (rows, seconds)
+        rows, seconds = histograms
+        rows.observe(report.rows)
+        seconds.observe(report.run_seconds)
         self.queue_wait.add(model, graph, report.wait_seconds)
         if report.failed:
             self.failed_runs.labels(model, graph).inc()

@@ -16,7 +16,8 @@ from latens_serving.service import validation
 from latens_serving.service.arguments import attribute_shift, decoded
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as a call makes one: each field of a frozen one is set by a call.
+@dataclass(slots=True)
 class DecodedRows:
     """The arrays of an answer: images `[n, *image_shape]` of the element type asked for."""
 

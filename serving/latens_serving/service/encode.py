@@ -16,7 +16,8 @@ from latens_serving.service.arguments import drawn, seed_of
 from latens_serving.service.offload import COPIES
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as a call makes one: each field of a frozen one is set by a call.
+@dataclass(slots=True)
 class EncodedRows:
     """The arrays of an answer, `[n, *latent_shape]` each."""
 

@@ -26,6 +26,7 @@ Given: TypeAlias = TensorFields | NDArray[Any]
 Check: TypeAlias = Callable[[Given, str, LoadedModel], NDArray[Any]]
 
 _ONE = np.float32(1).view(np.uint32)
+_BYTE = np.dtype(np.uint8)
 
 
 async def checked(check: Check, given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
@@ -54,11 +55,11 @@ def check_pixels(array: NDArray[Any], field: str) -> NDArray[Any]:
     Raises:
         InvalidInputError: a value is not in [0, 1].
     """
-    if array.dtype == np.uint8:
+    if array.dtype == _BYTE:
         return array
     # One look at the bits does for nearly all: those of 0 to 1 are in the numbers' own order, and
     # NaN, infinity and whatever has a sign come after them.
-    if array.view(np.uint32).max() <= _ONE:
+    if np.maximum.reduce(array.view(np.uint32), axis=None) <= _ONE:
         return array
     low, high = float(array.min()), float(array.max())
     if not (low >= 0 and high <= 1):  # also when either is NaN

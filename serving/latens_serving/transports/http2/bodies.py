@@ -79,12 +79,23 @@ class UnaryBody:
         self._limit = limit
 
     def add(self, data: bytes, last: bool) -> None:
-        if not last or self._prefix:
-            self._append(data)
-            if last:
-                self._end()
+        buffer = self._buffer
+        if buffer is not None:
+            end = self.held + len(data)
+            if end > len(buffer):
+                raise Refusal(INTERNAL, _MISCOUNTED)
+            buffer[self.held : end] = data
+            self.held = end
+        elif last and not self._prefix:
+            self._take(data)
             return
-        # The message came in one frame: it needs no buffer.
+        else:
+            self._begin(data)
+        if last:
+            self._end()
+
+    def _take(self, data: bytes) -> None:
+        """The message came in one frame: it needs no buffer."""
         size = len(data) - _PREFIX_SIZE
         if size < 0:
             raise Refusal(INTERNAL, _INCOMPLETE)
@@ -106,20 +117,18 @@ class UnaryBody:
         self._buffer = self._message = None
         self.held = 0
 
-    def _append(self, data: bytes) -> None:
-        piece = memoryview(data)
-        if self._buffer is None:
-            needed = _PREFIX_SIZE - len(self._prefix)
-            self._prefix += data[:needed]
-            if len(self._prefix) < _PREFIX_SIZE:
-                return
-            piece = piece[needed:]
-            self._buffer = self._allocate()
-        end = self.held + len(piece)
-        if end > len(self._buffer):
+    def _begin(self, data: bytes) -> None:
+        """Takes the prefix, or what came of it, and the first bytes of the message."""
+        needed = _PREFIX_SIZE - len(self._prefix)
+        self._prefix += data[:needed]
+        if len(self._prefix) < _PREFIX_SIZE:
+            return
+        piece = memoryview(data)[needed:]
+        buffer = self._buffer = self._allocate()
+        if len(piece) > len(buffer):
             raise Refusal(INTERNAL, _MISCOUNTED)
-        self._buffer[self.held : end] = piece
-        self.held = end
+        buffer[: len(piece)] = piece
+        self.held = len(piece)
 
     def _end(self) -> None:
         if self._buffer is None or self.held < len(self._buffer):

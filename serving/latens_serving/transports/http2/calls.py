@@ -62,14 +62,19 @@ class Calls:
         self._admission = directory.admission
         limits = directory.limits
         self._misuse = Bucket(limits.misuse_burst, limits.misuse_rate, time.monotonic())
+        self._head: Head | None = None  # the last one, and what serves its path
+        self._handler: Handler | None = None
+        self._touched: dict[Stream, None] = {}  # received bytes that are not yet counted
         self._ready: list[Stream] = []  # to be started
 
     def handle(self, events: Sequence[ngh2.Event]) -> None:
         """Applies what the session reports."""
         for event in events:
-            kind = type(event)
-            if kind in _HANDLERS:
-                _HANDLERS[kind](self, event)
+            handler = _HANDLERS.get(type(event))
+            if handler is not None:
+                handler(self, event)
+        if self._touched:
+            self._count_touched()
         if self._ready:
             self._start_ready()
 
@@ -80,9 +85,14 @@ class Calls:
             return
         head, timeout = self._heads.read(event.headers)
         deadline = None if timeout is None else time.monotonic() + timeout
-        handler = self._handler_of(head.path)
-        number = event.stream_id
-        body = self._body(number, head, handler)
+        if head is not self._head:
+            self._head, self._handler = head, self._handler_of(head.path)
+        handler, number = self._handler, event.stream_id
+        body: Body
+        if handler is None or not handler.takes_stream:
+            body = UnaryBody(head.encoding, self._message_bytes)
+        else:
+            body = StreamBody(head.encoding, self._message_bytes, lambda: self._taken(number))
         stream = Stream(number, head, handler, deadline, self._host, body)
         stream.is_uploading = not event.end_stream
         self._session.last_stream = number
@@ -94,7 +104,7 @@ class Calls:
         elif handler is None:
             stream.refuse(Status(UNIMPLEMENTED, f"method {head.path[:128]} is not known"))
         elif event.end_stream:
-            self._add(stream, b"", True)
+            self.end_of_request(event)
         elif handler.takes_stream:
             self._ready.append(stream)
         else:
@@ -108,16 +118,33 @@ class Calls:
         self.begun.clear()
 
     def data(self, event: ngh2.DataReceived) -> None:
+        """Gives bytes to the body of a request; the call starts if they complete it."""
+        data, last = event.data, event.end_stream
+        size = len(data)
         stream = self.streams.get(event.stream_id)
         if stream is None:  # of a call that was refused in the meantime
-            self._session.acknowledge(len(event.data), event.stream_id)
+            self._session.acknowledge(size, event.stream_id)
+            return
+        stream.received += size
+        stream.unacknowledged += size
+        self._touched[stream] = None
+        if last:
+            stream.is_uploading = False
+        elif not size:
+            self._count_misuse("empty DATA")
+        if not stream.is_open:
+            return
+        try:
+            stream.body.add(data, last)
+        except Refusal as refusal:
+            stream.refuse(refusal.status)
         else:
-            self._add(stream, event.data, event.end_stream)
+            if last and not stream.is_started:
+                self._ready.append(stream)
 
-    def trailers(self, event: ngh2.TrailersReceived) -> None:
-        stream = self.streams.get(event.stream_id)
-        if stream is not None:
-            self._add(stream, b"", True)
+    def end_of_request(self, event: ngh2.TrailersReceived | ngh2.RequestReceived) -> None:
+        """Trailers, or headers without a body, end a request as an empty last frame does."""
+        self.data(ngh2.DataReceived(event.stream_id, b"", True))
 
     def closed(self, event: ngh2.StreamClosed) -> None:
         stream = self.streams.get(event.stream_id)
@@ -149,7 +176,7 @@ class Calls:
     def stop_uploads(self) -> None:
         """Resets streams whose answer is sent: the rest of their request is not wanted."""
         for number in list(self.early):
-            if not self._session.queued_of(number):
+            if not self._session.queued(number):
                 self.early.discard(number)
                 self._session.reset(number, ngh2.ErrorCode.NO_ERROR)
                 self._host.flush_soon()
@@ -158,7 +185,7 @@ class Calls:
         """Gives up the call that holds the most bytes that can be freed; False if there is none."""
         size, heaviest = 0, None
         for stream in self.streams.values():
-            held = self._session.queued_of(stream.id)
+            held = self._session.queued(stream.id)
             if stream.is_uploading:
                 held += stream.body.held
             if held > size:
@@ -177,40 +204,24 @@ class Calls:
         for stream in list(self.streams.values()):
             self._drop(stream)
 
-    def _body(self, number: int, head: Head, handler: Handler | None) -> Body:
-        limit = self._message_bytes
-        if handler is not None and handler.takes_stream:
-            return StreamBody(head.encoding, limit, lambda: self._taken(number))
-        return UnaryBody(head.encoding, limit)
+    def _count_touched(self) -> None:
+        """Counts what requests now hold, and gives their clients room for more.
 
-    def _add(self, stream: Stream, data: bytes, last: bool) -> None:
-        """Gives bytes to the body of a request, and starts the call if they complete it."""
-        size = len(data)
-        stream.received += size
-        stream.unacknowledged += size
-        if last:
-            stream.is_uploading = False
-        elif not size:
-            self._count_misuse("empty DATA")
-        body = stream.body
-        if stream.is_open:
-            refused = False
-            try:
-                body.add(data, last)
-            except Refusal as refusal:
-                refused = True
-                stream.refuse(refusal.status)
+        Once for all frames of a request that came together: a large one has many.
+        """
+        for stream in self._touched:
+            body, is_open = stream.body, stream.is_open
             self.bodies += body.held - stream.counted
             stream.counted = body.held
             if stream.is_awaited:
-                self._admission.forget_request(stream)
-                if not last and not refused:
+                if is_open and stream.is_uploading:
                     self._admission.await_request(stream)
-            if last and not refused and not stream.is_started:
-                self._ready.append(stream)
-        if size and (body.wants_more or not stream.is_open):
-            self._session.acknowledge(stream.unacknowledged, stream.id)
-            stream.unacknowledged = 0
+                else:
+                    self._admission.forget_request(stream)
+            if stream.unacknowledged and (body.wants_more or not is_open):
+                self._session.acknowledge(stream.unacknowledged, stream.id)
+                stream.unacknowledged = 0
+        self._touched.clear()
 
     def _start_ready(self) -> None:
         """Starts the calls whose request is complete, except those that were reset since."""
@@ -248,9 +259,11 @@ class Calls:
         if stream.is_started:
             admission.calls -= 1
         self.bodies -= stream.counted
+        stream.counted = 0
         stream.close()
         if stream.unacknowledged:
             self._session.acknowledge(stream.unacknowledged, stream.id)
+            stream.unacknowledged = 0
         if not self.streams:
             admission.idle(self._host)
 
@@ -269,7 +282,7 @@ _HANDLERS = cast(
     {
         ngh2.RequestReceived: Calls.request,
         ngh2.DataReceived: Calls.data,
-        ngh2.TrailersReceived: Calls.trailers,
+        ngh2.TrailersReceived: Calls.end_of_request,
         ngh2.StreamClosed: Calls.closed,
         ngh2.StreamReset: Calls.misuse,
         ngh2.SettingsReceived: Calls.settings,

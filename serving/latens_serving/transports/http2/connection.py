@@ -110,9 +110,7 @@ class Connection(asyncio.Protocol):
 
     async def room(self, stream: Stream) -> None:
         """Waits while the client is behind with reading."""
-        while stream.is_open and (
-            self.is_paused or self.session.queued_of(stream.id) > ANSWERS_BYTES
-        ):
+        while stream.is_open and (self.is_paused or self.session.queued(stream.id) > ANSWERS_BYTES):
             writer = asyncio.get_running_loop().create_future()
             self._writers.append(writer)
             await writer
@@ -147,8 +145,10 @@ class Connection(asyncio.Protocol):
     def recount(self) -> None:
         """Notes what the connection holds now."""
         if not self.is_ended and self.transport is not None:
-            unsent = self.session.queued + self.transport.get_write_buffer_size()
-            self._admission.charge(self, self.calls.bodies + unsent)
+            unsent = self.session.queued() + self.transport.get_write_buffer_size()
+            held = self.calls.bodies + unsent
+            if held != self.held:
+                self._admission.charge(self, held)
 
     def shed(self) -> bool:
         """Gives up the call that holds the most; False if nothing can be given up."""
@@ -196,7 +196,10 @@ class Connection(asyncio.Protocol):
         self._is_parsing = False
         if self.calls.begun:
             self.calls.end_turn()
-        self.flush()
+        if self.session.has_output or self.calls.early:
+            self.flush()
+        else:  # most requests are answered in a later turn
+            self.recount()
 
     def _parse(self, data: bytes | memoryview) -> int:
         """Parses bytes; returns how many events they made."""

@@ -63,7 +63,7 @@ class Lifetime:
     def _look_at_stream(self, stream: Stream) -> None:
         """Gives up on a stream in which nothing moves any more."""
         connection = self._connection
-        queued = connection.session.queued_of(stream.id)
+        queued = connection.session.queued(stream.id)
         is_late = stream.deadline is not None and stream.deadline < time.monotonic()
         if not stream.is_started and is_late:
             stream.refuse(_LATE)

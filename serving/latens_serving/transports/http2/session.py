@@ -64,6 +64,9 @@ class Session:
             _STREAMS.pack(ngh2.Setting.MAX_CONCURRENT_STREAMS, limits.streams),
             1,
         )
+        self.queued = self._http.queued_body_size
+        """Bytes of answers, of all streams or of one, that the client's windows hold back, or that
+        were not yet asked for."""
         self._fault: ngh2.ErrorCode | None = None
         self._is_cut = False
         self.is_over = False
@@ -82,7 +85,10 @@ class Session:
         except ngh2.NGH2Error as error:
             self.is_over = True
             self.failure = str(error)
-        return self._events()
+        events = self._http.events()
+        if events and type(events[-1]) is ngh2.ConnectionClosed:
+            self.is_over = True
+        return events
 
     def output(self, limit: int) -> tuple[bytes, list[ngh2.Event]]:
         """Up to `limit` bytes to send, and what happened as they were made."""
@@ -92,16 +98,15 @@ class Session:
         self._is_cut = len(output) == limit
         if self._greeting:
             output, self._greeting = self._greeting + output, b""
-        return output, self._events()
+        events = self._http.events()
+        if events and type(events[-1]) is ngh2.ConnectionClosed:
+            self.is_over = True
+        return output, events
 
     @property
-    def queued(self) -> int:
-        """Bytes of answers that the client's windows hold back, or that were not yet asked for."""
-        return self._http.queued_body_size()
-
-    def queued_of(self, stream: int) -> int:
-        """The same of one stream."""
-        return self._http.queued_body_size(stream)
+    def has_output(self) -> bool:
+        """Whether `output` would do something, or must be asked for the last words."""
+        return self.is_over or self._http.want_write
 
     def acknowledge(self, size: int, stream: int) -> None:
         """Lets the client send as many bytes more."""
@@ -168,12 +173,6 @@ class Session:
         if not self.is_over:
             self.is_over = True
             self._http.terminate_connection(code)
-
-    def _events(self) -> list[ngh2.Event]:
-        events = self._http.events()
-        if events and isinstance(events[-1], ngh2.ConnectionClosed):
-            self.is_over = True
-        return events
 
     def _fail(self, code: ngh2.ErrorCode, reason: str) -> None:
         self.is_over = True
