@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from latens_serving.bundle.files import manifest_json, record_of
 from latens_serving.bundle.probe import PROBE_FILE, Probe, probe_bytes
-from latens_serving.bundle.schema import BundleManifest, LatentContract, Provenance
+from latens_serving.bundle.schema import BundleManifest, Provenance
+from latens_serving.bundle.spec import ModelSpec, fixed_image_axes, fixed_latent_axes
 from latens_serving.engine.onnx import Device, EngineSettings, OnnxEngine
 
 IMAGE, LATENT = (3, 16, 24), (4, 2, 3)
@@ -68,9 +69,9 @@ def write_grid_bundle(model: Path) -> Path:
     probe = probe_bytes(
         Probe(images=images, mean=mean, log_var=log_var, latents=latents, decoded=decoded)
     )
-    contract = LatentContract(
-        image_shape=IMAGE,
-        latent_shape=LATENT,
+    spec = ModelSpec(
+        data_axes=fixed_image_axes(IMAGE),
+        latent_axes=fixed_latent_axes(LATENT),
         architecture="grid",
         beta=1,
         dataset="none",
@@ -87,10 +88,9 @@ def write_grid_bundle(model: Path) -> Path:
         (folder / files[part]).write_bytes(content)
         records[part] = record_of(files[part], content)
     manifest = BundleManifest(
-        schema_version=1,
         name=model.name,
         version=1,
-        contract=contract,
+        spec=spec,
         provenance=Provenance(created=datetime.now(UTC), framework="none"),
         **records,
     )

@@ -75,14 +75,12 @@ class LocalEncoder:
             kind = NotFoundError if str(error).startswith("no such model") else BadDataError
             raise kind(str(error)) from error
         manifest = self._encoder.manifest
-        heads = (
-            ("mean", "log_var") if manifest.contract.posterior == "diagonal-gaussian" else ("mean",)
-        )
+        heads = ("mean", "log_var") if manifest.spec.posterior == "diagonal-gaussian" else ("mean",)
         self.identity = ModelIdentity(
             manifest.name,
             str(manifest.version),
             manifest.encoder.sha256,
-            manifest.contract.precision,
+            manifest.spec.precision,
             self._encoder.image_shape,
             self._encoder.latent_shape,
             heads,

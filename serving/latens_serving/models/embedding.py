@@ -11,6 +11,7 @@ images = Decoder("models/mnist")(posterior["mean"])
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,9 +20,11 @@ from numpy.typing import NDArray
 
 from latens_serving.bundle.files import read_manifest
 from latens_serving.bundle.schema import VERSION_NAME, BundleError, BundleManifest
+from latens_serving.bundle.spec import ModelSpec
 from latens_serving.engine.errors import EngineError
 from latens_serving.engine.onnx import CPU_PROVIDER, Device, Engine, EngineSettings
 from latens_serving.errors import BundleRefusedError, InvalidInputError
+from latens_serving.models.graph_shapes import encodes
 from latens_serving.models.loading import check_signature, opened_engines, probe_of
 from latens_serving.models.pixels import as_bytes, as_floats
 from latens_serving.models.probe import check_probe
@@ -74,13 +77,13 @@ class _Codec:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Channels, height, width."""
-        return tuple(self.manifest.contract.image_shape)
+        """Channels, height, width; of the usual size, where the model leaves it free."""
+        return self.manifest.spec.usual_data_shape
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """The shape of one latent."""
-        return tuple(self.manifest.contract.latent_shape)
+        """The shape of one latent; of the usual size, where the model leaves it free."""
+        return self.manifest.spec.usual_latent_shape
 
     @property
     def provider(self) -> str:
@@ -91,7 +94,7 @@ class _Codec:
     def batch_rows(self) -> int:
         """Rows of one run of a graph."""
         if self._batch_rows is None:
-            self._batch_rows = _rows_of_a_run(self._opened()[self._graphs[0]])
+            self._batch_rows = _rows_of_a_run(self._opened()[self._graphs[0]], self.manifest.spec)
         return self._batch_rows
 
     def close(self) -> None:
@@ -117,7 +120,7 @@ class _Codec:
         graphs = [graph for graph in self._graphs if graph in manifest.graphs]
         with opened_engines(self._directory, manifest, graphs, self._settings) as engines:
             check_signature(manifest, engines)
-            check_probe(probe_of(self._directory, manifest), engines, manifest.contract.tolerance)
+            check_probe(probe_of(self._directory, manifest), engines, manifest.spec.tolerance)
             return engines
 
     def _run(self, graph: str, rows: NDArray[Any]) -> list[NDArray[Any]]:
@@ -127,7 +130,8 @@ class _Codec:
         may differ in their last bits, and a row must not depend on what is encoded with it.
         """
         engine, size = self._opened()[graph], self.batch_rows
-        outputs = [np.empty((len(rows), *spec.row_shape), spec.dtype) for spec in engine.outputs]
+        shape = self.latent_shape if encodes(graph) else self.image_shape
+        outputs = [np.empty((len(rows), *shape), spec.dtype) for spec in engine.outputs]
         for start in range(0, len(rows), size):
             batch = rows[start : start + size]
             count = len(batch)
@@ -249,10 +253,10 @@ def _pixels(images: NDArray[Any]) -> Floats:
     return images.astype(np.float32, copy=False)
 
 
-def _rows_of_a_run(engine: Engine) -> int:
+def _rows_of_a_run(engine: Engine, spec: ModelSpec) -> int:
     """A power of two, which depends on the sizes of the float rows and the provider alone."""
     on_cpu = engine.provider == CPU_PROVIDER
     size, most = (_RUN_BYTES, _RUN_ROWS) if on_cpu else (_GPU_RUN_BYTES, _GPU_RUN_ROWS)
-    row_bytes = max(spec.row_bytes for spec in (engine.input, *engine.outputs))
+    row_bytes = 4 * max(math.prod(spec.usual_data_shape), math.prod(spec.usual_latent_shape))
     fitting = max(1, size // row_bytes)
     return min(most, 1 << (fitting.bit_length() - 1))
