@@ -14,7 +14,8 @@ from PIL import Image
 
 from latens_serving.bundle.files import manifest_json, record_of
 from latens_serving.bundle.probe import PROBE_FILE, Probe, probe_bytes
-from latens_serving.bundle.schema import BundleManifest, LatentContract, Provenance
+from latens_serving.bundle.schema import BundleManifest, Provenance
+from latens_serving.bundle.spec import ModelSpec, fixed_image_axes, fixed_latent_axes
 from latens_serving.engine.onnx import Device, EngineSettings, OnnxEngine
 
 REPOSITORY = Path(__file__).parents[1] / "build" / "benchmarks" / "slow-models"
@@ -102,12 +103,11 @@ def _write(folder: Path) -> None:
     for name, content in contents.values():
         (folder / name).write_bytes(content)
     manifest = BundleManifest(
-        schema_version=1,
         name=NAME,
         version=1,
-        contract=LatentContract(
-            image_shape=IMAGE,
-            latent_shape=LATENT,
+        spec=ModelSpec(
+            data_axes=fixed_image_axes(IMAGE),
+            latent_axes=fixed_latent_axes(LATENT),
             architecture="fourteen convolutions",
             beta=1,
             dataset="none",

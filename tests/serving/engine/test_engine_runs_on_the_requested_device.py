@@ -159,7 +159,8 @@ def test_tf32_is_on_where_the_bundle_declares_it(
 ) -> None:
     spec = manifest.spec.model_copy(update={"precision": precision})
     declared = manifest.model_copy(update={"spec": spec})
-    assert loading._engine_settings(declared, Settings().load_options()).tf32 is tf32
+    settings = loading._with_declared_precision(Settings().load_options().engine, declared)
+    assert settings.tf32 is tf32
 
 
 def test_a_device_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
