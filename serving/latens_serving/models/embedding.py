@@ -11,6 +11,7 @@ images = Decoder("models/mnist")(posterior["mean"])
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from latens_serving.bundle.files import read_manifest
 from latens_serving.bundle.schema import VERSION_NAME, BundleError, BundleManifest
-from latens_serving.bundle.spec import SpecError
+from latens_serving.bundle.spec import ModelSpec, SpecError
 from latens_serving.engine.errors import EngineError
 from latens_serving.engine.onnx import CPU_PROVIDER, Device, Engine, EngineSettings
 from latens_serving.errors import BundleRefusedError, InvalidInputError
@@ -93,7 +94,7 @@ class _Codec:
     def batch_rows(self) -> int:
         """Rows of one run of a graph."""
         if self._batch_rows is None:
-            self._batch_rows = _rows_of_a_run(self._opened()[self._graphs[0]])
+            self._batch_rows = _rows_of_a_run(self.provider, self.manifest.spec)
         return self._batch_rows
 
     def close(self) -> None:
@@ -258,10 +259,10 @@ def _pixels(images: NDArray[Any]) -> Floats:
     return images.astype(np.float32, copy=False)
 
 
-def _rows_of_a_run(engine: Engine) -> int:
+def _rows_of_a_run(provider: str, spec: ModelSpec) -> int:
     """A power of two, which depends on the sizes of the float rows and the provider alone."""
-    on_cpu = engine.provider == CPU_PROVIDER
+    on_cpu = provider == CPU_PROVIDER
     size, most = (_RUN_BYTES, _RUN_ROWS) if on_cpu else (_GPU_RUN_BYTES, _GPU_RUN_ROWS)
-    row_bytes = max(spec.row_bytes for spec in (engine.input, *engine.outputs))
+    row_bytes = 4 * max(math.prod(spec.usual_data_shape), math.prod(spec.usual_latent_shape))
     fitting = max(1, size // row_bytes)
     return min(most, 1 << (fitting.bit_length() - 1))

@@ -16,6 +16,7 @@ from latens import Client
 from latens_serving import Decoder, Encoder
 from latens_serving.errors import BundleRefusedError, InvalidInputError
 from server_process import Server
+from toy_bundles import decoded, encoded, random_images, write_spatial
 
 RANDOM = np.random.default_rng(0)
 BYTES = RANDOM.integers(0, 256, (150, 1, 28, 28), np.uint8)
@@ -105,3 +106,17 @@ def test_importing_the_package_loads_no_engine() -> None:
     code = "import latens_serving, sys; print('onnxruntime' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_model_of_free_sizes_takes_each_size_that_it_allows(tmp_path: Path) -> None:
+    write_spatial(tmp_path / "models", "spatial")
+    bundle = tmp_path / "models" / "spatial"
+    encoder, decoder = Encoder(bundle, device="cpu"), Decoder(bundle, device="cpu")
+    assert encoder.image_shape == (3, 16, 16)
+    for height, width in ((8, 8), (16, 32), (64, 12)):
+        images = random_images(5, height, width)
+        mean = encoder(images)["mean"]
+        np.testing.assert_allclose(mean, encoded(images), atol=1e-5)
+        np.testing.assert_allclose(decoder(mean), decoded(mean), atol=1e-5)
+    with pytest.raises(InvalidInputError, match="height: expected a multiple of 4"):
+        encoder(random_images(1, 18, 16))
