@@ -96,7 +96,7 @@ def sync_rows(address: str, repeats: int, seconds: float) -> list[Row]:
     rows = []
     with (
         latens.Client(address) as client,
-        grpc.insecure_channel(connection.target(), connection.options()) as channel,
+        grpc.insecure_channel(connection.location().target, connection.options()) as channel,
     ):
         bare: Any = channel.unary_unary(ENCODE)
         for batch in BATCHES:
@@ -142,7 +142,7 @@ async def async_rows(address: str, repeats: int, seconds: float) -> list[Row]:
     rows = []
     async with (
         latens.AsyncClient(address) as client,
-        grpc.aio.insecure_channel(connection.target(), connection.options()) as channel,
+        grpc.aio.insecure_channel(connection.location().target, connection.options()) as channel,
     ):
         bare: Any = channel.unary_unary(ENCODE)
         for batch in BATCHES:

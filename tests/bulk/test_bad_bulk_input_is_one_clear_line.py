@@ -94,7 +94,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("make", "code", "message"), CASES, ids=lambda case: str(case)[:30])
+@pytest.mark.parametrize(("make", "code", "message"), CASES, ids=[case[2] for case in CASES])
 def test_bad_input(
     make: Callable[[Path], Path],
     code: int,

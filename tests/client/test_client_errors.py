@@ -113,7 +113,8 @@ def client(server: Server) -> Iterator[Client]:
         yield made
 
 
-BAD_INPUTS: dict[str, tuple[str, Callable[[Client], Any]]] = {
+# The client is of any type here: the arguments are wrong on purpose.
+BAD_INPUTS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "a wrong shape": ("images", lambda client: client.encode(np.zeros((1, 1, 28, 27)))),
     "a wrong rank": ("images", lambda client: client.encode(np.zeros((1, 28)))),
     "no rows": ("images", lambda client: client.encode(np.zeros((0, 1, 28, 28)))),

@@ -40,7 +40,8 @@ async def test_a_folder_is_encoded_as_its_pixels_are(server: Server, folder: Pat
         expected = client.encode(pixels).mean
         found = client.encode(folder, progress=lambda done, of: said.append((done, of))).mean
         by_text = client.encode(str(folder)).mean
-        listed = client.encode([folder / "0.png", Image.fromarray(DIGITS[1])]).mean
+        two: list[Any] = [folder / "0.png", Image.fromarray(DIGITS[1])]
+        listed = client.encode(two).mean
     assert np.array_equal(found, expected)
     assert said == [(2, 5), (4, 5), (5, 5)]
     assert np.array_equal(by_text, expected)

@@ -9,6 +9,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ DEEP = GREY.astype(np.uint16) * 257 + 100  # of 16 bits: less than half a step a
 Write = Callable[[Path], None]
 
 
-def _saved(picture: Image.Image, **options: object) -> Write:
+def _saved(picture: Image.Image, **options: Any) -> Write:
     return lambda path: picture.save(path, **options)
 
 
@@ -74,7 +75,10 @@ FILES: dict[str, tuple[Write, NDArray[np.uint8]]] = {
     "grey.bmp": (_saved(_L), GREY[None]),
     "grey.gif": (_saved(_L), GREY[None]),
     "grey.tif": (_saved(_L), GREY[None]),
-    "bits.png": (_saved(_L.point(lambda v: 255 * (v > 99)).convert("1")), 255 * (GREY > 99)[None]),
+    "bits.png": (
+        _saved(_L.point(lambda v: 255 * (v > 99)).convert("1")),
+        np.uint8(255) * (GREY > 99)[None],
+    ),
     "colour.png": (_saved(_RGB), _rgb(COLOUR)),
     "colour.webp": (_saved(_RGB, lossless=True), _rgb(COLOUR)),
     "colour.tiff": (_saved(_RGB), _rgb(COLOUR)),

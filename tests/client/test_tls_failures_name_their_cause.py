@@ -192,7 +192,12 @@ def test_explore_verifies_the_page_with_the_tls_options(
     run: Run, place: Place, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(sys.modules["webbrowser"], "open", lambda url: opened.append(url) or True)
+
+    def note(url: str) -> bool:
+        opened.append(url)
+        return True
+
+    monkeypatch.setattr(sys.modules["webbrowser"], "open", note)
     http_address = ["--http", f"127.0.0.1:{page}"]
     certificate = ["--cert-file", place.client.certificate, "--key-file", place.client.key]
     trusting = ["--ca-file", place.ca, "--server-name", "gpu.example"]

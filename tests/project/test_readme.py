@@ -75,7 +75,8 @@ def follow(script: str, cwd: Path, environment: dict[str, str]) -> str:
 
 
 def test_every_block_says_how_it_is_proved() -> None:
-    proofs = {"make-run", "shell", "install", "python", "train", "serve", "container", "kubernetes"}
+    proofs = {"make-run", "own-vae", "shell", "install", "python", "train", "serve"}
+    proofs |= {"container", "kubernetes"}
     assert {block.how for block in BLOCKS} == proofs
 
 
@@ -107,6 +108,12 @@ def test_the_python_program_works(served: Server, tmp_path: Path) -> None:
         (tmp_path / "program.py").write_text(program)
         printed = follow("python program.py", tmp_path, reader())
         assert "(16, 1, 28, 28)" in printed
+
+
+def test_a_module_of_ones_own_becomes_a_bundle(tmp_path: Path) -> None:
+    (block,) = blocks("own-vae")
+    follow(block.text, tmp_path, reader())
+    assert (tmp_path / "models" / "vae" / "1" / "bundle.json").exists()
 
 
 def test_the_training_commands_work(tmp_path: Path) -> None:

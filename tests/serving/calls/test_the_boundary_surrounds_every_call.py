@@ -82,11 +82,13 @@ async def test_nothing_that_a_failed_call_held_outlives_it(boundary: CallBoundar
         except ValueError as cause:
             raise InvalidInputError.at("images", "expected pixels") from cause
 
+    kept: BaseException | None = None
     try:
         parse()
     except InvalidInputError as error:
         kept = error  # as a future or a framework would
         boundary.fail(boundary.begin(None, ""), error)
+    assert kept is not None
     assert held[0]() is None
     assert kept.__traceback__ is None
     assert kept.__cause__ is None

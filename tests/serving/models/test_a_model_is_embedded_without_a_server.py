@@ -29,15 +29,17 @@ def encoder(model_repository: Path) -> Encoder:
 
 def test_images_become_the_latents_that_a_server_gives(encoder: Encoder, server: Server) -> None:
     floats = BYTES.astype(np.float32) / np.float32(255)
+    decoder = Decoder(encoder._directory, device="cpu")
     with Client(server.address) as client:
         for images in (BYTES, floats):
             served = client.encode(images, model="mnist-2d")
             embedded = encoder(images)
+            assert served.log_var is not None
             assert set(embedded) == {"mean", "log_var"}
             np.testing.assert_allclose(embedded["mean"], served.mean, atol=1e-5)
             np.testing.assert_allclose(embedded["log_var"], served.log_var, atol=1e-5)
             assert embedded["mean"].dtype == np.float32
-        decoder = Decoder(encoder._directory, device="cpu")
+        served = client.encode(BYTES, model="mnist-2d")
         decoded = client.decode(served.mean, model="mnist-2d").images
     np.testing.assert_allclose(decoder(served.mean), decoded, atol=1e-5)
     assert decoder(served.mean, dtype="uint8").dtype == np.uint8
