@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,8 @@ from PIL import Image
 
 from latens import pictures
 from latens.cli.inputs import read_images
+from latens.models import from_message
+from latens.v1 import latens_pb2 as pb
 from latens_training.data import datasets
 
 HEIGHT, WIDTH = 12, 18
@@ -77,7 +78,7 @@ def test_training_and_client_read_the_same_pixels(tmp_path: Path, name: str) -> 
     dataset = datasets.load(str(folder))
     path = folder / f"first-{name}"
     np.testing.assert_array_equal(dataset.train.images[0].numpy(), pictures.read(path))
-    model: Any = SimpleNamespace(image_shape=dataset.image_shape)
+    model = from_message(pb.Model(image_shape=dataset.image_shape))
     sent = read_images([path], model)
     assert sent.dtype == np.uint8
     np.testing.assert_array_equal(dataset.train.images.numpy(), sent)
@@ -87,7 +88,7 @@ def test_training_and_client_read_the_same_pixels(tmp_path: Path, name: str) -> 
 def test_fitted_pictures_are_the_same_pixels_too(tmp_path: Path, name: str) -> None:
     folder = folder_of(tmp_path, name)
     dataset = datasets.load(str(folder), image_size=(16, 16))
-    model: Any = SimpleNamespace(image_shape=dataset.image_shape)
+    model = from_message(pb.Model(image_shape=dataset.image_shape))
     sent = read_images([folder / f"first-{name}"], model)
     np.testing.assert_array_equal(dataset.train.images.numpy(), sent)
 
