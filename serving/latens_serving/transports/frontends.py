@@ -21,6 +21,9 @@ from latens_serving.transports.tls import server_credentials, ssl_context
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
+_PENDING_CALLS = 1 << 14
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
     """What a client may do with a connection to grpc.aio. Times are in seconds, sizes in bytes."""
@@ -139,6 +142,10 @@ def channel_options(settings: Settings, limits: ConnectionLimits) -> list[tuple[
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_concurrent_streams", limits.streams),
+        # Beyond 1000 calls that wait for Python, the core by default ends some, of any caller, with
+        # CANCELLED. The call boundary refuses what is too much, with a status and a hint.
+        ("grpc.server.max_pending_requests", _PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * _PENDING_CALLS),
         # Between the two the core would refuse at random.
         ("grpc.max_metadata_size", limits.metadata_bytes),
         ("grpc.absolute_max_metadata_size", limits.metadata_bytes),
