@@ -221,7 +221,7 @@ class Chaos:
 
 
 def _check(error: grpc.aio.AioRpcError, name: str) -> None:
-    assert name != "right_call", error  # whoever does right never suffers
+    assert name != "right_call", error  # a right call never fails
     assert error.code() in ALLOWED, (name, error)
     assert "Traceback" not in (error.details() or ""), (name, error)
 

@@ -144,7 +144,7 @@ def _common_name(certificate: dict[str, Any]) -> str:
 
 
 def _certificate(host: str, port: int) -> dict[str, Any]:
-    """The fields of a server's certificate, whoever issued it and whatever the date.
+    """The fields of a server's certificate; its issuer and dates are not checked.
 
     The standard library parses verified certificates only, so this one is made its own authority.
 
