@@ -60,7 +60,7 @@ import signal, sys
 from pathlib import Path
 from latens_training import run as runs
 from latens_training.config import RunConfig
-from latens_training.devices import placed
+from latens_training.devices import leave, placed
 from latens_training.progress import Reporter
 from latens_training.run_directory import Interrupted, StopSignal
 
@@ -76,6 +76,7 @@ with placed(config.machine) as placement:
         runs.train(run, StopsAtOnce(1, json_lines=False, silent=True), stop)
     except Interrupted:
         pass
+leave(0)
 """
 
 

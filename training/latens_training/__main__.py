@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from latens_training.cli.main import main
+from latens_training.cli.main import program
 
-sys.exit(main())
+sys.exit(program())

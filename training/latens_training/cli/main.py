@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -31,3 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+
+
+def program() -> int:
+    """`latens-train` as a process of its own, which may be one of several."""
+    exit_code = main()
+    if "WORLD_SIZE" not in os.environ:
+        return exit_code
+    from latens_training.devices import leave  # it imports torch
+
+    return leave(exit_code)
