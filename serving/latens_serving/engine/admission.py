@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
 from latens_serving.engine.batch import Rows
+from latens_serving.engine.run_seconds import RunSeconds
 from latens_serving.errors import QueueFullError
 
 _SHORTEST_HINT, _LONGEST_HINT = 0.01, 5.0
@@ -42,16 +44,16 @@ class Admitted:
         rows: how many.
         bytes: of those rows and of their answers.
         elements: of those rows.
-        element_seconds: an estimate of the time per element.
+        run_seconds: how long runs take.
     """
 
-    __slots__ = ("_limits", "bytes", "element_seconds", "elements", "rows")
+    __slots__ = ("_limits", "bytes", "elements", "rows", "run_seconds")
 
-    def __init__(self, limits: BatchLimits, element_seconds: float) -> None:
+    def __init__(self, limits: BatchLimits, run_seconds: RunSeconds) -> None:
         self.rows = 0
         self.bytes = 0
         self.elements = 0
-        self.element_seconds = element_seconds
+        self.run_seconds = run_seconds
         self._limits = limits
 
     def add(self, rows: Rows, size: int, deadline: float | None) -> None:
@@ -62,7 +64,7 @@ class Admitted:
         """
         if self.rows:  # a call that is larger than the whole queue is admitted when it is empty
             self._refuse_if_full(rows, size)
-            wait = (self.elements + rows.size) * self.element_seconds
+            wait = self._wait(rows.shape[0], rows.size)
             if wait > _SHORTEST_HINT and deadline is not None:
                 self._refuse_if_late(wait, deadline)
         self.rows += rows.shape[0]
@@ -75,6 +77,13 @@ class Admitted:
         self.bytes -= size
         self.elements -= rows.size
 
+    def _wait(self, rows: int, elements: int) -> float:
+        """The seconds until what is admitted and these rows have run, in full batches."""
+        rows, elements = self.rows + rows, self.elements + elements
+        limits = self._limits
+        runs = max(rows / limits.batch_rows, elements / limits.batch_elements)
+        return self.run_seconds.expected(elements, math.ceil(runs))
+
     def _refuse_if_full(self, rows: Rows, size: int) -> None:
         limits = self._limits
         too_many = self.rows + rows.shape[0] > limits.queue_rows
@@ -82,7 +91,7 @@ class Admitted:
             raise QueueFullError(
                 f"{self.rows} rows ({self.bytes} bytes) are waiting; "
                 f"the queue holds {limits.queue_rows} ({limits.queue_bytes})",
-                retry_after=_hint(self.elements * self.element_seconds),
+                retry_after=_hint(self._wait(0, 0)),
             )
 
     def _refuse_if_late(self, wait: float, deadline: float) -> None:

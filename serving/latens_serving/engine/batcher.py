@@ -31,6 +31,7 @@ from latens_serving.engine.batch import (
     execute,
 )
 from latens_serving.engine.queue import ShapedQueue
+from latens_serving.engine.run_seconds import RunSeconds
 from latens_serving.engine.thread import EngineThread
 from latens_serving.errors import EngineFailedError, LatensError
 
@@ -58,7 +59,7 @@ class Batcher:
         report: Callable[[BatchReport], None] = lambda report: None,
         died: Callable[[BaseException], None] = lambda error: None,
         name: str = "engine",
-        element_seconds: float = 0.0,
+        run_seconds: RunSeconds | None = None,
     ) -> None:
         """Starts nothing: the engine's thread is started by the first run that needs it.
 
@@ -72,10 +73,10 @@ class Batcher:
             died: called in the event loop when the device is lost, or the engine's thread ended
                 or does not return.
             name: the name of the engine's thread.
-            element_seconds: an estimate of the time per input element, corrected by later runs.
+            run_seconds: how long runs take, as far as it is known; later runs correct it.
         """
         self.limits = limits
-        self.admitted = Admitted(limits, element_seconds)
+        self.admitted = Admitted(limits, run_seconds or RunSeconds())
         self._run = run
         self._runs_inline = runs_inline
         self._answer_bytes = answer_bytes
@@ -124,7 +125,7 @@ class Batcher:
 
     def expected_seconds(self, rows: Rows) -> float:
         """How long a run of these rows takes, by what others took."""
-        return self.admitted.element_seconds * rows.size
+        return self.admitted.run_seconds.expected(rows.size)
 
     def close(self, failure: Failure) -> None:
         """Fails the calls that wait and later ones; a run under way is not awaited."""
@@ -199,7 +200,8 @@ class Batcher:
         """Checks after some time whether the present batch still runs."""
         if self._guarded is None:
             self._guarded = self._in_engine[0]
-            expected = self.admitted.element_seconds * sum(call.elements for call in self._guarded)
+            elements = sum(call.elements for call in self._guarded)
+            expected = self.admitted.run_seconds.expected(elements)
             longest = max(self.limits.stuck_seconds, _STUCK_FACTOR * expected)
             loop.call_later(longest, self._look, loop)
 
@@ -220,10 +222,7 @@ class Batcher:
         outcome.settle()
         report = outcome.report
         if not report.failed:
-            seconds = self._seconds_of(report)
-            self.admitted.element_seconds += 0.1 * (
-                seconds / report.elements - self.admitted.element_seconds
-            )
+            self.admitted.run_seconds.learn(report.elements, self._seconds_of(report))
         self._report(report)
         if outcome.lost is not None:
             self._tell_death(outcome.lost)

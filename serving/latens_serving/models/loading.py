@@ -19,6 +19,7 @@ from latens_serving.engine.batcher import Batcher, BatchLimits
 from latens_serving.engine.errors import EngineError
 from latens_serving.engine.factory import open_engine
 from latens_serving.engine.onnx import Engine, EngineSettings
+from latens_serving.engine.run_seconds import RunSeconds
 from latens_serving.errors import BundleRefusedError
 from latens_serving.models.graph_shapes import answer_bytes, encodes, input_shapes
 from latens_serving.models.model import CallLimits, LoadedModel, smallest_row_bytes
@@ -198,5 +199,5 @@ def _batcher(
         died=recorder.lost,
         answer_bytes=answer_bytes(spec, graph, engine),
         name=f"{manifest.name}-{manifest.version}-{graph}",
-        element_seconds=cost.element_seconds,
+        run_seconds=RunSeconds(cost.start_seconds, cost.element_seconds),
     )

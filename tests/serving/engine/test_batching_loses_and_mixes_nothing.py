@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from latens_serving.engine.batcher import Batcher, BatchLimits, BatchReport
+from latens_serving.engine.run_seconds import RunSeconds
 from latens_serving.errors import (
     DeadlineError,
     DrainingError,
@@ -212,7 +213,7 @@ async def test_each_run_is_reported_with_its_waits() -> None:
 
 async def test_a_call_that_would_come_too_late_is_refused_at_once() -> None:
     engine = ToyEngine()
-    joined = Batcher(engine.run, BatchLimits(), element_seconds=1.0)
+    joined = Batcher(engine.run, BatchLimits(), run_seconds=RunSeconds(element_seconds=1.0))
     engine.may_run.clear()
     running = asyncio.ensure_future(joined.submit(column(0)))
     await until(engine.running.is_set)
@@ -223,6 +224,32 @@ async def test_a_call_that_would_come_too_late_is_refused_at_once() -> None:
     await turns()
     engine.may_run.set()
     await asyncio.gather(running, waiting)
+
+
+async def test_many_short_runs_do_not_make_a_long_queue_look_slow() -> None:
+    # A row alone takes 0.9 s to start, and a full batch little more than that.
+    seconds = RunSeconds(start_seconds=0.9, element_seconds=0.001)
+    for _ in range(200):
+        seconds.learn(1, 0.901)
+    assert seconds.expected(1) == pytest.approx(0.901)
+    assert seconds.expected(1000) == pytest.approx(1.9)
+    for _ in range(200):  # then all became twice as slow, as long runs tell
+        seconds.learn(2000, 4.9)
+    assert seconds.expected(2000) == pytest.approx(4.9)
+
+
+async def test_a_queue_is_expected_to_run_in_full_batches() -> None:
+    seconds = RunSeconds(start_seconds=0.1)
+    engine = ToyEngine()
+    joined = Batcher(engine.run, BatchLimits(batch_rows=10), run_seconds=seconds)
+    engine.may_run.clear()
+    running = asyncio.ensure_future(joined.submit(column(*range(25))))
+    await until(engine.running.is_set)
+    with pytest.raises(QueueFullError) as caught:  # three batches of 35 rows and one begun
+        await joined.submit(column(*range(10)), time.monotonic() + 0.7)
+    assert caught.value.retry_after == pytest.approx(0.4)
+    engine.may_run.set()
+    await running
 
 
 def squares(count: int, side: int) -> np.ndarray:
@@ -309,7 +336,7 @@ async def test_a_run_that_is_expected_to_take_long_is_not_given_up_early() -> No
         return (rows,)
 
     limits = BatchLimits(stuck_seconds=0.001)
-    joined = Batcher(slow, limits, died=deaths.append, element_seconds=1.0)
+    joined = Batcher(slow, limits, died=deaths.append, run_seconds=RunSeconds(element_seconds=1.0))
     call = asyncio.ensure_future(joined.submit(column(1)))
     brief = Batcher(slow, limits, died=deaths.append)
     with pytest.raises(EngineFailedError):  # by then the first would have been given up too
