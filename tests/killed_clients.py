@@ -12,10 +12,10 @@ from server_process import Server
 async def clients_killed_in_mid_call(server: Server, count: int) -> None:
     """Client processes that are killed while the server works for them."""
     code = (
-        "import sys, grpc\n"
+        "import sys, grpc, latens\n"
         "from latens.v1 import latens_pb2 as pb, latens_pb2_grpc as g\n"
         "stub = g.LatentServiceStub(grpc.insecure_channel(sys.argv[1]))\n"
-        "stub.Sample(pb.SampleRequest(count=1), timeout=30)\n"
+        "latens.Client(sys.argv[1]).sample(1)\n"  # repeats what a full queue refuses
         "print('calling', flush=True)\n"
         "while True:\n"
         "    calls = [stub.Sample.future(pb.SampleRequest(count=1000)) for _ in range(4)]\n"
