@@ -19,6 +19,7 @@ from latens_serving.engine.errors import DeviceUnavailableError
 from latens_serving.models.background import is_background_running
 from latens_serving.models.layout import names_in
 from latens_serving.models.repository import State
+from latens_serving.self_test import self_test
 from latens_serving.server import Server
 from latens_serving.settings import Settings, unknown_variables
 from latens_serving.startup import NothingToServeError, UnknownDefaultModelError
@@ -50,6 +51,10 @@ class CommandLine(Settings):
 
     print_config: bool = False
     """Print the effective settings as JSON and exit."""
+    self_test: bool = False
+    """Load, verify and run every version in the repository on the wanted device, print a table of
+    provider, milliseconds and rows per second by batch size, and exit: 0 if a server would serve
+    all of them, else 1, 3 or 5. No port is opened."""
 
 
 def main() -> None:
@@ -75,17 +80,28 @@ def run(arguments: list[str]) -> int:
     except ValidationError as error:
         return _complain(_first_fault(error), _USAGE)
     if settings.print_config:
-        print(settings.model_dump_json(indent=2, exclude={"print_config"}))
+        print(settings.model_dump_json(indent=2, exclude={"print_config", "self_test"}))
         return _OK
     logs.configure(settings.log_format, settings.log_level)
-    return _serve(settings)
+    return _refusals_as_codes(
+        lambda: _self_test(settings) if settings.self_test else _serve(settings)
+    )
 
 
 def _serve(settings: Settings) -> int:
+    if settings.workers > 1:
+        return asyncio.run(_supervise(settings))
+    return _run(_live(settings))
+
+
+def _self_test(settings: Settings) -> int:
+    return _OK if asyncio.run(self_test(settings)) else _FAILURE
+
+
+def _refusals_as_codes(work: Callable[[], int]) -> int:
+    """Runs the work; prints what a user can correct in one line."""
     try:
-        if settings.workers > 1:
-            return asyncio.run(_supervise(settings))
-        return _run(_live(settings))
+        return work()
     except NothingToServeError as error:
         return _complain(str(error), _BAD_DATA if error.refused else _NOT_FOUND)
     except UnknownDefaultModelError as error:
@@ -97,14 +113,7 @@ def _serve(settings: Settings) -> int:
 def run_worker(task: WorkerTask) -> int:
     """Runs one of several worker processes; returns its exit code."""
     logs.configure(task.settings.log_format, task.settings.log_level)
-    try:
-        return _run(_work(task))
-    except NothingToServeError as error:
-        return _complain(str(error), _BAD_DATA if error.refused else _NOT_FOUND)
-    except UnknownDefaultModelError as error:
-        return _complain(str(error), _NOT_FOUND)
-    except _REFUSALS as error:
-        return _complain(str(error), _FAILURE)
+    return _refusals_as_codes(lambda: _run(_work(task)))
 
 
 def _run(life: Coroutine[Any, Any, int]) -> int:

@@ -76,7 +76,7 @@ LAYERS = (
     ("settings", "logs"),
     ("transports",),
     ("workers",),
-    ("__main__", "cli", "healthcheck", "server", "startup", "worker"),
+    ("__main__", "cli", "healthcheck", "self_test", "server", "startup", "worker"),
     ("mirror",),
 )
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -41,12 +41,12 @@ class FreeMemory:
     def watch(self) -> None:
         """Looks for free memory once its use is steady: calls that begin and end change it."""
         self.is_watching = True
-        self._seen = _resident()
+        self._seen = resident_bytes()
         asyncio.get_running_loop().call_later(_QUIET_SECONDS, self._look)
 
     def _look(self) -> None:
         self._looks += 1
-        resident = _resident()
+        resident = resident_bytes()
         if resident != self._seen and self._looks * _QUIET_SECONDS < _BUSY_SECONDS:
             self.watch()
             return
@@ -58,10 +58,13 @@ class FreeMemory:
     def _release(self) -> None:
         assert self._trim is not None
         self._trim(0)
-        self._left = _resident()
+        self._left = resident_bytes()
 
 
-def _resident() -> int:
+def resident_bytes() -> int:
+    """The memory of this process that is in RAM; 0 where the system does not say."""
+    if not _STATM.exists():
+        return 0
     return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
