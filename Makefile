@@ -29,13 +29,14 @@ IMAGE       ?= latens-server
 IMAGE_FOR   ?= cuda
 IMAGE_ARGS  ?=
 BENCH_ARGS  ?=
+OBSERVE_ARGS ?=
 FRONTEND    ?= grpcio
 CHAOS_CALLS ?= 10000
 SOAK_MINUTES ?= 3
 PIN_ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos soak lint fix-lint proto verify-proto train export serve image bench pins release-proto clean
+.PHONY: help run test chaos soak lint fix-lint proto verify-proto train export serve image bench observe pins release-proto clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -144,6 +145,9 @@ release-proto: $(TEST_READY) ## Write the contract to dist/ as an archive and as
 
 bench: $(TEST_READY) ## Measure the server on this machine in less than a minute: BENCH_ARGS=--help
 	$(BIN)/python benchmarks/serve.py --short $(BENCH_ARGS)
+
+observe: ## Prometheus, and Grafana if installed, against the running server: HTTP_PORT= OBSERVE_ARGS=
+	@"$(PYTHON)" scripts/observe.py --server 127.0.0.1:$(HTTP_PORT) $(OBSERVE_ARGS)
 
 image: ## Build the container image: IMAGE= IMAGE_FOR=cuda|cpu IMAGE_ARGS=
 	@scripts/build-image "$(IMAGE)" "$(IMAGE_FOR)" $(IMAGE_ARGS)

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
 def described() -> FileDescriptorProto:
     """The contract's file with its comments, as buf compiles it."""
     buf = Path(sys.executable).with_name("buf")
-    built = subprocess.run(  # noqa: S603  (no word of it comes from outside)
+    built = subprocess.run(
         [buf, "build", "proto", "-o", "-#format=binpb"],
         cwd=REPOSITORY,
         check=True,
