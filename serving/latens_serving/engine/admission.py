@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 
@@ -62,12 +61,16 @@ class Admitted:
         Raises:
             QueueFullError: too much is waiting. Nothing was admitted.
         """
+        count: int = rows.shape[0]
         if self.rows:  # a call that is larger than the whole queue is admitted when it is empty
-            self._refuse_if_full(rows, size)
-            wait = self._wait(rows.shape[0], rows.size)
-            if wait > _SHORTEST_HINT and deadline is not None:
-                self._refuse_if_late(wait, deadline)
-        self.rows += rows.shape[0]
+            limits = self._limits
+            if self.rows + count > limits.queue_rows or self.bytes + size > limits.queue_bytes:
+                raise self._full()
+            if deadline is not None:
+                wait = self._wait(count, rows.size)
+                if wait > _SHORTEST_HINT:
+                    self._refuse_if_late(wait, deadline)
+        self.rows += count
         self.bytes += size
         self.elements += rows.size
 
@@ -81,18 +84,16 @@ class Admitted:
         """The seconds until what is admitted and these rows have run, in full batches."""
         rows, elements = self.rows + rows, self.elements + elements
         limits = self._limits
-        runs = max(rows / limits.batch_rows, elements / limits.batch_elements)
-        return self.run_seconds.expected(elements, math.ceil(runs))
+        runs = 1 + rows // limits.batch_rows + elements // limits.batch_elements
+        return self.run_seconds.expected(elements, runs)
 
-    def _refuse_if_full(self, rows: Rows, size: int) -> None:
+    def _full(self) -> QueueFullError:
         limits = self._limits
-        too_many = self.rows + rows.shape[0] > limits.queue_rows
-        if too_many or self.bytes + size > limits.queue_bytes:
-            raise QueueFullError(
-                f"{self.rows} rows ({self.bytes} bytes) are waiting; "
-                f"the queue holds {limits.queue_rows} ({limits.queue_bytes})",
-                retry_after=_hint(self._wait(0, 0)),
-            )
+        return QueueFullError(
+            f"{self.rows} rows ({self.bytes} bytes) are waiting; "
+            f"the queue holds {limits.queue_rows} ({limits.queue_bytes})",
+            retry_after=_hint(self._wait(0, 0)),
+        )
 
     def _refuse_if_late(self, wait: float, deadline: float) -> None:
         """Refuses at once what would come to its turn too late: work on it would be wasted."""
