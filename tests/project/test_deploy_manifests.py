@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from pydantic_settings import CliApp
 
 from latens_serving.mirror import cli as mirror
 from latens_serving.settings import ENV_PREFIX, Settings
@@ -118,6 +120,46 @@ def test_named_ports_exist_and_selectors_meet_the_pods(overlay: list[Manifest]) 
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
     for monitor in of_kind(overlay, "PodMonitor"):
         assert {end["port"] for end in monitor["spec"]["podMetricsEndpoints"]} <= ports
+
+
+def test_every_overlay_applies_to_a_cluster_without_operators_unless_it_is_for_one(
+    overlay: list[Manifest], request: pytest.FixtureRequest
+) -> None:
+    name = request.node.callspec.params["overlay"]
+    operators = {"keda": {"ScaledObject"}, "kserve": {"ServingRuntime", "InferenceService"}}
+    assert {manifest["kind"] for manifest in overlay} & FOREIGN == operators.get(name, set())
+
+
+def test_monitoring_can_be_added_to_an_overlay(tmp_path: Path) -> None:
+    resources = os.path.relpath(DEPLOY / "overlays" / "cpu", tmp_path)
+    components = os.path.relpath(DEPLOY / "components" / "monitoring", tmp_path)
+    own = {"resources": [resources], "components": [components]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(own))
+    manifests = rendered(tmp_path)
+    (monitor,) = of_kind(manifests, "PodMonitor")
+    (deployment,) = of_kind(manifests, "Deployment")
+    pod = deployment["spec"]["template"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    ports = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+    assert {end["port"] for end in monitor["spec"]["podMetricsEndpoints"]} <= ports
+    assert [item["metadata"]["name"] for item in of_kind(manifests, "ConfigMap")]
+
+
+def test_the_claim_is_filled_by_a_job_that_the_command_understands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (job,) = rendered(DEPLOY / "overlays" / "fill-models")
+    kubernetes_validate.validate(job, KUBERNETES, strict=True)
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    for entry in container["env"]:
+        monkeypatch.setenv(entry["name"], entry["value"])
+    command, *arguments = container["command"]
+    settings = CliApp.run(mirror.MirrorSettings, cli_args=arguments)
+    assert (command, settings.once) == ("latens-mirror", True)
+    claims = {volume["name"]: volume.get("persistentVolumeClaim") for volume in pod["volumes"]}
+    paths = {mount["mountPath"]: claims[mount["name"]] for mount in container["volumeMounts"]}
+    assert paths[str(settings.repository)] == {"claimName": "latens-models"}
 
 
 def test_a_mirrored_repository_is_copied_before_the_server_starts_and_followed_beside_it() -> None:
