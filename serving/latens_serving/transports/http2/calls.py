@@ -53,6 +53,7 @@ class Calls:
         """Whether the client's first SETTINGS came."""
         self.is_pinged = False
         """Whether a ping of ours is unanswered."""
+        self._is_misused = False
         self._host = host
         self._session = host.session
         self._handler_of = directory.handler_of
@@ -73,6 +74,8 @@ class Calls:
             handler = _HANDLERS.get(type(event))
             if handler is not None:
                 handler(self, event)
+                if self._is_misused:  # what else the client sent does not matter
+                    break
         if self._touched:
             self._count_touched()
         if self._ready:
@@ -272,6 +275,7 @@ class Calls:
         if not self._misuse.take(time.monotonic()):
             facts = {"peer": self._host.peer, "frames": what}
             log.info("connection ended: too many frames of no use", extra={"facts": facts})
+            self._is_misused = True
             self._session.terminate(ngh2.ErrorCode.ENHANCE_YOUR_CALM)
 
 
