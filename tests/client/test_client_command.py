@@ -143,7 +143,9 @@ def test_a_grid_shows_the_latent_plane(run: Run) -> None:
 
 
 def test_a_traversal_has_one_line_per_coordinate(run: Run) -> None:
-    ok(run("traverse", "-m", "point", "--steps", 3, "--coordinates", "2,0", "-o", "lines.npz"))
+    lines = ("traverse", "-m", "point", "--steps", 3, "--json", "-o", "lines.npz")
+    facts = json.loads(ok(run(*lines, "--coordinates", "3,z1")).out)
+    assert facts["axes"] == ["z3", "z1"]  # numbered from 1, as in figures and on the page
     with np.load("lines.npz") as lines:
         assert lines["latents"].reshape(2, 3, 3)[0, :, 2].tolist() == [-3, 0, 3]
         assert lines["latents"].reshape(2, 3, 3)[1, :, 0].tolist() == [-3, 0, 3]

@@ -60,7 +60,12 @@ REFUSED = {
     "a coordinate too far": (
         5,
         ["traverse", "--coordinates", "9", "-o", "x.png"],
-        "expected 0 to 1",
+        "expected z1 to z2",
+    ),
+    "a coordinate before the first": (
+        2,
+        ["grid", "--coordinates", "0,1", "-o", "x.png"],
+        "coordinates from 1",
     ),
 }
 

@@ -1,23 +1,33 @@
-"""Latent coordinates on the command line."""
+"""Latent coordinates on the command line: z1 is the first, as in papers and in every figure."""
 
 from __future__ import annotations
+
+import re
 
 import typer
 
 from latens.cli.failures import bad_data
 from latens.models import Model
 
+_NUMBER = re.compile(r"\s*z?([0-9]+)\s*", re.ASCII)
+
 
 def indices(text: str) -> list[int]:
-    """Parses coordinate numbers: `0,3`.
+    """Parses coordinates, `1,4` or `z1,z4`, to indices from 0.
 
     Raises:
         typer.BadParameter: another form.
     """
-    parts = text.split(",")
-    if not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
-        raise typer.BadParameter(f"{text!r}: expected coordinate numbers as 0,1")
-    return [int(part) for part in parts]
+    found = [_NUMBER.fullmatch(part) for part in text.split(",")]
+    numbers = [int(match[1]) for match in found if match is not None]
+    if len(numbers) < len(found) or 0 in numbers:
+        raise typer.BadParameter(f"{text!r}: expected coordinates from 1, as 1,2 or z1,z2")
+    return [number - 1 for number in numbers]
+
+
+def name_of(axis: int | str) -> str:
+    """The name of a coordinate by its index from 0; an attribute's name stays."""
+    return axis if isinstance(axis, str) else f"z{axis + 1}"
 
 
 def check_indices(chosen: list[int], model: Model) -> None:
@@ -28,4 +38,4 @@ def check_indices(chosen: list[int], model: Model) -> None:
     """
     beyond = [index for index in chosen if index >= model.latent_size]
     if beyond:
-        raise bad_data(f"no coordinate {beyond[0]}: expected 0 to {model.latent_size - 1}")
+        raise bad_data(f"no coordinate {name_of(beyond[0])}: expected z1 to z{model.latent_size}")

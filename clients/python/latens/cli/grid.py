@@ -10,7 +10,7 @@ import typer
 from numpy.typing import NDArray
 
 from latens.cli import console, outputs
-from latens.cli.coordinates import check_indices, indices
+from latens.cli.coordinates import check_indices, indices, name_of
 from latens.cli.failures import bad_data
 from latens.cli.options import JsonOption, ModelOption, ScaleOption
 from latens.cli.session import calling
@@ -22,7 +22,8 @@ RangeOption = Annotated[
     float, typer.Option("--range", min=0, help="From minus to plus this, on both axes.")
 ]
 PlaneOption = Annotated[
-    str | None, typer.Option(help="The two coordinates, as 0,1. [default: the most active]")
+    str | None,
+    typer.Option(help="The two coordinates, as z1,z2. [default: the most active]"),
 ]
 
 
@@ -52,7 +53,7 @@ def grid(
         done = calls.client.decode(latents, image_dtype=target.image_dtype, **calls.shared)
     arrays = {"latents": latents}
     outputs.write_images(target, done.images, arrays, columns=size, scale=scale or 1, gap=0)
-    facts = {"coordinates": list(axes), "version": done.version}
+    facts = {"coordinates": [name_of(axis) for axis in axes], "version": done.version}
     console.report(target.path, facts, as_json=as_json)
 
 

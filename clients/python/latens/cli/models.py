@@ -9,6 +9,7 @@ import typer
 
 from latens.axes import Axes, ModelAxis
 from latens.cli import console
+from latens.cli.coordinates import name_of
 from latens.cli.options import JsonOption
 from latens.cli.session import connect, named
 from latens.models import Model
@@ -84,7 +85,7 @@ def _describe(model: Model) -> None:
     console.print_table("", ("", ""), list(shown.items()))
     if model.latent_dims:
         dims = [
-            (str(index), f"{dim.kl:.3f}", f"{dim.mean:.3f}", f"{dim.std:.3f}")
+            (name_of(index), f"{dim.kl:.3f}", f"{dim.mean:.3f}", f"{dim.std:.3f}")
             for index in model.coordinates_by_activity()
             for dim in (model.latent_dims[index],)
         ]

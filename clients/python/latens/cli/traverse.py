@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from latens.cli import console, inputs, outputs
-from latens.cli.coordinates import check_indices, indices
+from latens.cli.coordinates import check_indices, indices, name_of
 from latens.cli.options import InvertOption, JsonOption, ModelOption, ScaleOption
 from latens.cli.session import calling
 
@@ -18,7 +18,8 @@ BaseOption = Annotated[
     typer.Option("--image", help="Start from this image's mean; from the prior's if not given."),
 ]
 LinesOption = Annotated[
-    str | None, typer.Option(help="The coordinates, as 0,3,5. [default: the 16 most active]")
+    str | None,
+    typer.Option(help="The coordinates, as z1,z4,z6. [default: the 16 most active]"),
 ]
 AttributeLinesOption = Annotated[
     list[str] | None,
@@ -46,7 +47,7 @@ def traverse(
 
     Examples:
       latens traverse --model mnist -o traversal.png
-      latens traverse --image seven.png --coordinates 0,3 -o lines.png
+      latens traverse --image seven.png --coordinates z1,z4 -o lines.png
       latens traverse --image a.png --attribute bold --attribute slant -o styles.png
     """
     chosen = indices(coordinates) if coordinates else []
@@ -69,5 +70,5 @@ def traverse(
         )
     images = done.images.reshape(-1, *done.images.shape[-3:])
     outputs.write_images(target, images, {"latents": done.latents}, columns=steps, scale=scale)
-    facts = {"axes": list(done.axes), "version": done.version}
+    facts = {"axes": [name_of(axis) for axis in done.axes], "version": done.version}
     console.report(target.path, facts, as_json=as_json)
