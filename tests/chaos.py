@@ -300,7 +300,7 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, default=Path("models"))
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--frontend", default="grpcio", choices=("grpcio", "http2"))
+    parser.add_argument("--frontend", default="http2", choices=("http2", "grpcio"))
     chosen = parser.parse_args()
     report = run_chaos(
         chosen.repository, chosen.calls, chosen.seed, f"--frontend={chosen.frontend}"

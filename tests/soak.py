@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repository", type=Path, default=Path("models"))
     parser.add_argument("--minutes", type=float, default=3.0)
-    parser.add_argument("--frontend", default="grpcio", choices=("grpcio", "http2"))
+    parser.add_argument("--frontend", default="http2", choices=("http2", "grpcio"))
     chosen = parser.parse_args()
     flags = ("--log-calls=none", f"--frontend={chosen.frontend}")
     with running_server(chosen.repository, *flags) as server:

@@ -82,9 +82,9 @@ class Settings(BaseSettings):
     explorer: bool = True
     """Whether the HTTP port serves the explorer page."""
 
-    frontend: FrontEndName = "grpcio"
-    """The gRPC implementation: grpcio is gRPC's own library; http2 is a front end over libnghttp2
-    that answers the same calls with a fraction of the CPU time. `fast` is its former name."""
+    frontend: FrontEndName = "http2"
+    """The gRPC implementation: http2 is a front end over libnghttp2; grpcio is gRPC's own library,
+    which answers the same calls for several times the CPU time. `fast` is the old name of http2."""
 
     admin_host: str = "127.0.0.1"
     """The address of the admin service (load, unload, reload, drain)."""

@@ -30,7 +30,7 @@ class TensorFields(Protocol):
     @property
     def shape(self) -> Sequence[int]: ...
     @property
-    def data(self) -> bytes: ...
+    def data(self) -> bytes | memoryview: ...
 
 
 class TensorError(ValueError):
@@ -93,7 +93,10 @@ def to_array(message: TensorFields) -> NDArray[Any]:
         raise TensorError(
             "data", f"expected {expected} bytes for shape {list(shape)}, got {len(data)}"
         )
-    return np.frombuffer(data, dtype).reshape(shape)
+    try:
+        return np.frombuffer(data, dtype).reshape(shape)
+    except ValueError as error:  # numpy multiplies the lengths of an empty array, too
+        raise TensorError("shape", f"expected a smaller shape, got {list(shape)}") from error
 
 
 def _dtype_name(code: int) -> str:

@@ -124,6 +124,30 @@ def parse(kind: type[MessageT], payload: Payload) -> Parsed:
     return Parsed(kind.FromString(rest), arrays)
 
 
+def take_bytes(
+    kind: type[MessageT], payload: Payload, number: int
+) -> tuple[MessageT, tuple[int, int] | None]:
+    """A message without one of its `bytes` fields, and where that field lies in `payload`.
+
+    Args:
+        kind: the type of the message.
+        payload: its bytes.
+        number: of the field, which may be repeated.
+
+    Returns:
+        The message, and begin and end of the field's content. If the field is absent, comes twice
+        or is not in the form that serializers write, the whole message and None.
+
+    Raises:
+        DecodeError: the bytes are no such message.
+    """
+    try:
+        rest, bodies = _split(payload, {number: ""})
+    except _Unusual:
+        return kind.FromString(bytes(payload)), None
+    return kind.FromString(rest), bodies.get("")
+
+
 def _parse_plainly(kind: type[MessageT], payload: Payload) -> Parsed:
     message = kind.FromString(bytes(payload))
     arrays: Arrays = {}
@@ -228,7 +252,7 @@ def _view(payload: Payload, data: int, count: int, code: int, shape: list[int]) 
     if dtype is None or data < 0 or len(shape) > tensors.MAX_RANK:
         raise _Unusual
     elements, left = divmod(count, dtype.itemsize)
-    if left or elements != math.prod(shape):
+    if left or not elements or elements != math.prod(shape):
         raise _Unusual
     return np.frombuffer(payload, dtype, elements, data).reshape(shape)
 

@@ -46,7 +46,7 @@ def make_server(
     server = make_front_end(settings)
     boundaries = Boundaries(metrics, policy_of(settings, tokens, "infer"))
     if isinstance(server, Http2FrontEnd) and tracing is None:  # tensor routes make no spans
-        add_tensor_routes(server, service, boundaries, settings.max_message_bytes)
+        add_tensor_routes(server, service, open_inference, boundaries, settings.max_message_bytes)
     unsent = None
     if isinstance(server, GrpcioFrontEnd):
         unsent = UnsentAnswers(_UNSENT_BYTES, boundaries.memory)

@@ -1,4 +1,4 @@
-"""Encode and Decode on the HTTP/2 front end, without protobuf messages around their arrays."""
+"""Encode, Decode and ModelInfer on the HTTP/2 front end, without messages around their arrays."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from latens_serving.service.service import LatentService
 from latens_serving.transports.eager_call import EagerCall
 from latens_serving.transports.http2.contract import Payload, Responder
 from latens_serving.transports.http2.trailers import Status
+from latens_serving.transports.oip.raw_messages import InferReader, InferWriter
+from latens_serving.transports.oip.service import OpenInferenceService
 from latens_serving.transports.servicer_routes import Http2FrontEnd
 from latens_serving.transports.tensor_messages import AnswerWriter, Part, RequestReader
 
@@ -126,9 +128,18 @@ def decode_route(service: LatentService, boundary: CallBoundary, message_bytes: 
     return TensorRoute(reader.read, service.decode_rows, write, boundary, message_bytes)
 
 
+def infer_route(
+    service: OpenInferenceService, boundary: CallBoundary, message_bytes: int
+) -> TensorRoute:
+    """ModelInfer of the Open Inference Protocol."""
+    reader, writer = InferReader(), InferWriter()
+    return TensorRoute(reader.read, service.infer_rows, writer.write, boundary, message_bytes)
+
+
 def add_tensor_routes(
     server: Http2FrontEnd,
     service: LatentService,
+    open_inference: OpenInferenceService,
     boundaries: Boundaries,
     message_bytes: int,
 ) -> None:
@@ -136,7 +147,8 @@ def add_tensor_routes(
 
     Args:
         server: not started.
-        service: what answers.
+        service: answers Encode and Decode.
+        open_inference: answers ModelInfer.
         boundaries: of the server.
         message_bytes: the largest answer.
     """
@@ -145,3 +157,5 @@ def add_tensor_routes(
         ("/latens.v1.LatentService/Decode", decode_route),
     ):
         server.add_route(path, route(service, boundaries.of(path), message_bytes))
+    path = "/inference.GRPCInferenceService/ModelInfer"
+    server.add_route(path, infer_route(open_inference, boundaries.of(path), message_bytes))

@@ -1,4 +1,4 @@
-"""From a ModelInferRequest to the rows that a graph may be given; every fault named with its field.
+"""From a ModelInferRequest to the tensor that a graph is given; every fault named with its field.
 
 The protocol's rules are kept strictly: an input of another name, type, size or rank, a second copy
 of an input, an output that does not exist, contents given twice or not at all are errors, never
@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from latens.oip import open_inference_pb2 as oip
+from latens.tensors import TensorFields
 from latens.v1 import latens_pb2 as pb
+from latens_serving.bundle.spec import ModelSpec
 from latens_serving.errors import InvalidInputError, UnsupportedError
-from latens_serving.models.model import LoadedModel
-from latens_serving.service import validation
 from latens_serving.transports.oip.graphs import Graph, TensorFacts, input_of, outputs_of
 
 _CODES = {"FP32": pb.DATA_TYPE_FLOAT32, "UINT8": pb.DATA_TYPE_UINT8}
@@ -30,13 +29,38 @@ _SHARED_MEMORY = "shared_memory_region"
 
 
 @dataclass(frozen=True, slots=True)
-class InferCall:
-    """A request that was understood."""
+class Understood:
+    """What a request without its elements means to one model."""
 
-    rows: NDArray[Any]
-    """`[n, *row_shape]`, as the model takes it: float32, or images as UINT8."""
+    spec: ModelSpec
+    graph: Graph
     outputs: tuple[str, ...]
     """Which outputs are wanted, in the order of the request."""
+    datatype: str
+    shape: tuple[int, ...]
+
+
+class ReadRequest:
+    """A request without its raw contents; it remembers what it means to the model asked last."""
+
+    __slots__ = ("_understood", "message")
+
+    def __init__(self, message: oip.ModelInferRequest) -> None:
+        """Wraps `message`, which must not be changed from now on."""
+        self.message = message
+        self._understood: Understood | None = None
+
+    def understand(self, spec: ModelSpec, graph: Graph) -> Understood:
+        """Checks all but the elements.
+
+        Raises:
+            InvalidInputError: it breaks a rule of the protocol or of the model.
+            UnsupportedError: it wants shared memory or a classification.
+        """
+        known = self._understood
+        if known is None or known.spec is not spec or known.graph is not graph:
+            known = self._understood = _understand(self.message, spec, graph)
+        return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +69,32 @@ class _RawTensor:
 
     dtype: int
     shape: tuple[int, ...]
-    data: bytes
+    data: bytes | memoryview
 
 
-def read(request: oip.ModelInferRequest, model: LoadedModel, graph: Graph) -> InferCall:
-    """Checks a request and gives its rows.
+def tensor_of(
+    request: oip.ModelInferRequest, understood: Understood, raw: bytes | memoryview | None
+) -> TensorFields:
+    """The input of a request as a tensor, with exactly as many elements as its shape says.
+
+    Args:
+        request: the request.
+        understood: what it means.
+        raw: its raw contents where they were taken out of it.
 
     Raises:
-        InvalidInputError: it breaks a rule of the protocol or of the model.
-        TooLargeError: more rows than a call may carry.
-        UnsupportedError: it wants shared memory or a classification.
+        InvalidInputError: contents are missing, given twice, or of another size or type.
     """
-    outputs = _wanted_outputs(request, outputs_of(model.spec, graph))
-    tensor = _only_input(request, input_of(model.spec, graph))
+    content = _content(request, understood, raw)
+    return _RawTensor(_CODES[understood.datatype], understood.shape, content)
+
+
+def _understand(request: oip.ModelInferRequest, spec: ModelSpec, graph: Graph) -> Understood:
+    outputs = _wanted_outputs(request, outputs_of(spec, graph))
+    tensor = _only_input(request, input_of(spec, graph))
     _check_datatype(tensor.datatype, graph)
     _check_shape(tensor.shape)
-    raw = _RawTensor(_CODES[tensor.datatype], tuple(tensor.shape), _content(request, tensor))
-    check = validation.pixels_of if graph is Graph.ENCODER else validation.latents_of
-    return InferCall(check(raw, "inputs[0]", model), outputs)
+    return Understood(spec, graph, outputs, tensor.datatype, tuple(tensor.shape))
 
 
 def _wanted_outputs(
@@ -120,10 +152,11 @@ def _check_shape(shape: Iterable[int]) -> None:
 
 
 def _content(
-    request: oip.ModelInferRequest, tensor: oip.ModelInferRequest.InferInputTensor
-) -> bytes:
+    request: oip.ModelInferRequest, understood: Understood, taken: bytes | memoryview | None
+) -> bytes | memoryview:
     """The input's elements as little-endian bytes, exactly as many as the shape says."""
-    raw = request.raw_input_contents
+    raw = request.raw_input_contents if taken is None else (taken,)
+    tensor = request.inputs[0]
     if raw and tensor.HasField("contents"):
         raise InvalidInputError.at(
             "raw_input_contents", "expected contents or raw contents, got both"
@@ -132,19 +165,23 @@ def _content(
         raise InvalidInputError.at(
             "raw_input_contents", f"expected one element an input, got {len(raw)} for 1 input"
         )
-    field = "raw_input_contents[0]" if raw else "inputs[0].contents"
     content = raw[0] if raw else _from_typed(tensor)
-    size = _SIZES[tensor.datatype]
-    expected = math.prod(tensor.shape) * size
+    expected = math.prod(understood.shape) * _SIZES[understood.datatype]
     if len(content) != expected:
-        shape = list(tensor.shape)[:8]
-        unit = "bytes" if raw else "elements"
-        got = len(content) if raw else len(content) // size
-        wanted = expected if raw else expected // size
-        raise InvalidInputError.at(
-            field, f"expected {wanted} {unit} for {tensor.datatype} of shape {shape}, got {got}"
-        )
+        raise _wrong_size(understood, len(content), expected, is_raw=bool(raw))
     return content
+
+
+def _wrong_size(
+    understood: Understood, got: int, expected: int, *, is_raw: bool
+) -> InvalidInputError:
+    size = 1 if is_raw else _SIZES[understood.datatype]
+    field, unit = (
+        ("raw_input_contents[0]", "bytes") if is_raw else ("inputs[0].contents", "elements")
+    )
+    shape = list(understood.shape)[:8]
+    wanted = f"expected {expected // size} {unit} for {understood.datatype} of shape {shape}"
+    return InvalidInputError.at(field, f"{wanted}, got {got // size}")
 
 
 def _from_typed(tensor: oip.ModelInferRequest.InferInputTensor) -> bytes:

@@ -17,8 +17,11 @@ from latens_serving.errors import InvalidInputError, LatensError, UnsupportedErr
 from latens_serving.models.model import LoadedModel
 from latens_serving.models.repository import Entry, Repository, State
 from latens_serving.models.statistics import GraphStatistics
+from latens_serving.service import validation
 from latens_serving.transports.oip import graphs, requests
 from latens_serving.transports.oip.graphs import Graph
+from latens_serving.transports.oip.requests import ReadRequest
+from latens_serving.transports.oip.responses import Inferred
 
 EXTENSIONS = ("model_configuration", "model_repository", "statistics")
 
@@ -87,18 +90,33 @@ class OpenInferenceService:
     async def model_infer(
         self, request: oip.ModelInferRequest, call: CallContext
     ) -> oip.ModelInferResponse:
-        bundle, graph = graphs.split_name(request.model_name)
-        with self._admission.lease(bundle, request.model_version, call) as model:
+        answer = await self.infer_rows(ReadRequest(request), None, call)
+        return answer.message()
+
+    async def infer_rows(
+        self, request: ReadRequest, raw: bytes | memoryview | None, call: CallContext
+    ) -> Inferred:
+        """ModelInfer without a message around the elements.
+
+        Args:
+            request: the request.
+            raw: its raw contents where they were taken out of it.
+            call: of this request.
+        """
+        message = request.message
+        bundle, graph = graphs.split_name(message.model_name)
+        with self._admission.lease(bundle, message.model_version, call) as model:
             statistics = model.statistics[graph.value]
             begun = time.perf_counter_ns()
-            infer = requests.read(request, model, graph)
-            call.rows = len(infer.rows)
+            understood = request.understand(model.spec, graph)
+            given = requests.tensor_of(message, understood, raw)
+            check = validation.pixels_of if graph is Graph.ENCODER else validation.latents_of
+            rows = await validation.checked(check, given, "inputs[0]", model)
+            call.rows = len(rows)
             statistics.input_ns += time.perf_counter_ns() - begun
-            outputs = await _run(model, graph, infer.rows, call)
-            begun = time.perf_counter_ns()
-            response = _response(request, model.version, infer.outputs, outputs)
-            statistics.output_ns += time.perf_counter_ns() - begun
-            return response
+            outputs = await _run(model, graph, rows, call)
+            wanted = {name: outputs[name] for name in understood.outputs}
+            return Inferred(message.model_name, model.version, message.id, wanted, statistics)
 
     async def model_statistics(
         self, request: oip.ModelStatisticsRequest, call: CallContext
@@ -180,26 +198,6 @@ async def _run(
     if posterior.log_var is not None:
         outputs["log_var"] = posterior.log_var
     return outputs
-
-
-def _response(
-    request: oip.ModelInferRequest,
-    answered_by: str,
-    wanted: tuple[str, ...],
-    outputs: dict[str, NDArray[np.float32]],
-) -> oip.ModelInferResponse:
-    return oip.ModelInferResponse(
-        model_name=request.model_name,
-        model_version=answered_by,
-        id=request.id,
-        outputs=[
-            oip.ModelInferResponse.InferOutputTensor(
-                name=name, datatype="FP32", shape=outputs[name].shape
-            )
-            for name in wanted
-        ],
-        raw_output_contents=[outputs[name].astype("<f4", copy=False).tobytes() for name in wanted],
-    )
 
 
 def _statistics(name: str, entry: Entry, statistics: GraphStatistics) -> oip.ModelStatistics:
