@@ -171,6 +171,17 @@ def wait_under(address: str, case: str, seconds: float) -> float:
         return largest_wait(address, seconds)
 
 
+def answered_under(address: str, case: str, calls: int) -> int:
+    """How many of so many calls of another client are answered while one of the floods goes on."""
+    with flooding(address, case, 300), grpc.insecure_channel(address) as channel:
+        stub = latens_pb2_grpc.LatentServiceStub(channel)
+        answered = 0
+        for _ in range(calls):
+            stub.ListModels(pb.ListModelsRequest(), timeout=60)
+            answered += 1
+        return answered
+
+
 def _flood(address: str, flood: Flood, seconds: float) -> None:
     host, _, port = address.rpartition(":")
     end, announced = time.monotonic() + seconds, False
