@@ -1,7 +1,7 @@
 """What a call costs on the HTTP/2 front end, counted and not timed: Python calls, memory, writes.
 
-The bounds are ratios: whatever a call costs, its cost must not grow with the calls beside it or with
-the images in it.
+The bounds are ratios: whatever a call costs, its cost must not grow with the calls beside it or
+with the images in it.
 """
 
 from __future__ import annotations
