@@ -30,11 +30,11 @@ all="$serving training/pyproject.toml export/pyproject.toml bulk/pyproject.toml"
 compile dev.txt $all --all-extras requirements/dev.in "$@"
 without_cuda requirements/dev.txt
 same="--constraint requirements/dev.txt"
-compile train.txt $same $all --extra cli --extra fonts --extra remote requirements/train.in "$@"
+compile train.txt $same $all --extra cli --extra fonts --extra remote --extra pictures requirements/train.in "$@"
 without_cuda requirements/train.txt
-compile serve.txt $same $serving --extra remote "$@"
+compile serve.txt $same $serving --extra remote --extra pictures "$@"
 compile serve-cuda.txt --constraint requirements/serve.txt \
-  $serving --extra gpu --extra remote "$@"
+  $serving --extra gpu --extra remote --extra pictures "$@"
 # The image for a CPU: the runtime without its CUDA kernels, on every platform.
 sed '/^onnxruntime-gpu==/d; s/^\(onnxruntime==[^ ;]*\).*/\1/' requirements/serve.txt \
   >requirements/serve-cpu.txt

@@ -39,6 +39,8 @@ PUBLIC = {
         "latens.message_reader",
         "latens.oip",
         "latens.paths",
+        "latens.pictures",
+        "latens.sheets",
         "latens.tensors",
         "latens.wire",
     ),

@@ -41,6 +41,14 @@ class LatentService:
         self._models = models
         self._admission = admission
 
+    def lease(self, model: str, version: str, call: CallContext) -> ModelLease:
+        """The model of that name, kept open while the lease is entered.
+
+        Raises:
+            LatensError: there is no such model, it is not ready, or new calls are refused.
+        """
+        return self._admission.lease(model, version, call)
+
     async def encode(self, request: pb.EncodeRequest, call: CallContext) -> pb.EncodeResponse:
         return (await self.encode_rows(request, request.images, call)).message()
 
@@ -48,7 +56,7 @@ class LatentService:
         self, request: pb.EncodeRequest, images: validation.Given, call: CallContext
     ) -> EncodedRows:
         """Encode without messages around its arrays; `request.images` is not read."""
-        with self._admission.lease(request.model, request.version, call) as model:
+        with self.lease(request.model, request.version, call) as model:
             return await encode(request, images, model, call)
 
     async def decode(self, request: pb.DecodeRequest, call: CallContext) -> pb.DecodeResponse:
@@ -58,7 +66,7 @@ class LatentService:
         self, request: pb.DecodeRequest, latents: validation.Given, call: CallContext
     ) -> DecodedRows:
         """Decode without messages around its arrays; `request.latents` is not read."""
-        with self._admission.lease(request.model, request.version, call) as model:
+        with self.lease(request.model, request.version, call) as model:
             return await decode(request, latents, model, call)
 
     async def sample(self, request: pb.SampleRequest, call: CallContext) -> pb.SampleResponse:
@@ -86,7 +94,7 @@ class LatentService:
     async def get_model(
         self, request: pb.GetModelRequest, call: CallContext
     ) -> pb.GetModelResponse:
-        with self._lease(request, call):
+        with self.lease(request.model, request.version, call):
             entry = self._models.entry(request.model, request.version)
             return pb.GetModelResponse(model=description(entry))
 
@@ -107,8 +115,5 @@ class LatentService:
         request: _NamesModel,
         call: CallContext,
     ) -> Response:
-        with self._lease(request, call) as model:
+        with self.lease(request.model, request.version, call) as model:
             return await rpc(request, model, call)
-
-    def _lease(self, request: _NamesModel, call: CallContext) -> ModelLease:
-        return self._admission.lease(request.model, request.version, call)

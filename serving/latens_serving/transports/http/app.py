@@ -23,8 +23,9 @@ from latens_serving.transports.http.headers import SecurityHeaders, TimeLimit, c
 from latens_serving.transports.http.hosts import OwnHosts, own_hosts
 from latens_serving.transports.http.page import Page
 from latens_serving.transports.http.refusals import ExplainedRefusals
-from latens_serving.transports.http.rpc import RpcApplication
+from latens_serving.transports.http.rpc import RpcApplication, max_body_bytes
 from latens_serving.transports.http.transfers import TransferBudget
+from latens_serving.transports.rest.routes import rest_routes
 from latens_serving.transports.tracing import Tracing
 
 Exposition: TypeAlias = Callable[[], Awaitable[bytes]]
@@ -47,8 +48,13 @@ def application(
     # If the gRPC port has TLS, calls and tokens must not travel over plain HTTP.
     if settings.tls is None or settings.http_tls:
         rpc = RpcApplication(service, settings, metrics, tokens, tracing)
-        bounded = BoundedTransfers(ExplainedRefusals(rpc), TransferBudget(settings.http_body_bytes))
+        budget = TransferBudget(settings.http_body_bytes)
+        bounded = BoundedTransfers(ExplainedRefusals(rpc), budget)
         routes.append(Mount(rpc.path, cross_origin(bounded, settings.cors_origins)))
+        most = max_body_bytes(settings)
+        for route in rest_routes(service, settings, metrics, tokens, most, tracing):
+            route.app = cross_origin(BoundedTransfers(route.app, budget), settings.cors_origins)
+            routes.append(route)
         arrays = EmbeddingArrays(models, tokens)
         routes.append(Route("/test-embeddings/{model}/{version}/{array}.npy", arrays.respond))
         if settings.explorer:
