@@ -22,6 +22,8 @@ class BatchLimits:
     """Rows of one run of the engine."""
     batch_elements: int = 1 << 40
     """Elements of the input of one run; a row that has more runs alone."""
+    part_elements: int = 1 << 40
+    """The same while small calls come, if that is less. A call that has more is run in parts."""
     queue_rows: int = 65536
     """Rows of all calls that were admitted and not yet answered."""
     queue_bytes: int = 256 << 20
@@ -30,9 +32,17 @@ class BatchLimits:
     """The longest run in the engine's thread; after it the engine counts as lost. A run that is
     expected to take long, by what others took, may take several times that."""
 
-    def batch_rows_of(self, rows: Rows) -> int:
-        """How many rows of this shape one run takes."""
-        fitting = self.batch_elements * len(rows) // max(rows.size, 1)
+    def is_large(self, rows: Rows) -> bool:
+        """Whether a call of these rows is run in parts."""
+        return (
+            rows.size > self.part_elements
+            or rows.size > self.batch_elements
+            or rows.shape[0] > self.batch_rows
+        )
+
+    def rows_of(self, elements: int, rows: Rows) -> int:
+        """How many rows of this shape a run of so many elements takes."""
+        fitting = elements * len(rows) // max(rows.size, 1)
         return max(1, min(self.batch_rows, fitting))
 
 

@@ -52,12 +52,20 @@ class PendingRows:
         "deadline",
         "elements",
         "future",
+        "is_part",
         "rows",
         "shape",
         "taken",
     )
 
-    def __init__(self, rows: Rows, deadline: float | None, future: asyncio.Future[Outputs]) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        deadline: float | None,
+        future: asyncio.Future[Outputs],
+        *,
+        is_part: bool = False,
+    ) -> None:
         self.rows = rows
         self.count: int = rows.shape[0]
         self.elements: int = rows.size
@@ -65,6 +73,7 @@ class PendingRows:
         self.taken = False  # from the queue, into a batch or dropped
         self.deadline = deadline
         self.future = future
+        self.is_part = is_part  # of a call that is larger than a batch
         self.arrived = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -88,6 +97,12 @@ class PendingRows:
         self.rows = _NO_ROWS
         if self._timer is not None:
             self._timer.cancel()
+
+    def abandon(self) -> None:
+        """As `drop`; nobody waits for the outcome any more."""
+        self.drop()
+        if not self.future.cancel() and not self.future.cancelled():
+            self.future.exception()  # marks it as seen
 
 
 @dataclass(slots=True)

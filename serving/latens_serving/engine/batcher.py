@@ -2,7 +2,8 @@
 
 Three small mechanisms. A count of rows and bytes, those of the answers too, admits or refuses a
 call. A queue, which only the event loop touches, is cut into batches of equal rows in the order of
-arrival; a call is not split, unless it exceeds the limit of a batch by itself. A batch then runs in
+arrival; a call is not split, unless it exceeds the limit of a batch by itself. Its parts take turns
+with the other calls, so that no one waits for all of a large call. A batch then runs in
 the event loop if the run is shorter than a hand-over to a thread would be, else in the engine's own
 thread, with at most one more batch prepared behind the one that runs.
 
@@ -12,6 +13,7 @@ No batch waits for a timer: it is cut when there is work and the engine is free.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -30,7 +32,7 @@ from latens_serving.engine.batch import (
     Shape,
     execute,
 )
-from latens_serving.engine.queue import ShapedQueue
+from latens_serving.engine.queue import FairQueue
 from latens_serving.engine.run_seconds import RunSeconds
 from latens_serving.engine.thread import EngineThread
 from latens_serving.errors import EngineFailedError, LatensError
@@ -40,6 +42,10 @@ Failure: TypeAlias = Callable[[], LatensError]
 __all__ = ["BatchLimits", "BatchReport", "Batcher"]
 
 _STUCK_FACTOR = 20.0
+# Of one large call: one that runs and one behind it.
+_PARTS_QUEUED = 2
+# So long after a small call the next one is expected.
+_COMPANY_SECONDS = 0.05
 
 
 class Batcher:
@@ -83,7 +89,7 @@ class Batcher:
         self._report = report
         self._tell_death = died
         self._name = name
-        self._queue = ShapedQueue()
+        self._queue = FairQueue()
         self._untimed: list[PendingRows] = []  # have a deadline, and no timer yet
         self._in_engine: deque[list[PendingRows]] = deque()
         self._wakeup_due = False
@@ -92,6 +98,7 @@ class Batcher:
         self._guarded: list[PendingRows] | None = None
         self._settled = 0.0  # when the last run was, and whether calls waited then
         self._was_waiting = False
+        self._last_call = -math.inf  # when a call came that is not run in parts
 
     async def submit(self, rows: Rows, deadline: float | None = None) -> Outputs:
         """Runs rows through the engine, in one batch with those of other calls.
@@ -109,19 +116,40 @@ class Batcher:
         size: int = rows.nbytes + rows.shape[0] * self._answer_bytes(rows.shape[1:])
         self.admitted.add(rows, size, deadline)
         try:
-            if rows.size <= self.limits.batch_elements and rows.shape[0] <= self.limits.batch_rows:
-                return await self._enqueue(rows, deadline)
-            return await self._run_in_parts(rows, deadline)
+            if self.limits.is_large(rows):
+                return await self._run_in_parts(rows, deadline)
+            return await self._enqueue(rows, deadline)
         finally:
             self.admitted.remove(rows, size)
 
     async def _run_in_parts(self, rows: Rows, deadline: float | None) -> Outputs:
-        size = self.limits.batch_rows_of(rows)
-        parts = [
-            await self._enqueue(rows[start : start + size], deadline)
-            for start in range(0, len(rows), size)
-        ]
-        return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        """Runs the parts in order; a few are queued at a time, so that large calls take turns."""
+        answers: list[Outputs] = []
+        queued: deque[PendingRows] = deque()
+        start = 0
+        try:
+            while start < len(rows):
+                if len(queued) == _PARTS_QUEUED:
+                    answers.append(await queued[0].future)
+                    queued.popleft().drop()
+                end = start + self.limits.rows_of(self._part_elements(), rows)
+                queued.append(self._append(rows[start:end], deadline, is_part=True))
+                start = end
+            answers += [await pending.future for pending in queued]
+        finally:
+            for pending in queued:
+                pending.abandon()
+        if len(answers) == 1:
+            return answers[0]
+        return tuple(np.concatenate(arrays) for arrays in zip(*answers, strict=True))
+
+    def _part_elements(self) -> int:
+        """The elements of a part: few while small calls come, so that none waits long for one."""
+        limits = self.limits
+        is_alone = time.monotonic() - self._last_call > _COMPANY_SECONDS
+        return (
+            limits.batch_elements if is_alone else min(limits.part_elements, limits.batch_elements)
+        )
 
     def expected_seconds(self, rows: Rows) -> float:
         """How long a run of these rows takes, by what others took."""
@@ -136,19 +164,25 @@ class Batcher:
             self._thread.stop()
 
     async def _enqueue(self, rows: Rows, deadline: float | None) -> Outputs:
-        if self._closed is not None:
-            raise self._closed()
-        loop = asyncio.get_running_loop()
-        pending = PendingRows(rows, deadline, loop.create_future())
-        self._queue.append(pending)
-        if deadline is not None:
-            self._untimed.append(pending)
-        if not self._wakeup_due:
-            self._wake(loop)
+        pending = self._append(rows, deadline)
         try:
             return await pending.future
         finally:
             pending.drop()
+
+    def _append(self, rows: Rows, deadline: float | None, *, is_part: bool = False) -> PendingRows:
+        if self._closed is not None:
+            raise self._closed()
+        loop = asyncio.get_running_loop()
+        pending = PendingRows(rows, deadline, loop.create_future(), is_part=is_part)
+        self._queue.append(pending)
+        if not is_part:
+            self._last_call = pending.arrived
+        if deadline is not None:
+            self._untimed.append(pending)
+        if not self._wakeup_due:
+            self._wake(loop)
+        return pending
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         # In the loop's next turn, so that all calls that arrived in this one join the batch.
@@ -168,7 +202,8 @@ class Batcher:
     def _take_batch(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._in_engine and not self._may_prefetch():
             return  # the end of the run wakes us
-        batch = self._queue.cut(self.limits.batch_rows, self.limits.batch_elements)
+        limits = self.limits
+        batch = self._queue.cut(limits.batch_rows, limits.batch_elements, self._part_elements())
         if not batch:
             return
         self._in_engine.append(batch)

@@ -1,4 +1,4 @@
-"""The calls that wait for an engine, by order of arrival and by the shape of their rows."""
+"""The calls that wait for an engine: by order of arrival, by the shape of their rows, by size."""
 
 from __future__ import annotations
 
@@ -84,3 +84,49 @@ class ShapedQueue:
         self.elements -= pending.elements
         if not same:
             del self._by_shape[pending.shape]
+
+
+class FairQueue:
+    """Whole calls and parts of large calls, in turns.
+
+    A call that is larger than a batch comes in parts. While both kinds wait, one batch is of whole
+    calls and the next of parts. So a small call waits for one part and not for all parts of a
+    large call, and a large call has at least every other batch.
+    """
+
+    def __init__(self) -> None:
+        self._calls = ShapedQueue()
+        self._parts = ShapedQueue()
+        self._is_turn_of_parts = False
+
+    def __bool__(self) -> bool:
+        return bool(self._calls) or bool(self._parts)
+
+    @property
+    def rows(self) -> int:
+        return self._calls.rows + self._parts.rows
+
+    @property
+    def elements(self) -> int:
+        return self._calls.elements + self._parts.elements
+
+    def append(self, pending: PendingRows) -> None:
+        (self._parts if pending.is_part else self._calls).append(pending)
+
+    def cut(self, most_rows: int, most_elements: int, part_elements: int) -> list[PendingRows]:
+        """Takes one batch, as `ShapedQueue.cut` does; of parts, `part_elements` at most."""
+        if self._is_turn_of_parts:
+            self._is_turn_of_parts = False
+            batch = self._parts.cut(most_rows, part_elements)
+            if batch:
+                return batch
+        batch = self._calls.cut(most_rows, most_elements)
+        if batch:
+            self._is_turn_of_parts = bool(self._parts)
+            return batch
+        return self._parts.cut(most_rows, part_elements)
+
+    def drain(self) -> Iterator[PendingRows]:
+        """Takes every call."""
+        yield from self._calls.drain()
+        yield from self._parts.drain()

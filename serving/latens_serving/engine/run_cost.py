@@ -16,11 +16,14 @@ import numpy as np
 from latens_serving.engine.batch import Shape
 from latens_serving.engine.onnx import CPU_PROVIDER, Engine
 
-# A longer run on the CPU would keep other calls waiting.
+# A longer run on the CPU would keep calls waiting that come meanwhile.
+_CPU_RUN_SECONDS = 0.005
+# The same of a part of a large call while small ones come.
+_CPU_PART_SECONDS = 0.0005
+# But a run takes so many times its start at least, so that starts cost a small part of it, up to a
+# run of this length.
+_STARTS_OF_A_RUN, _STARTS_OF_A_PART = 20, 10
 _LONGEST_CPU_RUN_SECONDS = 0.05
-# Few rows together cost less than one by one, so they may take longer, up to this.
-_SMALLEST_BATCH = 16
-_LONGEST_SMALL_BATCH_SECONDS = 0.5
 _MEASURED_ROWS = 64
 _MEASURED_BYTES = 64 << 20
 _MEASUREMENTS = 3
@@ -62,16 +65,19 @@ class RunCost:
             provider: on a GPU the rows are limited, and nothing here.
             row_elements: of a row of the usual shape.
         """
+        return self._elements(provider, row_elements, _CPU_RUN_SECONDS, _STARTS_OF_A_RUN)
+
+    def part_elements(self, provider: str, row_elements: int) -> int:
+        """As `batch_elements`, of a part of a large call while small calls come."""
+        return self._elements(provider, row_elements, _CPU_PART_SECONDS, _STARTS_OF_A_PART)
+
+    def _elements(self, provider: str, row_elements: int, seconds: float, starts: int) -> int:
         if provider != CPU_PROVIDER:
             return _MOST_ELEMENTS
-        fitting = self._fitting(_LONGEST_CPU_RUN_SECONDS)
-        small_batch = min(
-            _SMALLEST_BATCH * row_elements, self._fitting(_LONGEST_SMALL_BATCH_SECONDS)
-        )
-        return max(fitting, small_batch)
-
-    def _fitting(self, seconds: float) -> int:
-        return int(min(seconds / max(self.element_seconds, 1e-15), _MOST_ELEMENTS))
+        worth_its_start = min(starts * self.start_seconds, _LONGEST_CPU_RUN_SECONDS)
+        most = max(seconds, worth_its_start)
+        fitting = int(min(most / max(self.element_seconds, 1e-15), _MOST_ELEMENTS))
+        return max(fitting, row_elements)
 
 
 def measure(engine: Engine, shapes: InputShapes, inline_seconds: float) -> RunCost:

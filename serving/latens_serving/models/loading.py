@@ -190,6 +190,7 @@ def _batcher(
         BatchLimits(
             options.max_batch_rows,
             cost.batch_elements(engine.provider, shapes.usual_elements),
+            cost.part_elements(engine.provider, shapes.usual_elements),
             options.queue_rows,
             options.queue_bytes,
             options.stuck_seconds,
