@@ -33,10 +33,11 @@ OBSERVE_ARGS ?=
 FRONTEND    ?= http2
 CHAOS_CALLS ?= 10000
 SOAK_MINUTES ?= 3
+FASHION     ?= /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
 PIN_ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos soak lint fix-lint proto verify-proto train export serve image bench observe pins release-proto clean
+.PHONY: help run test chaos soak bulk-proof lint fix-lint proto verify-proto train export serve image bench observe pins release-proto clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +102,11 @@ chaos: $(RUN_READY) $(TEST_READY) ## Ten thousand invalid calls to a real server
 
 soak: $(RUN_READY) $(TEST_READY) ## Steady load; memory, files, threads must not grow: SOAK_MINUTES= FRONTEND=
 	$(BIN)/python tests/soak.py --repository $(REPOSITORY) --minutes $(SOAK_MINUTES) --frontend $(FRONTEND)
+
+bulk-proof: $(RUN_READY) $(TEST_READY) ## Encode 60,000 images, killed three times; every row compared: FASHION=
+	$(BIN)/python tests/bulk/proof.py $(REPOSITORY)/$(NAME)/1
+	@if [ -f "$(FASHION)" ]; then $(BIN)/python tests/bulk/proof.py $(REPOSITORY)/$(NAME)/1 --idx "$(FASHION)"; \
+	  else echo "no Fashion-MNIST at $(FASHION): Debian has it as dataset-fashion-mnist"; fi
 
 lint: $(TEST_READY) verify-proto ## Check format, style, types, protos and the Dockerfile
 	$(BIN)/ruff format --check .

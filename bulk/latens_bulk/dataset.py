@@ -11,19 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from latens_bulk.errors import BadDataError
-from latens_bulk.outputs import parquet
 from latens_bulk.outputs.folder import OutputFolder
+from latens_bulk.outputs.formats import FORMATS, Format
 
 Item = dict[str, Any]
 
 
 class LatentDataset:
-    """The rows of a Parquet output, in the order of the input.
+    """The rows of an output of any format, in the order of the input.
 
     A `torch.utils.data.DataLoader` takes it as it is. Latents are memory-mapped: the first use
     copies them once into plain arrays (`OUTPUT/arrays`, or the folder given), which all workers
@@ -41,7 +39,7 @@ class LatentDataset:
 
     Raises:
         NotFoundError: there is no output.
-        BadDataError: it is incomplete, or its format is not Parquet.
+        BadDataError: it is incomplete, or does not hold what is asked for.
     """
 
     def __init__(
@@ -58,9 +56,9 @@ class LatentDataset:
         manifest = folder.manifest()
         if manifest is None:
             raise BadDataError(f"{self.root}: incomplete; run latens-bulk encode again")
-        if self.description["format"] != "parquet":
-            raise BadDataError(f"{self.root}: expected Parquet, got {self.description['format']}")
-        self.names: tuple[str, ...] = tuple(self.description["latents"])
+        if self._format().holds is not None and self.description["draws"]:
+            raise BadDataError(f"{self.root}: sd-scripts files hold the first draw alone")
+        self.names: tuple[str, ...] = self._format().holds or tuple(self.description["latents"])
         if draw and not {"mean", "log_var"} <= set(self.names):
             raise BadDataError(f"{self.root}: draws need mean and log_var, got {list(self.names)}")
         self._shards = manifest["shards"]
@@ -97,9 +95,10 @@ class LatentDataset:
     def column(self, name: str) -> list[Any]:
         """All values of `key`, or of a column that was kept."""
         paths = [self.root / shard["part"] for shard in self._shards]
-        tables = [pq.read_table(path, columns=[name]) for path in paths]
-        values: list[Any] = pa.concat_tables(tables).column(name).to_pylist()
-        return values
+        return [value for path in paths for value in self._format().column(path, name)]
+
+    def _format(self) -> Format:
+        return FORMATS[self.description["format"]]
 
     def _mapped(self) -> dict[str, NDArray[Any]]:
         if self._maps is None:
@@ -126,7 +125,7 @@ class LatentDataset:
             )
             start = 0
             for shard in self._shards:
-                rows = parquet.read(self.root / shard["part"], [name])[1][name]
+                rows = self._format().read(self.root / shard["part"], [name])[1][name]
                 target[start : start + len(rows)] = rows
                 start += len(rows)
             target.flush()

@@ -209,4 +209,7 @@ class Encoding:
                 return False
             records.append(record)
         self._job.output.write_manifest(records)
+        FORMATS[self._job.format].write_index(
+            self._job.output.root, [record.part for record in records]
+        )
         return True

@@ -78,3 +78,20 @@ def test_other_folders_are_refused(output: Path, tmp_path: Path) -> None:
     (output / "manifest.json").unlink()
     with pytest.raises(BadDataError, match="incomplete"):
         LatentDataset(output)
+
+
+@pytest.mark.parametrize("name", ["webdataset", "mds"])
+def test_every_format_is_read_back(
+    name: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_npz(tmp_path / "in", IMAGES)
+    options = ["--bundle", bundle, "--shard-rows", 32, "--keep", "labels", "--format", name]
+    ok(run(capsys, "encode", source, tmp_path / "out", *options))
+    ok(run(capsys, "verify", tmp_path / "out"))
+    dataset = LatentDataset(tmp_path / "out")
+    direct = Encoder(bundle, device="cpu")(IMAGES)
+    for head in ("mean", "log_var"):
+        np.testing.assert_array_equal(dataset.array(head), direct[head])
+    assert isinstance(dataset.array("mean"), np.memmap)
+    assert dataset.column("key") == [f"set.npz:{row}" for row in range(100)]
+    assert dataset.column("labels") == [number % 10 for number in range(100)]

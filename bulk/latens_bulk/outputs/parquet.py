@@ -51,6 +51,12 @@ def read(path: Path, names: list[str]) -> tuple[list[str], dict[str, Floats]]:
     return table.column("key").to_pylist(), latents
 
 
+def column(path: Path, name: str) -> list[Any]:
+    """All values of one column of a part."""
+    values: list[Any] = pq.read_table(path, columns=[name]).column(name).to_pylist()
+    return values
+
+
 def row_count(path: Path) -> int:
     rows: int = pq.read_metadata(path).num_rows
     return rows

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latens_bulk.errors import BadDataError
-from latens_bulk.outputs.rows import MIRRORED, ShardRows
+from latens_bulk.outputs.rows import MIRRORED, Floats, ShardRows
 
 SUFFIX = ".sha256"
 
@@ -62,6 +62,36 @@ def row_count(path: Path) -> int:
         if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
             raise BadDataError(f"{name}: changed")
     return len(lines)
+
+
+def read(path: Path, names: list[str]) -> tuple[list[str], dict[str, Floats]]:
+    """The names of the files without their suffix, and their latents."""
+    del names  # the mean is all that these files hold
+    files = _files(path)
+    latents = []
+    for file in files:
+        with np.load(path.parent / file) as arrays:
+            latents.append(arrays[next(key for key in arrays if _is_latents(key))])
+    return column(path, "key"), {"mean": np.stack(latents)}
+
+
+def column(path: Path, name: str) -> list[Any]:
+    """The keys; these files hold nothing that was kept.
+
+    Raises:
+        BadDataError: another column.
+    """
+    if name != "key":
+        raise BadDataError(f"{path.parent}: sd-scripts files have no column {name!r}")
+    return [posixpath.splitext(file)[0] for file in _files(path)]
+
+
+def _files(path: Path) -> list[str]:
+    return [line.partition("  ")[2] for line in path.read_text().splitlines()]
+
+
+def _is_latents(name: str) -> bool:
+    return name.startswith("latents") and not name.startswith("latents_flipped")
 
 
 def crop_of(size: NDArray[np.int64], target: tuple[int, int], fit: str) -> list[int]:

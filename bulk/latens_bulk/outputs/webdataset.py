@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from latens_bulk.outputs.rows import ShardRows
+from latens_bulk.outputs.rows import Floats, ShardRows
 
 SUFFIX = ".tar"
 DESCRIPTION_MEMBER = "latens.description.json"
@@ -28,6 +29,32 @@ def write(path: Path, rows: ShardRows, description: dict[str, Any]) -> None:
                 _add(archive, f"{row:09d}.{name}.npy", content.getvalue())
             kept = {name: values[row] for name, values in rows.columns.items()}
             _add(archive, f"{row:09d}.json", json.dumps({"key": key, **kept}).encode())
+
+
+def read(path: Path, names: list[str]) -> tuple[list[str], dict[str, Floats]]:
+    """The keys and some latents of a part."""
+    members = _members(path)
+    latents = {
+        name: np.stack([np.load(io.BytesIO(content)) for content in members[f"{name}.npy"]])
+        for name in names
+    }
+    return column(path, "key"), latents
+
+
+def column(path: Path, name: str) -> list[Any]:
+    """All values of one column of a part."""
+    return [json.loads(content)[name] for content in _members(path)["json"]]
+
+
+def _members(path: Path) -> dict[str, list[bytes]]:
+    """The contents of the members by extension, in the order of the rows."""
+    found: dict[str, list[bytes]] = defaultdict(list)
+    with tarfile.open(path) as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            if file is not None and not member.name.startswith("__"):
+                found[member.name.partition(".")[2]].append(file.read())
+    return found
 
 
 def row_count(path: Path) -> int:

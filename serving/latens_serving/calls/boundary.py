@@ -8,6 +8,9 @@ incident. Whatever a failed call held in the frames of its traceback is dropped 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
+import secrets
 import time
 import traceback
 from collections.abc import Collection
@@ -32,8 +35,12 @@ from latens_serving.errors import (
 from latens_serving.monitoring.metrics import Metrics
 
 DETAILS_KEY = "grpc-status-details-bin"
+REQUEST_ID_KEY = "x-request-id"
 UNARY, SERVER_STREAM, BIDI_STREAM = "unary", "server_stream", "bidi_stream"
 _LONGEST_REQUEST_ID = 64
+# Of this process; the calls of one are numbered, which costs less than a random name for each.
+_PROCESS = secrets.token_hex(5)
+_NUMBERS = itertools.count(1)
 _RETRY_SECONDS = 0.1
 
 
@@ -66,11 +73,14 @@ class Failure:
     """The whole status, with its details."""
     retry_after: float | None = None
     """Seconds after which the same call may be tried again here."""
+    request_id: str = ""
+    """The call's name in the log."""
 
     def trailers(self) -> tuple[tuple[str, str | bytes], ...]:
         """The trailing metadata of gRPC beside the code and the message."""
         details = (DETAILS_KEY, self.status.SerializeToString())
-        return (details, *status.pushback(self.retry_after))
+        named = (REQUEST_ID_KEY, self.request_id)
+        return (details, named, *status.pushback(self.retry_after))
 
 
 class Load:
@@ -120,7 +130,9 @@ class CallBoundary:
         self._load = load
         self._memory = memory
         self._counts = metrics.calls.of(kind, *method.rsplit("/", 2)[1:])
-        self._recorder = CallRecorder(method, self._counts, metrics, policy.log_calls)
+        self._recorder = CallRecorder(
+            method, self._counts, metrics, policy.log_calls, is_stream=kind != UNARY
+        )
         self._max_deadline = policy.max_deadline
         self._is_stream = kind != UNARY
         self._scope: Scope = policy.scope
@@ -132,7 +144,7 @@ class CallBoundary:
 
         Args:
             deadline: the caller's, on the clock of `time.monotonic`; None if it has none.
-            request_id: the caller's name for the call, or empty.
+            request_id: the caller's name for the call; empty for one of ours.
         """
         self._load.calls += 1
         self._counts.started += 1
@@ -141,7 +153,7 @@ class CallBoundary:
         if not self._is_stream:
             latest = now + self._max_deadline
             deadline = latest if deadline is None or deadline > latest else deadline
-        return CallContext(deadline, request_id[:_LONGEST_REQUEST_ID], now)
+        return CallContext(deadline, request_id[:_LONGEST_REQUEST_ID] or new_request_id(), now)
 
     def admit(self, authorization: str, call: CallContext | None = None) -> None:
         """Decides, before a request is parsed, whether its call may go on.
@@ -206,14 +218,23 @@ class CallBoundary:
     def _failure_of(self, call: CallContext, error: BaseException) -> Failure:
         if isinstance(error, asyncio.CancelledError):
             code = code_of(error, call)
-            return Failure(code, "", status_pb2.Status(code=code.value[0]))
+            ended = status_pb2.Status(code=code.value[0])
+            return Failure(code, "", ended, request_id=call.request_id)
         error = in_our_terms(error)
         code = code_of(error, call)
         if not isinstance(error, LatensError):
-            return Failure(code, "INTERNAL", self._recorder.incident(call, error))
+            incident = self._recorder.incident(call, error)
+            return Failure(code, "INTERNAL", incident, request_id=call.request_id)
         if code is grpc.StatusCode.INTERNAL:
-            return Failure(code, error.reason, self._recorder.incident(call, error))
-        return Failure(code, error.reason, status.status_of(error), error.retry_after)
+            incident = self._recorder.incident(call, error)
+            return Failure(code, error.reason, incident, request_id=call.request_id)
+        rich = status.status_of(error)
+        return Failure(code, error.reason, rich, error.retry_after, call.request_id)
+
+
+def new_request_id() -> str:
+    """A name for a call whose caller gave it none; no other call has it."""
+    return f"{_PROCESS}-{os.getpid():x}-{next(_NUMBERS):x}"  # workers are forked
 
 
 class Boundaries:

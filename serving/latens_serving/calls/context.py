@@ -11,7 +11,7 @@ class CallContext:
 
     Attributes:
         deadline: on the clock of `time.monotonic`, after which no one wants the answer.
-        request_id: the caller's name for the call; for logs.
+        request_id: the call's name in the log: the caller's, or one of ours.
         begun: when the call began, on the same clock.
         model: the model's name; filled in by the service, as are `version` and `rows`.
         version: the version that answers.

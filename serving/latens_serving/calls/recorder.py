@@ -16,11 +16,21 @@ from latens_serving.monitoring.metrics import Metrics
 
 log = logging.getLogger("latens_serving.calls")
 
+_HEALTH = "/grpc.health.v1.Health/"
+
 
 class CallRecorder:
     """Records the calls of one RPC method."""
 
-    def __init__(self, method: str, counts: MethodCounts, metrics: Metrics, log_calls: str) -> None:
+    def __init__(
+        self,
+        method: str,
+        counts: MethodCounts,
+        metrics: Metrics,
+        log_calls: str,
+        *,
+        is_stream: bool = False,
+    ) -> None:
         """Creates the recorder of a method.
 
         Args:
@@ -28,11 +38,19 @@ class CallRecorder:
             counts: the counts of the method; what begins a call counts it there.
             metrics: where errors are counted.
             log_calls: which calls get a line: `all`, `failures` or `none`.
+            is_stream: whether its calls last until the caller ends them.
         """
         self.method = method
         self._metrics = metrics
         self._log_calls = log_calls
         self._counts = counts
+        is_health = method.startswith(_HEALTH)
+        self._daily = {grpc.StatusCode.OK}
+        """Codes that are no failure of such a method: watches end, and probes name services."""
+        if is_stream or is_health:
+            self._daily.add(grpc.StatusCode.CANCELLED)
+        if is_health:
+            self._daily.add(grpc.StatusCode.NOT_FOUND)
 
     def end(self, call: CallContext, code: grpc.StatusCode, reason: str) -> None:
         """A call ends; `reason` is the error's, empty if there was none."""
@@ -49,7 +67,7 @@ class CallRecorder:
             counts.count_handled(code.name)
         if reason:
             self.count_refusal(reason)
-        if self._log_calls == "all" or (self._log_calls == "failures" and not ok):
+        if self._log_calls == "all" or (self._log_calls == "failures" and code not in self._daily):
             facts = {
                 "method": self.method,
                 "code": code.name,

@@ -188,5 +188,5 @@ def refusing(boundary: CallBoundary, error: LatensError) -> Handler:
 
 
 def _code_of(context: Context) -> grpc.StatusCode:
-    code = cast("Any", context.code())  # a number, in spite of the type stubs
-    return _CODES.get(code, grpc.StatusCode.UNKNOWN)
+    code: Any = context.code()  # of an abort the status, else its number
+    return code if isinstance(code, grpc.StatusCode) else _CODES.get(code, grpc.StatusCode.UNKNOWN)

@@ -21,7 +21,14 @@ from connectrpc.request import RequestContext
 from protobuf import wkt
 
 from latens_serving.calls.authorization import Tokens
-from latens_serving.calls.boundary import Boundaries, CallBoundary, CallPolicy, Failure, forget
+from latens_serving.calls.boundary import (
+    REQUEST_ID_KEY,
+    Boundaries,
+    CallBoundary,
+    CallPolicy,
+    Failure,
+    forget,
+)
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError, LatensError, TooLargeError
 from latens_serving.monitoring.metrics import Metrics
@@ -75,6 +82,7 @@ class ConnectBoundary(MetadataInterceptor[_Open]):
         timeout = ctx.timeout_ms
         deadline = None if timeout is None else time.monotonic() + timeout / 1000
         call = boundary.begin(deadline, ctx.request_headers.get("x-request-id", ""))
+        ctx.response_headers[REQUEST_ID_KEY] = call.request_id
         opened = _Open(boundary, call)
         _OPEN.set(opened)
         try:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from latens_serving.calls.authorization import Tokens
-from latens_serving.calls.boundary import Boundaries, CallBoundary, CallPolicy
+from latens_serving.calls.boundary import REQUEST_ID_KEY, Boundaries, CallBoundary, CallPolicy
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import TooLargeError
 from latens_serving.monitoring.metrics import Metrics
@@ -69,13 +69,15 @@ class _PlainCall:
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._answer(Request(scope, receive))
+        request = Request(scope, receive)
+        call = self._boundary.begin(None, request.headers.get(REQUEST_ID_KEY, ""))
+        response = await self._answer(request, call)
+        response.headers[REQUEST_ID_KEY] = call.request_id
         hold_answer(len(response.body))
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request, call: CallContext) -> Response:
         boundary = self._boundary
-        call = boundary.begin(None, request.headers.get("x-request-id", ""))
         try:
             boundary.admit(request.headers.get("authorization", ""), call)
             _check_method(request)
