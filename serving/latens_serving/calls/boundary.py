@@ -153,7 +153,7 @@ class CallBoundary:
         if not self._is_stream:
             latest = now + self._max_deadline
             deadline = latest if deadline is None or deadline > latest else deadline
-        return CallContext(deadline, request_id[:_LONGEST_REQUEST_ID] or new_request_id(), now)
+        return CallContext(deadline, _kept(request_id) or new_request_id(), now)
 
     def admit(self, authorization: str, call: CallContext | None = None) -> None:
         """Decides, before a request is parsed, whether its call may go on.
@@ -230,6 +230,12 @@ class CallBoundary:
             return Failure(code, error.reason, incident, request_id=call.request_id)
         rich = status.status_of(error)
         return Failure(code, error.reason, rich, error.retry_after, call.request_id)
+
+
+def _kept(request_id: str) -> str:
+    """A caller's name for a call; empty if it cannot be sent back as a header."""
+    name = request_id[:_LONGEST_REQUEST_ID]
+    return name if name.isascii() and name.isprintable() else ""
 
 
 def new_request_id() -> str:

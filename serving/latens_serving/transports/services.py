@@ -10,12 +10,13 @@ from grpc_health.v1.health import aio
 from latens.admin.v1 import admin_pb2
 from latens.oip import open_inference_pb2
 from latens.v1 import latens_pb2
-from latens_serving.calls.authorization import Scope, Tokens
-from latens_serving.calls.boundary import BIDI_STREAM, Boundaries, CallPolicy
+from latens_serving.calls.authorization import Tokens
+from latens_serving.calls.boundary import BIDI_STREAM, Boundaries
 from latens_serving.monitoring.metrics import Metrics
 from latens_serving.service.health import Health
 from latens_serving.service.service import LatentService
 from latens_serving.settings import Settings
+from latens_serving.transports.call_policy import HEALTH, policy_of
 from latens_serving.transports.frontends import FrontEnd, GrpcioFrontEnd, make_front_end
 from latens_serving.transports.grpc.handlers import Services
 from latens_serving.transports.grpc.reflection import add_reflection
@@ -29,7 +30,6 @@ from latens_serving.transports.tracing import Tracing
 _LATENS = latens_pb2.DESCRIPTOR.services_by_name["LatentService"]
 _ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 _OPEN_INFERENCE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-_HEALTH = "grpc.health.v1.Health"
 _UNSENT_BYTES = 256 << 20
 
 
@@ -56,7 +56,7 @@ def make_server(
     services.add_service(_OPEN_INFERENCE, open_inference, StreamInfer(open_inference, boundary))
     _add_health(services, health.servicer)
     if settings.reflection:
-        add_reflection(services, (_LATENS.full_name, _OPEN_INFERENCE.full_name, _HEALTH))
+        add_reflection(services, (_LATENS.full_name, _OPEN_INFERENCE.full_name, HEALTH))
     server.add_generic_rpc_handlers((services,))
     return server
 
@@ -78,21 +78,9 @@ def make_admin_server(
     services.add_service(_ADMIN, service)
     _add_health(services, health)
     if settings.reflection:
-        add_reflection(services, (_ADMIN.full_name, _HEALTH))
+        add_reflection(services, (_ADMIN.full_name, HEALTH))
     server.add_generic_rpc_handlers((services,))
     return server
-
-
-def policy_of(settings: Settings, tokens: Tokens, scope: Scope) -> CallPolicy:
-    """What holds for every call to a server that asks for this scope."""
-    return CallPolicy(
-        tokens=tokens,
-        scope=scope,
-        max_deadline=settings.max_deadline,
-        log_calls=settings.log_calls,
-        max_calls=settings.max_calls,
-        open_services=(_HEALTH,),
-    )
 
 
 def _add_health(services: Services, servicer: aio.HealthServicer) -> None:

@@ -1,4 +1,4 @@
-"""No call waits for all of a large one: its parts take turns with whatever else waits."""
+"""No call waits for all of a large one: its parts take turns with the other calls."""
 
 from __future__ import annotations
 

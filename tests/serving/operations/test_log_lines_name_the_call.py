@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,13 @@ from http_calls import call, request
 from latens.tensors import to_message
 from latens.v1 import latens_pb2 as pb
 from latens.v1 import latens_pb2_grpc
+from process_figures import wait_until
 from server_process import Server, running_server
 
 _SHAPE = (1, 1, 28, 28)
+_WATCH_ENDED = re.compile(
+    rb'^grpc_server_handled_total\{(?=.*"CANCELLED")(?=.*"Watch").*\} 1', re.MULTILINE
+)
 
 
 @pytest.fixture(scope="module", params=["http2", "grpcio"])
@@ -56,6 +61,13 @@ def test_the_callers_name_is_kept(server: Server, channel: grpc.Channel) -> None
     server.wait_for("call", request_id="order-66", seconds=10)
 
 
+@pytest.mark.parametrize("name", ["\xc3\xa9", "a\tb"])
+def test_a_name_that_is_no_plain_text_is_replaced(server: Server, name: str) -> None:
+    answer = call(server.http_address, "ListModels", {}, headers={"X-Request-Id": name})
+    assert answer.status == 200
+    assert answer.headers["x-request-id"] not in ("", name)
+
+
 def test_answers_over_http_name_the_call(server: Server) -> None:
     address = server.http_address
     named = {"X-Request-Id": "mine"}
@@ -74,6 +86,9 @@ def test_daily_events_of_health_are_no_failures(server: Server, channel: grpc.Ch
     watch.cancel()
     with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
         stub.Check(health_pb2.HealthCheckRequest(service="unknown"))
+    wait_until(
+        lambda: _WATCH_ENDED.search(request(server.http_address, "/metrics").body) is not None
+    )
     server.wait_for("call", request_id=failed(channel), seconds=10)  # what came before is logged
     found = [line for line in server.lines if "Health" in str(line.get("method"))]
     assert not found, str(found)

@@ -25,6 +25,7 @@ from latens.v1 import latens_pb2 as pb
 from latens_serving.calls.admission import Admission
 from latens_serving.calls.authorization import Tokens
 from latens_serving.calls.boundary import Boundaries, CallPolicy
+from latens_serving.engine.run_cost import RunCost
 from latens_serving.models.loading import load
 from latens_serving.models.repository import Repository
 from latens_serving.monitoring.metrics import Metrics
@@ -91,9 +92,11 @@ class Setup:
 
 
 @pytest.fixture
-async def setup(model_repository: Path) -> AsyncIterator[Setup]:
+async def setup(model_repository: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setup]:
     metrics = Metrics()
-    # Whatever the machine's pace: the run stays in the loop, and nothing waits for a thread.
+    # Whatever the machine's pace: the run stays in the loop, and a call is not cut into parts.
+    monkeypatch.setattr(RunCost, "part_elements", lambda *_: 1 << 40)
+    monkeypatch.setattr(RunCost, "batch_elements", lambda *_: 1 << 40)
     options = Settings(device="cpu", inline_seconds=1e9).load_options()
     models = Repository(
         model_repository,

@@ -15,10 +15,12 @@ from starlette.types import Receive, Scope, Send
 from http_calls import SERVICE, request
 from latens.v1 import latens_pb2 as pb
 from latens_serving.calls.authorization import Tokens
+from latens_serving.calls.boundary import Boundaries
 from latens_serving.errors import DeadlineError, LatensError, QueueFullError, TooLargeError
 from latens_serving.monitoring.metrics import Metrics
 from latens_serving.service.service import LatentService
 from latens_serving.settings import Settings
+from latens_serving.transports.call_policy import policy_of
 from latens_serving.transports.http import transfers
 from latens_serving.transports.http.bodies import BoundedTransfers
 from latens_serving.transports.http.listener import WebServer
@@ -213,7 +215,8 @@ async def test_a_body_without_room_is_refused_in_the_form_of_its_call(content_ty
     budget = TransferBudget(1024)
     budget.hold(Transfer(), MIB)
     settings, service = Settings(), SimpleNamespace(encode=print)
-    rpc = RpcApplication(cast(LatentService, service), settings, Metrics(), Tokens(None))
+    boundaries = Boundaries(Metrics(), policy_of(settings, Tokens(None), "infer"))
+    rpc = RpcApplication(cast(LatentService, service), settings, boundaries)
     web = WebServer(BoundedTransfers(rpc, budget), "127.0.0.1", 0)
     web.start()
     try:

@@ -57,7 +57,7 @@ def test_answers_that_a_connection_does_not_take_are_bounded(model_repository: P
         channel, stub = stub_of(server)
         with channel:
             request = pb.SampleRequest(model=MODEL, count=ROWS)
-            # What the engine and the allocator keep of one such round stays, once and not each time.
+            # What the engine and the allocator keep of one such round stays: once.
             ask_and_take_nothing(server, calls=60, rows=ROWS).close()
             before = settled_memory(server)
             with ask_and_take_nothing(server, calls=60, rows=ROWS):  # 750 MB of answers

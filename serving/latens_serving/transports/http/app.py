@@ -12,11 +12,13 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
 from latens_serving.calls.authorization import Tokens
+from latens_serving.calls.boundary import Boundaries
 from latens_serving.models.repository import Repository
 from latens_serving.monitoring.metrics import Metrics
 from latens_serving.service.health import Health
 from latens_serving.service.service import LatentService
 from latens_serving.settings import Settings
+from latens_serving.transports.call_policy import policy_of
 from latens_serving.transports.http.bodies import BoundedTransfers
 from latens_serving.transports.http.embedding_arrays import EmbeddingArrays
 from latens_serving.transports.http.headers import SecurityHeaders, TimeLimit, cross_origin
@@ -47,12 +49,14 @@ def application(
     routes: list[BaseRoute] = [*_operations(expose, health)]
     # If the gRPC port has TLS, calls and tokens must not travel over plain HTTP.
     if settings.tls is None or settings.http_tls:
-        rpc = RpcApplication(service, settings, metrics, tokens, tracing)
+        boundaries = Boundaries(metrics, policy_of(settings, tokens, "infer"))
+        rpc = RpcApplication(service, settings, boundaries, tracing)
         budget = TransferBudget(settings.http_body_bytes)
         bounded = BoundedTransfers(ExplainedRefusals(rpc), budget)
         routes.append(Mount(rpc.path, cross_origin(bounded, settings.cors_origins)))
         most = max_body_bytes(settings)
-        for route in rest_routes(service, settings, metrics, tokens, most, tracing):
+        has_tokens = tokens.are_required
+        for route in rest_routes(service, boundaries, most, tracing, has_tokens=has_tokens):
             route.app = cross_origin(BoundedTransfers(route.app, budget), settings.cors_origins)
             routes.append(route)
         arrays = EmbeddingArrays(models, tokens)

@@ -20,19 +20,15 @@ from connectrpc.interceptor import MetadataInterceptor
 from connectrpc.request import RequestContext
 from protobuf import wkt
 
-from latens_serving.calls.authorization import Tokens
 from latens_serving.calls.boundary import (
     REQUEST_ID_KEY,
     Boundaries,
     CallBoundary,
-    CallPolicy,
     Failure,
     forget,
 )
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError, LatensError, TooLargeError
-from latens_serving.monitoring.metrics import Metrics
-from latens_serving.settings import Settings
 
 _GRPC_CODES: Final[dict[Code, grpc.StatusCode]] = {
     Code(grpc_code.name.lower().replace("cancelled", "canceled")): grpc_code
@@ -61,16 +57,9 @@ def call_under_way() -> CallContext:
 class ConnectBoundary(MetadataInterceptor[_Open]):
     """Surrounds the RPCs of one service."""
 
-    def __init__(self, service: str, settings: Settings, metrics: Metrics, tokens: Tokens) -> None:
+    def __init__(self, service: str, boundaries: Boundaries) -> None:
         self._service = service
-        policy = CallPolicy(
-            tokens=tokens,
-            scope="infer",
-            max_deadline=settings.max_deadline,
-            log_calls=settings.log_calls,
-            max_calls=settings.max_calls,
-        )
-        self._boundaries = Boundaries(metrics, policy)
+        self._boundaries = boundaries
 
     async def on_start(self, ctx: Context) -> _Open:
         """The head of a call is there.

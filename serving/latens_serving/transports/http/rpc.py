@@ -19,10 +19,9 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from latens.v1 import latens_pb2 as pb
-from latens_serving.calls.authorization import Tokens
+from latens_serving.calls.boundary import Boundaries
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import TooLargeError
-from latens_serving.monitoring.metrics import Metrics
 from latens_serving.service.service import LatentService
 from latens_serving.settings import Settings
 from latens_serving.transports.http.connect_boundary import ConnectBoundary, call_under_way
@@ -46,8 +45,7 @@ class RpcApplication(ConnectASGIApplication[LatentService]):
         self,
         service: LatentService,
         settings: Settings,
-        metrics: Metrics,
-        tokens: Tokens,
+        boundaries: Boundaries,
         tracing: Tracing | None = None,
     ) -> None:
         most = settings.http_max_message_bytes
@@ -65,7 +63,7 @@ class RpcApplication(ConnectASGIApplication[LatentService]):
         super().__init__(
             service=service,
             endpoints=endpoints,
-            interceptors=(ConnectBoundary(SERVICE.full_name, settings, metrics, tokens),),
+            interceptors=(ConnectBoundary(SERVICE.full_name, boundaries),),
             codecs=messages.codecs,
             compressions=(),  # as on the gRPC port: it would hold up the event loop
             read_max_bytes=max_body_bytes(settings),

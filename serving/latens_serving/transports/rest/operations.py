@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,11 +17,13 @@ from latens_serving.bundle.axes import SpecError
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError, UnsupportedError
 from latens_serving.models.model import LoadedModel
+from latens_serving.service import validation
 from latens_serving.service.decode import decode
 from latens_serving.service.encode import encode
-from latens_serving.service.offload import offload
+from latens_serving.service.offload import COPIES, offload
 from latens_serving.service.service import LatentService
 from latens_serving.transports.rest import json_arrays, parameters, pictures
+from latens_serving.transports.rest.json_arrays import Floats
 from latens_serving.transports.rest.parameters import Parse
 from latens_serving.transports.rest.plain_calls import accepted, body_of, media_type
 from latens_serving.transports.rest.refusals import HttpRefusal
@@ -63,38 +67,32 @@ INTERPOLATE: Final = {
 class Operations:
     """What the routes under `/v1` do."""
 
-    def __init__(self, service: LatentService, most_body: int, most_answer: int) -> None:
-        """Makes them.
-
-        Args:
-            service: answers.
-            most_body: the largest body, bytes.
-            most_answer: the largest answer, bytes.
-        """
+    def __init__(self, service: LatentService, most: int) -> None:
+        """Makes them; `most` bytes are the largest body and the largest picture."""
         self._service = service
-        self._most_body = most_body
-        self._most_answer = most_answer
+        self._most = most
 
     async def encode(self, request: Request, call: CallContext) -> Response:
         """Pictures or numbers to the parameters of their posteriors."""
         given = parameters.read(request, ENCODE)
         accepted(request, NUMBERS)
+        body = await self._body(request, given)
         with self._service.lease(*_name(given), call) as model:
-            images = await self._images(request, given, model)
+            images = await _images(body, given, model)
             wanted = pb.EncodeRequest()
             if "seed" in given:
                 wanted.draw.seed = given["seed"]
             rows = await encode(wanted, images, model, call)
             arrays = {"mean": rows.mean, "log_var": rows.log_var, "latents": rows.latents}
-            return await self._numbers(arrays, _facts(model))
+            return await _numbers(arrays, _facts(model))
 
     async def decode(self, request: Request, call: CallContext) -> Response:
         """Latents to a picture, or to numbers."""
         given = parameters.read(request, DECODE)
         kind = accepted(request, PICTURES)
+        latents = (await self._arrays(request, ["latents"]))["latents"]
         with self._service.lease(*_name(given), call) as model:
             _check_kind(kind, model)
-            latents = (await self._read(request, ["latents"]))["latents"]
             wanted = pb.DecodeRequest(image_dtype=_dtype(kind))
             rows = await decode(wanted, latents, model, call)
             return await self._images_answer(rows.images, kind, given, _facts(model))
@@ -103,17 +101,18 @@ class Operations:
         """A picture, or numbers, encoded and decoded again."""
         given = parameters.read(request, RECONSTRUCT)
         kind = accepted(request, PICTURES)
+        body = await self._body(request, given)
         with self._service.lease(*_name(given), call) as model:
             _check_kind(kind, model)
-            images = await self._images(request, given, model)
+            images = await _images(body, given, model)
             wanted = pb.ReconstructRequest(
                 model=model.name,
                 version=model.version,
-                images=to_message(images),
+                images=await offload(images.size > COPIES, to_message, images),
                 image_dtype=_dtype(kind),
             )
             answer = await self._service.reconstruct(wanted, call)
-            return await self._images_answer(to_array(answer.images), kind, given, _facts(model))
+            return await self._images_answer(answer.images, kind, given, _facts(model))
 
     async def sample(self, request: Request, call: CallContext) -> Response:
         """New images."""
@@ -131,16 +130,16 @@ class Operations:
                 latent_shape=_latent_shape(model, given.get("size")),
             )
             answer = await self._service.sample(wanted, call)
-            images, facts = to_array(answer.images), _facts(model) | {"seed": answer.seed}
-            return await self._images_answer(images, kind, given, facts)
+            facts = _facts(model) | {"seed": answer.seed}
+            return await self._images_answer(answer.images, kind, given, facts)
 
     async def interpolate(self, request: Request, call: CallContext) -> Response:
         """A walk from each start to its end, one row of images for each."""
         given = parameters.read(request, INTERPOLATE)
         kind = accepted(request, PICTURES)
+        ends = await self._arrays(request, ["starts", "ends"])
         with self._service.lease(*_name(given), call) as model:
             _check_kind(kind, model)
-            ends = await self._read(request, ["starts", "ends"])
             steps = given.get("steps", 8)
             spherical = given.get("spherical", False)
             wanted = pb.InterpolateRequest(
@@ -153,58 +152,72 @@ class Operations:
                 image_dtype=_dtype(kind),
             )
             answer = await self._service.interpolate(wanted, call)
-            images = to_array(answer.images)
-            if kind != JSON:
-                images, given = images.reshape(-1, *images.shape[2:]), {"columns": steps} | given
-            return await self._images_answer(images, kind, given, _facts(model))
+            return await self._images_answer(
+                answer.images, kind, {"columns": steps} | given, _facts(model)
+            )
 
-    async def _images(
-        self, request: Request, given: Mapping[str, Any], model: LoadedModel
-    ) -> NDArray[Any]:
-        """The images of a body: one picture, or the field `images` of JSON."""
+    async def _body(self, request: Request, given: Mapping[str, Any]) -> bytes | Floats:
+        """A picture file, or the field `images` of JSON. Read before a model is leased."""
         kind = media_type(request)
         if kind in pictures.TYPES:
-            content = await body_of(request, self._most_body)
-            fit, size, grey = given.get("fit"), given.get("size"), given.get("grey", False)
-            return await offload(True, pictures.row_of, content, model.spec, fit, size, grey=grey)
+            return await body_of(request, self._most)
         if kind != JSON:
             offered = f"{', '.join(pictures.TYPES)} or {JSON}"
             raise HttpRefusal(415, f"expected Content-Type {offered}, got {kind[:60]!r}")
         for name in _READ:
             if name in given:
                 raise InvalidInputError.at(name, "expected with a picture, not with numbers")
-        return (await self._read(request, ["images"]))["images"]
+        return (await self._arrays(request, ["images"]))["images"]
 
-    async def _read(self, request: Request, names: list[str]) -> dict[str, json_arrays.Floats]:
+    async def _arrays(self, request: Request, names: list[str]) -> dict[str, Floats]:
         if (kind := media_type(request)) != JSON:
             raise HttpRefusal(415, f"expected Content-Type {JSON}, got {kind[:60]!r}")
-        content = await body_of(request, self._most_body)
+        content = await body_of(request, json_arrays.MOST_BYTES)
         return await offload(len(content) > _SMALL_BODY, json_arrays.read, content, names)
 
-    async def _numbers(
-        self, arrays: Mapping[str, NDArray[Any] | None], facts: Mapping[str, Any]
-    ) -> Response:
-        size = sum(array.size for array in arrays.values() if array is not None)
-        most = self._most_answer
-        return await offload(size > _SMALL_ANSWER, json_arrays.write, arrays, facts, most)
-
     async def _images_answer(
-        self, images: NDArray[Any], kind: str, given: Mapping[str, Any], facts: Mapping[str, Any]
+        self,
+        images: validation.Given,
+        kind: str,
+        given: Mapping[str, Any],
+        facts: Mapping[str, Any],
     ) -> Response:
+        """Images `[..., channels, height, width]` as a picture or as numbers."""
         if kind == JSON:
-            return await self._numbers({"images": images}, facts)
+            array = await offload(math.prod(images.shape) > COPIES, _array, images)
+            return await _numbers({"images": array}, facts)
         scale, columns = given.get("scale", 1), given.get("columns")
-        if images.nbytes * scale**2 > self._most_answer:
-            raise InvalidInputError.at(
-                "scale", f"the picture would have more than {self._most_answer} bytes"
-            )
+        if math.prod(images.shape) * scale**2 > self._most:
+            raise InvalidInputError.at("scale", f"the picture would have over {self._most} bytes")
 
         def drawn() -> bytes:
-            picture = pictures.sheet_of(pictures.as_pixels(images), columns, scale)
+            array = _array(images)
+            rows = array.reshape(-1, *array.shape[-3:])
+            picture = pictures.sheet_of(pictures.as_pixels(rows), columns, scale)
             return pictures.file_of(picture, kind)
 
         headers = {f"X-Latens-{name.title()}": str(fact) for name, fact in facts.items()}
-        return Response(await offload(True, drawn), media_type=kind, headers=headers)
+        return Response(await pictures.in_thread(drawn), media_type=kind, headers=headers)
+
+
+async def _images(
+    body: bytes | Floats, given: Mapping[str, Any], model: LoadedModel
+) -> NDArray[Any]:
+    """The images of a body as rows of the model."""
+    if not isinstance(body, bytes):
+        return body
+    fit, size, grey = given.get("fit"), given.get("size"), given.get("grey", False)
+    return await pictures.in_thread(pictures.row_of, body, model.spec, fit, size, grey=grey)
+
+
+async def _numbers(arrays: Mapping[str, NDArray[Any] | None], facts: Mapping[str, Any]) -> Response:
+    size = sum(array.size for array in arrays.values() if array is not None)
+    return await offload(size > _SMALL_ANSWER, json_arrays.write, arrays, facts)
+
+
+def _array(given: validation.Given) -> NDArray[Any]:
+    """The array of a tensor, which reading it copies; an array as it is."""
+    return given if isinstance(given, np.ndarray) else to_array(given)
 
 
 def _name(given: Mapping[str, Any]) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from latens_serving.errors import InvalidInputError
 Parse: TypeAlias = Callable[[str], Any]
 Fit: TypeAlias = Literal["pad", "crop", "resize"]
 _MOST_SEED: Final = (1 << 64) - 1
+_MOST_DIGITS: Final = 20
 
 
 def read(
@@ -52,7 +53,8 @@ def whole(least: int, most: int) -> Parse:
     """A whole number within bounds."""
 
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and least <= int(text[:21]) <= most):
+        is_number = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+        if not (is_number and least <= int(text) <= most):
             raise ValueError(f"a whole number from {least} to {most}")
         return int(text)
 
@@ -91,6 +93,7 @@ def fit(text: str) -> Fit:
 def size(text: str) -> tuple[int, int]:
     """WIDTHxHEIGHT as height and width."""
     width, cross, height = text.partition("x")
-    if not (cross and width.isdigit() and height.isdigit() and len(text) < 14):
+    is_number = text.isascii() and width.isdigit() and height.isdigit()
+    if not (cross and is_number and len(text) <= _MOST_DIGITS):
         raise ValueError("WIDTHxHEIGHT, for example 512x384")
     return int(height), int(width)

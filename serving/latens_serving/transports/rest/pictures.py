@@ -6,10 +6,12 @@ extra `pictures` of this distribution. PNG is written without it.
 
 from __future__ import annotations
 
+import asyncio
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,18 @@ _JPEG_QUALITY: Final = 95
 _ADVICE: Final = "fit=crop, fit=pad or fit=resize makes it fit"
 
 Pixels = NDArray[np.uint8]
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+_THREAD = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+
+
+async def in_thread(
+    work: Callable[Parameters, Result], *arguments: Parameters.args, **named: Parameters.kwargs
+) -> Result:
+    """Calls `work` in the thread of pictures: decoding a large one takes a second."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_THREAD, lambda: work(*arguments, **named))
 
 
 def row_of(

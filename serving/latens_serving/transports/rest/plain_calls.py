@@ -13,12 +13,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from latens_serving.calls.authorization import Tokens
-from latens_serving.calls.boundary import REQUEST_ID_KEY, Boundaries, CallBoundary, CallPolicy
+from latens_serving.calls.boundary import REQUEST_ID_KEY, Boundaries, CallBoundary
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import TooLargeError
-from latens_serving.monitoring.metrics import Metrics
-from latens_serving.settings import Settings
 from latens_serving.transports.http.transfers import hold_answer
 from latens_serving.transports.rest.refusals import HttpRefusal, refusal
 from latens_serving.transports.tracing import Tracing
@@ -32,17 +29,8 @@ SERVICE = "rest"
 class PlainCalls:
     """Makes routes whose calls are authorized, bounded, counted and logged."""
 
-    def __init__(
-        self, settings: Settings, metrics: Metrics, tokens: Tokens, tracing: Tracing | None
-    ) -> None:
-        policy = CallPolicy(
-            tokens=tokens,
-            scope="infer",
-            max_deadline=settings.max_deadline,
-            log_calls=settings.log_calls,
-            max_calls=settings.max_calls,
-        )
-        self._boundaries = Boundaries(metrics, policy)
+    def __init__(self, boundaries: Boundaries, tracing: Tracing | None) -> None:
+        self._boundaries = boundaries
         self._tracing = tracing
 
     def route(self, path: str, name: str, work: Work) -> Route:
@@ -73,7 +61,6 @@ class _PlainCall:
         call = self._boundary.begin(None, request.headers.get(REQUEST_ID_KEY, ""))
         response = await self._answer(request, call)
         response.headers[REQUEST_ID_KEY] = call.request_id
-        hold_answer(len(response.body))
         await response(scope, receive, send)
 
     async def _answer(self, request: Request, call: CallContext) -> Response:
@@ -82,6 +69,7 @@ class _PlainCall:
             boundary.admit(request.headers.get("authorization", ""), call)
             _check_method(request)
             response = await self._traced(request, call)
+            hold_answer(len(response.body))
         except HttpRefusal as error:
             boundary.end(call, grpc.StatusCode.INVALID_ARGUMENT)
             return error.response()

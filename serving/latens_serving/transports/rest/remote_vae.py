@@ -60,52 +60,60 @@ _FORMATS: Final = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png"
 class RemoteVae:
     """What the routes under `/huggingface/{model}` do."""
 
-    def __init__(self, service: LatentService, most_body: int) -> None:
+    def __init__(self, service: LatentService, most: int) -> None:
+        """Makes it; `most` bytes are the largest body."""
         self._service = service
-        self._most_body = most_body
+        self._most = most
 
     async def decode(self, request: Request, call: CallContext) -> Response:
         """`remote_decode`: latents to a tensor or a picture."""
         shape, given = _shape_and(request, DECODE)
         output = _output_of(request, given)
+        scaling = _scaling(given)
+        content = await body_of(request, self._most)
         with self._service.lease(_model(request), given.get("version", ""), call) as model:
             pictures.check_pictures(model.spec)
-            content = await body_of(request, self._most_body)
-            tensor = raw_tensors.read(content, shape, given.get("dtype", "float32"))
-            latents = _unpacked(tensor, given, model.spec)
-            is_long = latents.size > COPIES
-            scaled = await offload(is_long, _scaling(given).to_graph, latents, model.spec)
+
+            def prepared() -> Floats:
+                tensor = raw_tensors.read(content, shape, given.get("dtype", "float32"))
+                return scaling.to_graph(_unpacked(tensor, given, model.spec), model.spec)
+
+            scaled = await offload(len(content) > COPIES, prepared)
             wanted = pb.DecodeRequest(image_dtype=output.image_dtype)
             rows = await decode(wanted, scaled, model, call)
-            return await offload(rows.images.size > COPIES, output.written, rows.images)
+            return await pictures.in_thread(output.written, rows.images)
 
     async def encode(self, request: Request, call: CallContext) -> Response:
         """`remote_encode`: a picture or a tensor to the mean, or to a draw if `seed` is given."""
         shape, given = _shape_and(request, ENCODE)
+        scaling = _scaling(given)
+        content = await body_of(request, self._most)
         with self._service.lease(_model(request), given.get("version", ""), call) as model:
-            images = await self._images(request, shape, given, model)
+            images = await _images(content, shape, given, model)
             wanted = pb.EncodeRequest()
             if "seed" in given:
                 wanted.draw.seed = given["seed"]
             rows = await encode(wanted, images, model, call)
             latents = rows.mean if rows.latents is None else rows.latents
             is_long = latents.size > COPIES
-            scaled = await offload(is_long, _scaling(given).from_graph, latents, model.spec)
+            scaled = await offload(is_long, scaling.from_graph, latents, model.spec)
             return raw_tensors.answer(scaled, raw_tensors.dtype_of(given.get("dtype", "float32")))
 
-    async def _images(
-        self, request: Request, shape: list[int], given: Mapping[str, Any], model: LoadedModel
-    ) -> NDArray[Any]:
-        pictures.check_pictures(model.spec)
-        content = await body_of(request, self._most_body)
-        if not shape:  # a picture, of which diffusers does not name the type
-            return await offload(True, pictures.row_of, content, model.spec, given.get("fit"))
-        if "fit" in given:
-            raise InvalidInputError.at("fit", "expected with a picture, not with a tensor")
+
+async def _images(
+    content: bytes, shape: list[int], given: Mapping[str, Any], model: LoadedModel
+) -> NDArray[Any]:
+    pictures.check_pictures(model.spec)
+    if not shape:  # a picture, of which diffusers does not name the type
+        return await pictures.in_thread(pictures.row_of, content, model.spec, given.get("fit"))
+    if "fit" in given:
+        raise InvalidInputError.at("fit", "expected with a picture, not with a tensor")
+
+    def prepared() -> NDArray[Any]:
         tensor = raw_tensors.read(content, shape, given.get("dtype", "float32"))
-        if tensor.dtype == np.uint8:
-            return tensor
-        return await offload(tensor.size > COPIES, _from_signed, tensor)
+        return tensor if tensor.dtype == np.uint8 else _from_signed(tensor)
+
+    return await offload(len(content) > COPIES, prepared)
 
 
 class _Output:

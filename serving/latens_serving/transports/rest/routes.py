@@ -10,10 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from latens_serving.calls.authorization import Tokens
-from latens_serving.monitoring.metrics import Metrics
+from latens_serving.calls.boundary import Boundaries
 from latens_serving.service.service import LatentService
-from latens_serving.settings import Settings
 from latens_serving.transports.rest import operations, pictures, raw_tensors, remote_vae
 from latens_serving.transports.rest.openapi import document
 from latens_serving.transports.rest.operations import JSON, NUMBERS, Operations
@@ -43,9 +41,9 @@ class Operation:
     gives: Sequence[str] = field(default=operations.PICTURES)
 
 
-def operations_of(service: LatentService, most_body: int, most_answer: int) -> list[Operation]:
-    """Every operation of plain HTTP."""
-    plain, remote = Operations(service, most_body, most_answer), RemoteVae(service, most_body)
+def operations_of(service: LatentService, most: int) -> list[Operation]:
+    """Every operation of plain HTTP; bodies and pictures have at most so many bytes."""
+    plain, remote = Operations(service, most), RemoteVae(service, most)
     return [
         Operation(
             "/v1/encode",
@@ -114,25 +112,23 @@ def operations_of(service: LatentService, most_body: int, most_answer: int) -> l
 
 def rest_routes(
     service: LatentService,
-    settings: Settings,
-    metrics: Metrics,
-    tokens: Tokens,
-    most_body: int,
+    boundaries: Boundaries,
+    most: int,
     tracing: Tracing | None = None,
+    *,
+    has_tokens: bool = False,
 ) -> list[Route]:
     """The routes, and the document that describes them.
 
     Args:
         service: answers.
-        settings: of the server.
-        metrics: count the calls.
-        tokens: who may call.
-        most_body: the largest body, bytes.
+        boundaries: of the HTTP port.
+        most: the largest body and the largest picture, bytes.
         tracing: makes spans of the calls, if given.
+        has_tokens: whether calls need a bearer token.
     """
-    calls = PlainCalls(settings, metrics, tokens, tracing)
-    known = operations_of(service, most_body, settings.http_max_message_bytes)
-    description = document(known, has_tokens=tokens.are_required)
+    calls, known = PlainCalls(boundaries, tracing), operations_of(service, most)
+    description = document(known, has_tokens=has_tokens)
 
     async def describe(_: Request) -> Response:
         return JSONResponse(description)

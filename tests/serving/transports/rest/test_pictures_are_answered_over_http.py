@@ -149,6 +149,12 @@ REFUSALS = {
     "twice": ("/v1/sample?seed=2&seed=3", b"", {}, 400, "seed: given twice"),
     "a wrong value": ("/v1/sample?count=many", b"", {}, 400, "count: expected a whole number"),
     "a negative seed": ("/v1/sample?seed=-1", b"", {}, 400, "seed: expected a whole number"),
+    "too many digits": (
+        *(f"/v1/sample?count={'0' * 21}{'9' * 40}", b"", {}),
+        *(400, "count: expected a whole number"),
+    ),
+    "digits of another script": ("/v1/sample?size=%C2%B2x%C2%B2", b"", {}, 400, "WIDTHxHEIGHT"),
+    "too much JSON": ("/v1/decode", b" " * (2 << 20), JSON, 400, "expected at most 1048576 bytes"),
     "a wrong size": ("/v1/sample?size=18x16", b"", {}, 400, "size: width: expected"),
     "unknown model": ("/v1/sample?model=nothing", b"", {}, 404, "nothing"),
     "nothing accepted": ("/v1/sample", b"", {"Accept": "text/html"}, 406, "expected Accept"),
