@@ -14,8 +14,9 @@ import torch
 from latens_training import checkpoint
 from latens_training.config import ModelConfig, RunConfig
 from latens_training.errors import CheckpointError, RunNotFoundError
-from latens_training.models.autoencoder import Autoencoder, build
-from latens_training.run_record import LatentDim, RunRecord
+from latens_training.models.autoencoder import Autoencoder
+from latens_training.models.build import build
+from latens_training.runs.record import LatentDim, RunRecord
 
 SHAPE = (1, 6, 6)
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from latens_training import checkpoint, run_directory
+from latens_training import checkpoint
 from latens_training.checkpoint import FIGURES, HISTORY_FILE, MODEL_FILE, SCORES_FILE
 from latens_training.cli.main import main
 from latens_training.figures import PICTURE_FILES
-from latens_training.resume import load_state
+from latens_training.runs import directory as run_directory
+from latens_training.runs.resume import load_state
 
 SETTINGS = ["--latent-size", "2", "--hidden", "16", "--batch-size", "1000", "--no-figures"]
 VECTOR = {"bold": (0.5, -1.0)}
@@ -100,7 +101,7 @@ def test_a_run_killed_between_any_two_files_gets_its_whole_history_back(
         run_directory.write_whole(path, content)
 
     with monkeypatch.context() as patch:
-        for module in ("run", "checkpoint", "resume"):
+        for module in ("runs.run", "checkpoint", "runs.resume"):
             patch.setattr(f"latens_training.{module}.write_whole", write_until_killed)
         with pytest.raises(Killed):
             begin()

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from latens_training import checkpoint, run_directory
+from latens_training import checkpoint
 from latens_training.cli.main import main
-from latens_training.resume import STATE_FILE, load_state
+from latens_training.runs import directory as run_directory
+from latens_training.runs.resume import STATE_FILE, load_state
 
 SETTINGS = ["--latent-size", "2", "--hidden", "16", "--batch-size", "500", "--no-figures"]
 

@@ -16,8 +16,8 @@ from latens_training.attributes import Condition, Contrast
 from latens_training.cli.main import main
 from latens_training.config import DataConfig, ModelConfig, RunConfig
 from latens_training.errors import UsageError
-from latens_training.models.autoencoder import build
-from latens_training.run_record import RunRecord
+from latens_training.models.build import build
+from latens_training.runs.record import RunRecord
 
 
 @pytest.fixture

@@ -16,8 +16,10 @@ from latens_training import checkpoint
 from latens_training.cli.main import main
 from latens_training.data import datasets
 from latens_training.data import sprite_sets as sprite_sets
-from latens_training.data.sprites import FULL, REDUCED, Grid, Sprites, draw_canvases
+from latens_training.data.sprites import FACTORS as NAMES_OF_FACTORS
+from latens_training.data.sprites import FULL, ORDERED, REDUCED, Grid, Sprites, draw_canvases
 from latens_training.metrics.disentanglement import factor_vae, mig, sap
+from latens_training.metrics.disentanglement import scores as scores_module
 from latens_training.metrics.disentanglement.dci import concentration, dci_scores
 from latens_training.metrics.disentanglement.protocol import (
     Protocol,
@@ -25,8 +27,9 @@ from latens_training.metrics.disentanglement.protocol import (
     gap,
     two_samples,
 )
-from latens_training.metrics.disentanglement.scores import NAMES, all_scores
+from latens_training.metrics.disentanglement.scores import NAMES
 from latens_training.studies import study as study_module
+from latens_training.studies.table import interval
 
 QUICK = Protocol(
     points=1500,
@@ -37,6 +40,14 @@ QUICK = Protocol(
     dci_trees=4,
 )
 FACTORS = REDUCED.factors(np.arange(len(REDUCED)))
+
+
+def all_scores(
+    codes: NDArray[np.float64], factors: NDArray[np.int64], protocol: Protocol
+) -> dict[str, float]:
+    return scores_module.all_scores(
+        codes, factors, protocol, names=NAMES_OF_FACTORS, ordered=ORDERED
+    )
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +105,14 @@ def test_a_gather_gives_the_same_images_as_torchs_own_indexing(reduced: Sprites)
 
 
 def test_the_set_is_one_that_training_takes_with_all_factors_as_attributes() -> None:
-    loaded = datasets.load("dsprites-small")
+    loaded = datasets.load("sprites-small")
     assert len(loaded.train) + len(loaded.test) == len(REDUCED)
     assert len(loaded.test) == len(REDUCED) // 10
     assert list(loaded.train.attributes) == ["shape", "scale", "orientation", "x", "y"]
     picture = loaded.test.images[torch.tensor([7])]
     assert picture.dtype == torch.uint8
     assert picture.shape == (1, 1, 32, 32)
-    assert loaded.digest() == datasets.load("dsprites-small").digest()
+    assert loaded.digest() == datasets.load("sprites-small").digest()
 
 
 def test_units_that_are_the_factors_score_best(factors: NDArray[np.float64]) -> None:
@@ -209,7 +220,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("study") / "out"
     tiny = Grid(("square", "heart"), (0.6, 1.0), (0.0, 0.4), positions=6, side=20, radius=4)
     patch = pytest.MonkeyPatch()
-    patch.setitem(sprite_sets.GRIDS, "dsprites-small", tiny)
+    patch.setitem(sprite_sets.GRIDS, "sprites-small", tiny)
     patch.setattr(sprite_sets, "REDUCED", tiny)
     try:
         assert main(arguments(out)) == 0
@@ -243,7 +254,7 @@ def marked_scores(out: Path) -> int:
 def arguments(out: Path) -> list[str]:
     sizes = ["--seeds=2", "--epochs=1", "--hidden=16", "--latent-size=4"]
     sizes.append("--dci-classifier=random-forest")
-    return ["disentangle", "--betas=1,4", *sizes, "--out", str(out)]
+    return ["compare", "--dataset=sprites-small", "--betas=1,4", *sizes, "--out", str(out)]
 
 
 def test_a_study_trains_every_beta_and_seed_and_keeps_each_as_a_run(study: Path) -> None:
@@ -269,15 +280,43 @@ def test_scores_on_file_count_for_their_model_and_protocol_only(tmp_path: Path) 
 
 def test_a_study_writes_a_table_and_figures(study: Path) -> None:
     table = (study / "table.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in table] == ["beta", "-----:", "1", "4"]
+    assert [line.split("|")[1].strip() for line in table] == ["model", "------:", "β = 1", "β = 4"]
     assert "±" in table[2]
-    for name in ("scores.png", "traversals-beta-1.png", "traversals-beta-4.png"):
+    for name in ("scores.png", "comparison.png"):
         assert (study / name).stat().st_size > 1000
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_objectives_and_betas_are_compared_in_processes_too(
+    jobs: int, mnist_subset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    flags = ["--data-dir", str(mnist_subset), "--hidden", "8", "--epochs", "1", "--out", str(out)]
+    grid = ["--betas", "0,4", "--objectives", "elbo,beta-tc", "--jobs", str(jobs)]
+    assert main(["compare", *flags, *grid, "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert [(r["kind"], r["beta"]) for r in results] == [
+        ("elbo β = 0", 0), ("elbo β = 4", 4), ("beta-tc", None),
+    ]  # fmt: skip
+    assert all(not result["scores"] for result in results)
+    assert (out / "comparison.png").stat().st_size > 1000
+    assert (out / "elbo-beta-4-seed-0" / "model.safetensors").exists()
+
+
+def test_intervals_are_students(tmp_path: Path) -> None:
+    # Of 5 values, t = 2.776; of their deviation 1.5811, 2.776 * 1.5811 / sqrt(5) = 1.963.
+    assert interval([1, 2, 3, 4, 5], 3) == "3.000 ± 1.963"
+    assert interval([1.5], 1) == "1.5"
+
+
+def test_one_model_is_no_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--out", str(tmp_path / "out")]) == 2
+    assert "there is one model only" in capsys.readouterr().err
 
 
 def test_the_codes_of_a_grid_are_the_means_of_its_images_in_order(reduced: Sprites) -> None:
     from latens_training.config import ModelConfig
-    from latens_training.models.autoencoder import build
+    from latens_training.models.build import build
 
     model = build(ModelConfig(latent_size=3, hidden=(8,)), (1, 32, 32)).eval()
     codes, factors = encode_grid(model, reduced)
@@ -295,6 +334,6 @@ def test_the_codes_of_a_grid_are_the_means_of_its_images_in_order(reduced: Sprit
 def test_bad_input_is_one_clear_line(
     given: list[str], code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["disentangle", *given, "--out", str(tmp_path / "out")]) == code
+    assert main(["compare", "--betas=1,4", *given, "--out", str(tmp_path / "out")]) == code
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[-1].startswith("latens-train: ")

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from latens_training import checkpoint
-from latens_training.config import LossConfig, ModelConfig
+from latens_training.config import ModelConfig
 from latens_training.metrics.evaluation import Terms, evaluate, latent_dims
 from latens_training.metrics.iwae_bound import iwae_bound, log_mean_weight
-from latens_training.models.autoencoder import Autoencoder, build
-from latens_training.objectives.terms import kl_by_dim, reconstruction
+from latens_training.models.autoencoder import Autoencoder
+from latens_training.models.build import build
+from latens_training.objectives.batch import kl_by_dim
 
 SHAPE = (1, 4, 4)
-LOSS = LossConfig()
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,9 @@ def exact_log_likelihood(model: Autoencoder, images: torch.Tensor) -> torch.Tens
     log_prior = -0.5 * grid.square().sum(1) - math.log(2 * math.pi)
     logits = model.decode(grid)
     targets = images.float() / 255
-    joint = [log_prior - reconstruction(logits, x.expand_as(logits), LOSS) for x in targets]
+    joint = [
+        log_prior - model.likelihood.negative_log_p(logits, x.expand_as(logits)) for x in targets
+    ]
     cell = 2 * math.log(float(axis[1] - axis[0]))
     return torch.stack([torch.logsumexp(row.double(), 0) + cell for row in joint])
 
@@ -49,8 +51,8 @@ def test_the_bound_of_many_draws_is_the_log_likelihood(
     model: Autoencoder, images: torch.Tensor
 ) -> None:
     exact = exact_log_likelihood(model, images)
-    terms = evaluate(model, images, LOSS)
-    bound = iwae_bound(model, images, LOSS, terms, samples=5000, subset=len(images))
+    terms = evaluate(model, images)
+    bound = iwae_bound(model, images, terms, samples=5000, subset=len(images))
     assert 0 < bound.standard_error < 0.02, "the error of the draws alone"
     assert bound.value == pytest.approx(float(exact.mean()), abs=0.05)
     assert terms.metrics(model.posterior)["elbo"] < bound.value
@@ -60,18 +62,17 @@ def test_the_error_of_a_whole_set_is_that_of_its_draws(
     model: Autoencoder, images: torch.Tensor
 ) -> None:
     """It read 0.000 wherever the subset was the whole set, as with 500 images or fewer."""
-    terms = evaluate(model, images, LOSS)
+    terms = evaluate(model, images)
     few, many = (
-        iwae_bound(model, images, LOSS, terms, samples=samples, subset=500)
-        for samples in (50, 5000)
+        iwae_bound(model, images, terms, samples=samples, subset=500) for samples in (50, 5000)
     )
     assert few.standard_error > 2 * many.standard_error > 0
     assert abs(few.value - many.value) < 4 * few.standard_error
 
 
 def test_a_bound_whose_error_is_unknown_has_none(model: Autoencoder, images: torch.Tensor) -> None:
-    terms = evaluate(model, images[:1], LOSS)
-    bound = iwae_bound(model, images[:1], LOSS, terms, samples=1, subset=500)
+    terms = evaluate(model, images[:1])
+    bound = iwae_bound(model, images[:1], terms, samples=1, subset=500)
     assert set(bound.metrics()) == {"iwae_bound", "iwae_bound_samples"}
 
 
@@ -88,9 +89,9 @@ def test_the_error_of_a_mean_weight_is_the_jackknifes() -> None:
 def test_a_subset_with_the_elbo_as_control_agrees_within_its_error(
     model: Autoencoder, images: torch.Tensor
 ) -> None:
-    terms = evaluate(model, images, LOSS, draws=200)
-    full = iwae_bound(model, images, LOSS, terms, samples=2000, subset=40)
-    part = iwae_bound(model, images, LOSS, terms, samples=2000, subset=20)
+    terms = evaluate(model, images, draws=200)
+    full = iwae_bound(model, images, terms, samples=2000, subset=40)
+    part = iwae_bound(model, images, terms, samples=2000, subset=20)
     assert part.images == 20
     assert part.standard_error > 0
     assert abs(part.value - full.value) < 5 * part.standard_error
@@ -101,14 +102,14 @@ def test_a_subset_with_the_elbo_as_control_agrees_within_its_error(
 def test_the_elbo_is_a_lower_bound_with_the_gap_of_one_draw(
     model: Autoencoder, images: torch.Tensor
 ) -> None:
-    terms = evaluate(model, images, LOSS, draws=2000)
-    one = iwae_bound(model, images, LOSS, terms, samples=1, subset=40)
+    terms = evaluate(model, images, draws=2000)
+    one = iwae_bound(model, images, terms, samples=1, subset=40)
     elbo = terms.metrics(model.posterior)["elbo"]
     assert one.value == pytest.approx(elbo, abs=4 * float(terms.reconstruction.std()) / 40**0.5)
 
 
 def test_kl_by_dim_sums_to_the_kl(model: Autoencoder, images: torch.Tensor) -> None:
-    terms = evaluate(model, images, LOSS)
+    terms = evaluate(model, images)
     mean, log_var = model.encode(images.float() / 255)
     assert log_var is not None
     torch.testing.assert_close(terms.kl_by_dim.float(), kl_by_dim(mean, log_var).mean(0))
@@ -118,7 +119,7 @@ def test_kl_by_dim_sums_to_the_kl(model: Autoencoder, images: torch.Tensor) -> N
 def test_the_same_model_and_set_give_the_same_figures(
     model: Autoencoder, images: torch.Tensor
 ) -> None:
-    first, second = (evaluate(model, images, LOSS).metrics("diagonal-gaussian") for _ in range(2))
+    first, second = (evaluate(model, images).metrics("diagonal-gaussian") for _ in range(2))
     assert first == second
 
 
@@ -140,7 +141,7 @@ def test_latent_dims_are_those_of_the_whole_set(model: Autoencoder, images: torc
 
 def test_a_deterministic_posterior_has_no_elbo(images: torch.Tensor) -> None:
     model = build(ModelConfig(architecture="ae-mlp", hidden=(8,)), SHAPE).requires_grad_(False)
-    metrics = evaluate(model, images, LOSS).metrics(model.posterior)
+    metrics = evaluate(model, images).metrics(model.posterior)
     assert metrics.keys() == {"reconstruction", "active_units"}
     assert [dim.kl for dim in latent_dims(model, images)] == [0, 0]
 

@@ -11,7 +11,7 @@ import pytest
 from latens_training.config import ModelConfig
 from latens_training.figures import curves, scatter
 from latens_training.figures.subject import Subject
-from latens_training.models.autoencoder import build
+from latens_training.models.build import build
 
 
 def subject_of(means: np.ndarray, log_vars: np.ndarray | None) -> Subject:
@@ -57,3 +57,14 @@ def test_classes_are_named_in_the_scatter_plot(tmp_path: Path) -> None:
         patch.setattr(Axes, "text", lambda _self, _x, _y, text, **_options: named.append(text))
         scatter.draw(subject, tmp_path / "scatter.png")
     assert named == ["cat", "dog", "owl"]
+
+
+def test_names_of_classes_keep_their_distance_and_move_no_further_than_needed() -> None:
+    from latens_training.figures.scatter import apart
+
+    given = np.array([[0.0, 0.0], [0.0, 0.0], [0.02, 0.0], [5.0, 5.0]])
+    placed = apart(given, 0.1)
+    gaps = np.linalg.norm(placed[:, None] - placed[None], axis=2) + np.eye(4)
+    assert gaps.min() > 0.0999
+    assert np.abs(placed - given).max() < 0.2
+    np.testing.assert_array_equal(placed[3], given[3])

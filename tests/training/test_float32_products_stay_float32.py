@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from latens_training import onednn_matmul as matrix_products
 from latens_training.devices import Placement, describe_environment
-from latens_training.onednn_matmul import by_onednn, onednn_matmul
+from latens_training.optimization import onednn_matmul as matrix_products
+from latens_training.optimization.onednn_matmul import by_onednn, onednn_matmul
 
 CPU = torch.device("cpu")
 # The article's layers at its batch, its last batch and a batch of one: [n, inputs] to outputs.

@@ -203,8 +203,8 @@ def test_dynamic_binarisation_trains_on_grey_and_is_judged_by_a_fixed_draw() -> 
 
 @pytest.mark.parametrize("how", ["static", "dynamic"])
 def test_images_that_are_made_when_asked_for_can_be_binarised(how: str) -> None:
-    sprites = datasets.load("dsprites-small")
-    config = DataConfig(dataset="dsprites-small", binarize=how)
+    sprites = datasets.load("sprites-small")
+    config = DataConfig(dataset="sprites-small", binarize=how)
     evaluated = binarization.for_evaluation(sprites, config)
     trained_on = binarization.images_to_train_on(sprites, evaluated, config)
     first = torch.arange(5)

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import torch
 
 from latens_training import checkpoint
+from latens_training.cli.article import FIGURES, Figure
 from latens_training.cli.commands import COMMANDS, find
+from latens_training.cli.compare import CompareSettings
 from latens_training.cli.main import main
+from latens_training.cli.parser import parse
 from latens_training.cli.settings import SECTION_FIELDS, TrainSettings, flattened, sectioned
 from latens_training.config import RunConfig
+from latens_training.effects import without_effect
 from latens_training.presets import PRESETS
 
 
 def printed_config(capsys: pytest.CaptureFixture[str], *arguments: str) -> RunConfig:
     assert main([*arguments, "--print-config"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    document.pop("out")
-    return RunConfig.model_validate(document)
+    return RunConfig.model_validate(tomllib.loads(capsys.readouterr().out))
 
 
 def test_every_field_of_a_run_is_a_flag_with_a_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +77,8 @@ def test_each_preset_is_a_valid_run(name: str, capsys: pytest.CaptureFixture[str
     config = printed_config(capsys, "--preset", name)
     values = flattened(config)
     for field, value in PRESETS[name].values.items():
-        assert values[field] == value
+        for one, expected in value.items() if isinstance(value, dict) else [(field, value)]:
+            assert values[one] == expected
 
 
 def test_an_unknown_flag_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,6 +216,31 @@ def test_presets_are_listed_with_what_they_reproduce(capsys: pytest.CaptureFixtu
     assert "--hidden 200,200 --activation tanh" in text
     assert main(["presets", "--json"]) == 0
     assert json.loads(capsys.readouterr().out).keys() == PRESETS.keys()
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.file)
+def test_every_command_that_makes_a_figure_of_the_article_is_one(figure: Figure) -> None:
+    for command in figure.commands:
+        program, *words = shlex.split(command)
+        if program != "latens-train":
+            assert shutil.which(program, path=str(Path(sys.executable).parent))
+            continue
+        name, arguments = find(words)
+        settings = parse(COMMANDS[name].settings_for(arguments), arguments, program)
+        if isinstance(settings, CompareSettings):
+            assert len(settings.study().members()) >= 2
+            assert figure.file.startswith(str(settings.study().directory))
+        elif isinstance(settings, TrainSettings):
+            config = settings.run_config()
+            assert without_effect(config) == {}
+            assert figure.file.startswith((str(settings.run_directory(config)), "filled"))
+
+
+def test_the_figures_of_the_article_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["article"]) == 0
+    text = capsys.readouterr().out
+    assert "    latens-train compare --preset article-2d --betas 0,1,4\n" in text
+    assert "    -> runs/compare-mnist/comparison.png\n" in text
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "figures"])

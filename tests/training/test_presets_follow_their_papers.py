@@ -8,7 +8,7 @@ import torch
 from latens_training.cli.settings import sectioned
 from latens_training.config import RunConfig
 from latens_training.devices import Placement
-from latens_training.models.autoencoder import build
+from latens_training.models.build import build
 from latens_training.presets import PRESETS, preset_values
 from latens_training.trainer import Trainer
 

@@ -15,7 +15,7 @@ from latens_training.cli.main import main
 from latens_training.config import ModelConfig
 from latens_training.data.mnist import load_mnist
 from latens_training.data.types import Dataset, Split
-from latens_training.models.autoencoder import build
+from latens_training.models.build import build
 
 
 class _ListOfTensors(torch.nn.Module):
@@ -75,6 +75,24 @@ def test_the_run_computes_what_the_articles_formulas_say(tmp_path: Path) -> None
     assert len(loaded.latent_dims) == 2
 
 
+def test_the_plain_autoencoder_is_imported_with_the_relu_on_its_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    w = article_vae()
+    del w[4:6]
+    path = write_archive(tmp_path / "AE.ht", w)
+    flags = ["--out", str(tmp_path / "run"), "--no-figures"]
+    assert main(["import-article", str(path), *flags]) == 0
+    assert "the ReLU on its code kills units" in capsys.readouterr().out
+    loaded = checkpoint.load(tmp_path / "run")
+    images = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    code = torch.relu(torch.relu(images.flatten(1) @ w[0].T + w[1]) @ w[2].T + w[3])
+    mean, log_var = loaded.model.encode(images)
+    torch.testing.assert_close(mean, code)
+    assert log_var is None
+    assert loaded.config.model.model_options == {"relu_code": True}
+
+
 def test_the_convolutional_vae_is_imported_too(tmp_path: Path) -> None:
     config = ModelConfig(architecture="vae-conv", latent_size=3)
     original = build(config, (1, 28, 28)).eval()
@@ -116,8 +134,6 @@ def test_other_files_are_refused_in_one_line(
     (tmp_path / "garbage.ht").write_bytes(b"PK\3\4 but not really a zip")
     code, text = refused(tmp_path / "garbage.ht")
     assert (code, "not a TorchScript archive" in text) == (5, True)
-    code, text = refused(write_archive(tmp_path / "ae.ht", article_vae()[:8]))
-    assert (code, "plain autoencoder" in text) == (5, True)
     code, text = refused(write_archive(tmp_path / "odd.ht", article_vae()[:3]))
     assert (code, "3 tensors" in text) == (5, True)
     broken = article_vae()

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import torch
 
-from latens_training import run as runs
 from latens_training.cli.main import main
 from latens_training.config import RunConfig
 from latens_training.devices import Placement
 from latens_training.errors import UsageError
 from latens_training.progress import Reporter
-from latens_training.resume import STATE_FILE, load_state, restore
-from latens_training.run_directory import Interrupted, StopSignal
+from latens_training.runs import run as runs
+from latens_training.runs.directory import Interrupted, StopSignal
+from latens_training.runs.resume import STATE_FILE, load_state, restore
 
 SETTINGS = ["--latent-size", "3", "--hidden", "32", "--batch-size", "500", "--no-figures"]
 VARIANTS = {

@@ -13,7 +13,7 @@ import pytest
 from latens_training import checkpoint
 from latens_training.cli.main import main
 from latens_training.devices import Placement
-from latens_training.resume import load_state
+from latens_training.runs.resume import load_state
 from latens_training.trainer import Trainer
 
 
@@ -58,11 +58,11 @@ def test_two_processes_train_as_one_does(
 STOPS_IN_MID_EPOCH = """
 import signal, sys
 from pathlib import Path
-from latens_training import run as runs
+from latens_training.runs import run as runs
 from latens_training.config import RunConfig
 from latens_training.devices import leave, placed
 from latens_training.progress import Reporter
-from latens_training.run_directory import Interrupted, StopSignal
+from latens_training.runs.directory import Interrupted, StopSignal
 
 class StopsAtOnce(Reporter):
     def step(self):
@@ -128,10 +128,10 @@ def test_the_last_batch_is_not_dropped(mnist_subset: Path) -> None:
 
     from latens_training.config import RunConfig
     from latens_training.data import datasets
-    from latens_training.models import autoencoder as models
+    from latens_training.models.build import build
 
     images = datasets.load("mnist", mnist_subset).train.images[:300]
-    model = models.build(RunConfig().model, (1, 28, 28))
+    model = build(RunConfig().model, (1, 28, 28))
     trainer = Trainer(model, images, RunConfig(), Placement(torch.device("cpu")))
     steps: list[None] = []
     assert trainer.run_epoch(lambda: False, lambda: steps.append(None))

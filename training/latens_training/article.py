@@ -1,8 +1,8 @@
 """Imports the weights of Penkovsky's article "Day 9: Roaming The Latent Space" (10 days of grad).
 
 Its program saves a flat list of tensors, weight before bias and layer after layer, as a TorchScript
-archive without code (hasktorch's `save`). The tensors of its MLP VAE and of its convolutional VAE
-are in the order of our networks' parameters.
+archive without code (hasktorch's `save`). The tensors of its autoencoder, its MLP VAE and its
+convolutional VAE are in the order of our networks' parameters.
 
 TorchScript archives can contain code, so import only files that you trust. Nothing else in the
 project reads them.
@@ -21,10 +21,12 @@ from torch import Tensor
 from latens_training.checkpoint import Checkpoint, save
 from latens_training.config import LossConfig, ModelConfig, RunConfig, TrainConfig
 from latens_training.data.types import Dataset
-from latens_training.errors import DataError, NotFoundError
+from latens_training.effects import completed
+from latens_training.errors import DataError, NotFoundError, UsageError
 from latens_training.metrics.evaluation import evaluate, latent_dims
-from latens_training.models.autoencoder import Autoencoder, ImageShape, build
-from latens_training.run_record import RunRecord
+from latens_training.models.autoencoder import Autoencoder, ImageShape
+from latens_training.models.build import build
+from latens_training.runs.record import RunRecord
 
 IMAGE_SHAPE: ImageShape = (1, 28, 28)
 _EPOCHS = 20
@@ -83,12 +85,12 @@ def beta_in(path: Path) -> float | None:
     return float(match[1]) if match else None
 
 
-def import_weights(path: Path, beta: float, dataset: Dataset, run: Path) -> Checkpoint:
+def import_weights(path: Path, beta: float | None, dataset: Dataset, run: Path) -> Checkpoint:
     """Creates a run directory from the article's weights, measured on the data set.
 
     Args:
         path: the `.ht` file.
-        beta: the weight of the KL term in its training, for the record.
+        beta: the weight of the KL term in its training, for the record; an autoencoder has none.
         dataset: MNIST, to measure the model and its latent coordinates on.
         run: the directory to write.
 
@@ -96,10 +98,14 @@ def import_weights(path: Path, beta: float, dataset: Dataset, run: Path) -> Chec
         TrainingError: the file cannot be used, or the run cannot be written.
     """
     model_config, model = model_of(path, read_tensors(path))
-    config = RunConfig(
-        model=model_config, loss=LossConfig(beta=beta), train=TrainConfig(epochs=_EPOCHS)
-    )
-    terms = evaluate(model, dataset.test.images, config.loss)
+    if model.posterior == "deterministic":
+        loss = LossConfig()
+    elif beta is None:
+        raise UsageError(f"beta: the name {path.name} has none; give --beta")
+    else:
+        loss = LossConfig(beta=beta)
+    config = completed(RunConfig(model=model_config, loss=loss, train=TrainConfig(epochs=_EPOCHS)))
+    terms = evaluate(model, dataset.test.images)
     record = RunRecord(
         config=config,
         image_shape=IMAGE_SHAPE,
@@ -118,9 +124,12 @@ def import_weights(path: Path, beta: float, dataset: Dataset, run: Path) -> Chec
 
 def _config_of(path: Path, tensors: list[Tensor]) -> ModelConfig:
     if len(tensors) == _AE_TENSORS:
-        raise DataError(
-            f"{path}: {_AE_TENSORS} tensors, as of the article's plain autoencoder, whose ReLU on "
-            "the code our ae-mlp does not have; only its VAEs can be imported"
+        hidden, latent = len(tensors[0]), len(tensors[2])
+        return ModelConfig(
+            architecture="ae-mlp",
+            latent_size=latent,
+            hidden=(hidden,),
+            model_options={"relu_code": True},
         )
     if len(tensors) == _MLP_TENSORS and tensors[0].dim() == tensors[2].dim() == 2:
         hidden, latent = len(tensors[0]), len(tensors[2])
@@ -130,5 +139,5 @@ def _config_of(path: Path, tensors: list[Tensor]) -> ModelConfig:
         return ModelConfig(architecture="vae-conv", latent_size=latent)
     raise DataError(
         f"{path}: {len(tensors)} tensors; the article's VAEs have {_MLP_TENSORS} (MLP) "
-        f"or {_CONV_TENSORS} (convolutional)"
+        f"or {_CONV_TENSORS} (convolutional), its autoencoder {_AE_TENSORS}"
     )

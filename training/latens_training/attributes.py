@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from latens_training.errors import UsageError
+from latens_training.metrics.evaluation import known_labels
 
 if TYPE_CHECKING:
     from latens_training.data.types import Split
@@ -162,9 +163,11 @@ def directions(
 def posterior_means(model: Autoencoder, split: Split) -> NDArray[np.float32]:
     """The posterior's mean of each image of a split, float32 [n, L]."""
     parts = []
+    labels = known_labels(model, split.labels)
     for start in range(0, len(split.images), _BLOCK):
         index = torch.arange(start, min(start + _BLOCK, len(split.images)))
-        parts.append(model.encode(split.images[index].float().div_(255))[0])
+        some = None if labels is None else labels[index]
+        parts.append(model.encode(split.images[index].float().div_(255), some)[0])
     return np.asarray(torch.cat(parts).flatten(1).numpy())
 
 

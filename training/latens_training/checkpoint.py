@@ -20,9 +20,11 @@ from torch import Tensor
 
 from latens_training.config import RunConfig
 from latens_training.errors import CheckpointError, DataError, RunNotFoundError
-from latens_training.models.autoencoder import Autoencoder, ImageShape, build
-from latens_training.run_directory import make_directory, write_whole
-from latens_training.run_record import LatentDim, RunRecord, parse_record
+from latens_training.likelihoods.registry import build_likelihood
+from latens_training.models.autoencoder import Autoencoder, ImageShape
+from latens_training.models.build import build
+from latens_training.runs.directory import make_directory, write_whole
+from latens_training.runs.record import LatentDim, RunRecord, parse_record
 
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -199,7 +201,8 @@ def _summary(record: RunRecord) -> str:
 
 def _rebuild(path: Path, record: RunRecord, tensors: dict[str, Tensor]) -> Autoencoder:
     with torch.random.fork_rng(devices=[]):
-        model = build(record.config.model, record.image_shape)
+        likelihood = build_likelihood(record.config.loss)
+        model = build(record.config.model, record.image_shape, likelihood, record.label_count)
     expected = _tensors(model)
     if expected.keys() != tensors.keys():
         odd = sorted(expected.keys() ^ tensors.keys())[0]

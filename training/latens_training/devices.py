@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 
 from latens_training.errors import UsageError
-from latens_training.onednn_matmul import by_onednn
-from latens_training.run_directory import Interrupted
+from latens_training.optimization.onednn_matmul import by_onednn
+from latens_training.runs.directory import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,6 +101,16 @@ def _choose_gpu(device: torch.device, local_rank: int) -> torch.device:
         raise UsageError(f"device: no GPU {index}; there are {torch.cuda.device_count()}")
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
+
+
+def set_precision(device: torch.device, config: DeviceConfig) -> None:
+    """Sets what CUDA's float32 products and convolutions may round, and makes them repeatable."""
+    if device.type != "cuda":
+        return
+    rounded = config.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = rounded
+    torch.backends.cudnn.allow_tf32 = rounded
+    torch.backends.cudnn.deterministic = True
 
 
 def autocast(device: torch.device, config: DeviceConfig) -> torch.autocast:

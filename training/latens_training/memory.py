@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from latens_training.errors import TrainingError
-from latens_training.models.autoencoder import build
+from latens_training.likelihoods.registry import build_likelihood
+from latens_training.models.build import build
 
 if TYPE_CHECKING:
     from latens_training.config import RunConfig
@@ -47,14 +48,17 @@ def require(needed: int, what: str, advice: str) -> None:
         )
 
 
-def require_for_network(config: RunConfig, image_shape: ImageShape, device: torch.device) -> None:
+def require_for_network(
+    config: RunConfig, image_shape: ImageShape, device: torch.device, label_count: int = 0
+) -> None:
     """Refuses a network that needs more memory to train and save than is free.
 
     Raises:
         TrainingError: less is free; the message has both numbers.
     """
     with torch.device("meta"):
-        weights = sum(weight.numel() for weight in build(config.model, image_shape).parameters())
+        model = build(config.model, image_shape, build_likelihood(config.loss), label_count)
+    weights = sum(weight.numel() for weight in model.parameters())
     copies = _COPIES_TO_SAVE + (_COPIES_TO_TRAIN if device.type == "cpu" else 0)
     channels, height, width = image_shape
     require(

@@ -46,9 +46,29 @@ PRESETS: dict[str, Preset] = {
     "mnist-beta4": Preset(
         "the article's beta-VAE, beta 4 with ten dimensions", {"latent_size": 10, "beta": 4.0}
     ),
-    "mnist-ae": Preset("the article's plain autoencoder", {"architecture": "ae-mlp"}),
-    "mnist-conv": Preset(
-        "the article's convolutional VAE", {"architecture": "vae-conv", "latent_size": 10}
+    "mnist-ae": Preset(
+        "a plain autoencoder without a ReLU on its code", {"architecture": "ae-mlp"}
+    ),
+    "article-ae": Preset(
+        "the article's plain autoencoder as listed; the ReLU on its code kills units",
+        {"architecture": "ae-mlp", "model_options": {"relu_code": True}},
+    ),
+    "article-2d": Preset("the article's MLP VAE, the same as mnist-2d", {"latent_size": 2}),
+    "article-conv-2d": Preset(
+        "the article's convolutional VAE with a plane",
+        {"architecture": "vae-conv", "latent_size": 2},
+    ),
+    "article-conv-beta1": Preset(
+        "the article's convolutional VAE with ten coordinates",
+        {"architecture": "vae-conv", "latent_size": 10},
+    ),
+    "article-conv-beta4": Preset(
+        "the same as beta-VAE, beta 4",
+        {"architecture": "vae-conv", "latent_size": 10, "beta": 4.0},
+    ),
+    "fashion": Preset(
+        "Fashion-MNIST, ten coordinates (needs its files: --data-dir)",
+        {"dataset": "fashion-mnist", "latent_size": 10},
     ),
     "fonts": Preset(
         "letters of every font found (first: latens-train data fonts)",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm import tqdm
 
 from latens_training.errors import UsageError
+from latens_training.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,9 +18,34 @@ if TYPE_CHECKING:
 
     from torch.utils.tensorboard import SummaryWriter
 
+    from latens_training.config import RunConfig
+
+
+TRACKERS = Registry("tracker")
+"""Latens has none of its own: a class is named `module:Class`, or by an entry point."""
+
+
+class Tracker(Protocol):
+    """What an experiment tracker such as MLflow or Weights & Biases needs to have.
+
+    Its methods are called in the first process only.
+    """
+
+    def begin(self, run: str, config: dict[str, Any]) -> None:
+        """A run begins or is resumed; `run` is its directory, `config` its settings."""
+        ...
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """An epoch has ended: its record, as in `history.jsonl`."""
+        ...
+
+    def end(self) -> None:
+        """The run has ended, whether it succeeded or not."""
+        ...
+
 
 class Reporter:
-    """Reports a run; the reporters of further processes are silent.
+    """Reports a run.
 
     Progress goes to standard error, the bar only to a terminal. With `json_lines`, each epoch's
     record goes to standard output as one JSON line.
@@ -32,12 +58,29 @@ class Reporter:
         json_lines: bool,
         silent: bool = False,
         tensorboard: Path | None = None,
+        tracker: Tracker | None = None,
     ) -> None:
         self._epochs = epochs
         self._json_lines = json_lines
         self._silent = silent
         self._bar: tqdm[Any] | None = None
-        self._writer = None if silent or tensorboard is None else _open_tensorboard(tensorboard)
+        self.is_first = True
+        self._tracker = tracker
+        self._is_tracking = False
+        self._tensorboard = tensorboard
+        self._writer: SummaryWriter | None = None
+        if tensorboard is not None:
+            _require_tensorboard()
+
+    def report(self, directory: Path, config: RunConfig, *, is_first: bool) -> None:
+        """Begins to report a run; the reporters of further processes are silent."""
+        self.is_first = is_first
+        if self._tracker is not None and is_first:
+            self._tracker.begin(str(directory), config.model_dump(mode="json"))
+            self._is_tracking = True
+        self._silent = self._silent or not is_first
+        if self._tensorboard is not None and not self._silent:
+            self._writer = _require_tensorboard()(str(self._tensorboard))
 
     def __enter__(self) -> Reporter:
         return self
@@ -51,6 +94,8 @@ class Reporter:
         self._close_bar()
         if self._writer is not None:
             self._writer.close()
+        if self._tracker is not None and self._is_tracking:
+            self._tracker.end()
 
     def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
         """Shows the bar of an epoch (counted from 0), starting at a step."""
@@ -73,6 +118,8 @@ class Reporter:
     def end_epoch(self, record: Mapping[str, Any]) -> None:
         """Reports a complete epoch."""
         self._close_bar()
+        if self._tracker is not None and self._is_tracking:
+            self._tracker.log(record)
         if self._silent:
             return
         self.say(epoch_line(record, self._epochs))
@@ -107,11 +154,11 @@ def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     return "  ".join(parts)
 
 
-def _open_tensorboard(directory: Path) -> SummaryWriter:
+def _require_tensorboard() -> type[SummaryWriter]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UsageError(
             "tensorboard: not installed; pip install 'latens-training[tensorboard]'"
         ) from error
-    return SummaryWriter(str(directory))
+    return SummaryWriter

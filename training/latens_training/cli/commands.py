@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from latens_training.cli.settings import RunSettings
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -22,10 +24,14 @@ class Command(NamedTuple):
     settings: str
     summary: str
 
-    @property
-    def settings_class(self) -> type[CommandSettings]:
+    def settings_for(self, arguments: Sequence[str]) -> type[CommandSettings]:
+        """The settings of the command; those of a run depend on what the arguments choose."""
         found: type[CommandSettings] = getattr(import_module(self.module), self.settings)
-        return found
+        if not issubclass(found, RunSettings):
+            return found
+        from latens_training.cli.options import with_options
+
+        return with_options(found, arguments)
 
     @property
     def run(self) -> Callable[[Any], int]:
@@ -49,10 +55,10 @@ COMMANDS = {
         "AttributesSettings",
         "find directions such as bold from labels",
     ),
-    "disentangle": Command(
-        "latens_training.cli.disentangle",
-        "DisentangleSettings",
-        "compare betas by disentanglement scores",
+    "compare": Command(
+        "latens_training.cli.compare",
+        "CompareSettings",
+        "train several betas, objectives and seeds, and compare them",
     ),
     "data fonts": Command(
         "latens_training.cli.fonts", "FontsSettings", "make an image set from installed fonts"
@@ -61,6 +67,11 @@ COMMANDS = {
         "latens_training.cli.import_article",
         "ImportArticleSettings",
         "make a run from the article's published weights",
+    ),
+    "article": Command(
+        "latens_training.cli.article",
+        "ArticleSettings",
+        "list the article's figures with the commands that make ours",
     ),
     "presets": Command(
         "latens_training.cli.presets", "PresetsSettings", "list the named sets of settings"

@@ -47,7 +47,7 @@ def run(settings: FontsSettings) -> int:
     from tqdm import tqdm
 
     from latens_training.data.fonts.catalogue import font_files
-    from latens_training.run_directory import make_directory
+    from latens_training.runs.directory import make_directory
 
     try:
         from latens_training.data.fonts.collection import collect, save

@@ -46,8 +46,6 @@ def run(settings: ImportArticleSettings) -> int:
     from latens_training.data import datasets
 
     beta = article.beta_in(settings.file) if settings.beta is None else settings.beta
-    if beta is None:
-        raise UsageError(f"beta: the name {settings.file.name} has none; give --beta")
     out = settings.out or Path("runs") / f"article-{settings.file.stem}"
     if (out / MODEL_FILE).exists():
         raise UsageError(f"out: {out} contains a run; choose another --out")
@@ -60,7 +58,9 @@ def run(settings: ImportArticleSettings) -> int:
     if settings.json_lines:
         print(json.dumps({"run": str(out), "metrics": imported.metrics}))
         return 0
-    print(f"{out}: imported from {settings.file}, beta {beta:g}")
+    print(f"{out}: imported from {settings.file}" + (f", beta {beta:g}" if beta else ""))
+    if imported.model.posterior == "deterministic":
+        print("  note: the ReLU on its code kills units: expect fewer active than there are")
     for name, value in imported.metrics.items():
         print(f"  {name:<30} {value:10.3f}")
     return 0

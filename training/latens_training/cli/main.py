@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         program, epilog = (
             ("latens-train", listing()) if name == DEFAULT else (f"latens-train {name}", "")
         )
-        return command.run(parse(command.settings_class, rest, program, epilog))
+        return command.run(parse(command.settings_for(rest), rest, program, epilog))
     except TrainingError as error:
         print(f"latens-train: {error}", file=sys.stderr)
         return error.exit_code

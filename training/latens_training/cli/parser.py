@@ -73,7 +73,7 @@ def _add_argument(parser: argparse.ArgumentParser, *names: str, **options: Any) 
         options["metavar"] = longest.lstrip("-").replace("_", "-").rpartition("-")[2].upper()
     if any(name.startswith("--no-") for name in names):
         options["help"] = f"do not {options.get('help', '')}"
-    for noise in (" (default: None)", " (default: False)", " (default: True)"):
+    for noise in (" (default: None)", " (default: False)", " (default: True)", " (default: ())"):
         options["help"] = options.get("help", "").replace(noise, "")
     return argparse.ArgumentParser.add_argument(parser, *names, **options)
 

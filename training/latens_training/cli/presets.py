@@ -32,6 +32,12 @@ def _flags(values: dict[str, object]) -> str:
     """The values written as flags."""
     words = []
     for name, value in values.items():
+        if isinstance(value, dict):
+            words.append(_flags(value))
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{name.replace('_', '-')}")
+            continue
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         words.append(f"--{name.replace('_', '-')} {text}")
     return " ".join(words)

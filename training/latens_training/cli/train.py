@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from latens_training.cli.settings import RESUMABLE_FIELDS, TrainSettings, flattened, sectioned
-from latens_training.errors import RunNotFoundError, UsageError
+from latens_training.cli.config_file import as_toml
+from latens_training.cli.settings import RESUMABLE_FIELDS, TrainSettings, flattened, merged
+from latens_training.effects import completed, without_effect
+from latens_training.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from latens_training.checkpoint import Checkpoint
     from latens_training.config import RunConfig
-    from latens_training.resume import SavedState
+    from latens_training.runs.resume import SavedState
 
 
 def run(settings: TrainSettings) -> int:
@@ -25,10 +27,11 @@ def run(settings: TrainSettings) -> int:
     config = settings.run_config()
     directory = settings.run_directory(config)
     if settings.print_config:
-        document = config.model_dump(mode="json") | {"out": str(directory)}
-        print(json.dumps(document, indent=2))
+        print(as_toml(completed(config)), end="")
         return 0
-    state = _state_to_resume(settings, directory)
+    from latens_training.runs.starting import state_to_resume
+
+    state = state_to_resume(directory, resume=settings.resume, overwrite=settings.overwrite)
     if state is None:
         _refuse_without_effect(config)
     else:
@@ -38,8 +41,6 @@ def run(settings: TrainSettings) -> int:
 
 
 def _refuse_without_effect(config: RunConfig) -> None:
-    from latens_training.config import without_effect
-
     for name, reason in without_effect(config).items():
         raise UsageError(f"{name.replace('_', '-')}: has no effect here: {reason}")
 
@@ -50,19 +51,17 @@ def resumed_config(state: SavedState, explicit: dict[str, Any]) -> RunConfig:
     Raises:
         UsageError: a setting differs that must not change in a run.
     """
-    from latens_training.config import RunConfig
-
-    saved = flattened(state.config)
+    saved = flattened(completed(state.config))
     for name, value in explicit.items():
-        if name not in RESUMABLE_FIELDS and value != saved[name]:
+        if name not in RESUMABLE_FIELDS and value != saved.get(name):
             flag = name.replace("_", "-")
             raise UsageError(
-                f"{flag}: {state.path.parent} was begun with {saved[name]}, not {value}; "
+                f"{flag}: {state.path.parent} was begun with {saved.get(name)}, not {value}; "
                 "leave the flag out to resume, or choose another --out"
             )
     changed = {name: value for name, value in explicit.items() if name in RESUMABLE_FIELDS}
     _refuse_epochs(state, changed.get("epochs", saved["epochs"]))
-    return RunConfig.model_validate(sectioned(saved | changed))
+    return merged(state.config, changed)
 
 
 def _refuse_epochs(state: SavedState, epochs: int) -> None:
@@ -81,67 +80,34 @@ def _refuse_epochs(state: SavedState, epochs: int) -> None:
         )
 
 
-def _state_to_resume(settings: TrainSettings, directory: Path) -> SavedState | None:
-    """The state to resume from; None to start a new run.
-
-    Raises:
-        UsageError: a run exists, and the settings do not say what to do with it.
-    """
-    from latens_training.checkpoint import CONFIG_FILE, MODEL_FILE
-    from latens_training.resume import STATE_FILE, load_state
-
-    if settings.resume and settings.overwrite:
-        raise UsageError("overwrite: contradicts --resume")
-    begun, saved, trained = (
-        (directory / name).exists() for name in (CONFIG_FILE, STATE_FILE, MODEL_FILE)
-    )
-    if settings.resume:
-        if saved:
-            return load_state(directory)
-        if trained:
-            raise UsageError(f"resume: {directory} has a model, but no {STATE_FILE} to resume from")
-        if not begun:
-            raise RunNotFoundError(f"resume: {directory} contains no run")
-        return None  # stopped before anything was saved
-    if (saved or trained) and not settings.overwrite:
-        raise UsageError(
-            f"out: {directory} contains a run; --resume continues it, --overwrite replaces it"
-        )
-    return None
-
-
 def _train(
     settings: TrainSettings, config: RunConfig, directory: Path, state: SavedState | None
 ) -> None:
-    from latens_training import run as runs
-    from latens_training.devices import placed, slow_precision
-    from latens_training.progress import Reporter
-    from latens_training.run_directory import Interrupted, stop_on_signals
 
-    with placed(config.machine) as placement, stop_on_signals() as stop:
-        log = directory / "tensorboard" if settings.tensorboard else None
-        with Reporter(
+    from latens_training.progress import TRACKERS, Reporter
+    from latens_training.runs.directory import Interrupted, stop_on_signals
+    from latens_training.runs.starting import train_run
+
+    with stop_on_signals() as stop:
+        reporter = Reporter(
             config.train.epochs,
             json_lines=settings.json_lines,
-            silent=not placement.is_first,
-            tensorboard=log,
-        ) as reporter:
-            if slow := slow_precision(placement.device, config.machine):
-                reporter.say(f"latens-train: {slow}")
-            run = runs.prepare(config, directory, placement, state)
-            checkpoint = runs.train(run, reporter, stop)
-            if not placement.is_first:
-                return
-            if stop.signal is not None:
-                raise Interrupted(
-                    stop.signal, f"stopped, trained and saved; latens-train figures {directory}"
-                )
-            if settings.figures:
-                from latens_training.figures import write_all
+            tensorboard=directory / "tensorboard" if settings.tensorboard else None,
+            tracker=TRACKERS.find(settings.tracker).factory() if settings.tracker else None,
+        )
+        checkpoint, dataset = train_run(config, directory, state, reporter, stop)
+        if not reporter.is_first:
+            return
+        if stop.signal is not None:
+            raise Interrupted(
+                stop.signal, f"stopped, trained and saved; latens-train figures {directory}"
+            )
+        if settings.figures:
+            from latens_training.figures import write_all
 
-                reporter.say("drawing the figures ...")
-                write_all(checkpoint, run.dataset, directory / "figures")
-        _print_result(checkpoint, as_json=settings.json_lines)
+            reporter.say("drawing the figures ...")
+            write_all(checkpoint, dataset, directory / "figures")
+    _print_result(checkpoint, as_json=settings.json_lines)
 
 
 def _print_result(checkpoint: Checkpoint, *, as_json: bool) -> None:

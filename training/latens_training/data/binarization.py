@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from latens_training.errors import UsageError
+
 if TYPE_CHECKING:
     from latens_training.config import DataConfig
     from latens_training.data.types import Dataset, Images
@@ -37,6 +39,8 @@ def for_evaluation(dataset: Dataset, config: DataConfig) -> Dataset:
     """The data set with the pixels that the model is evaluated on, which never change."""
     if config.binarize == "none":
         return dataset
+    if hasattr(dataset.train.images, "identity"):
+        raise UsageError("binarize: pictures that stay on disk cannot be binarised")
     return replace(
         dataset,
         train=replace(dataset.train, images=binarized_once(dataset.train.images, _TRAIN_SEED)),

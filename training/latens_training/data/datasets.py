@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from latens_training.data.idx import load_idx
 from latens_training.data.npz import load_npz
+from latens_training.data.registry import DATASETS
 from latens_training.data.types import Dataset
 from latens_training.errors import DataError, NotFoundError, TrainingError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from latens_training.config import DataConfig, Fit
-
-# Name to "module:function" of (data_dir) -> Dataset; the module is imported when it is used.
-SOURCES = {
-    "mnist": "latens_training.data.mnist:load_mnist",
-    "fashion-mnist": "latens_training.data.mnist:load_fashion_mnist",
-    "kmnist": "latens_training.data.mnist:load_kmnist",
-    "emnist": "latens_training.data.mnist:load_emnist",
-    "dsprites": "latens_training.data.sprite_sets:load_full",
-    "dsprites-small": "latens_training.data.sprite_sets:load_reduced",
-}
 
 
 def load_configured(config: DataConfig) -> Dataset:
@@ -35,7 +25,15 @@ def load_configured(config: DataConfig) -> Dataset:
     Raises:
         TrainingError: as `load`.
     """
-    return load(config.dataset, config.data_dir, config.image_size, config.fit)
+    return load(
+        config.dataset,
+        config.data_dir,
+        config.image_size,
+        config.fit,
+        config.dataset_options,
+        stream=config.stream,
+        workers=config.workers,
+    )
 
 
 def load(
@@ -43,39 +41,72 @@ def load(
     data_dir: Path | None = None,
     image_size: tuple[int, int] | None = None,
     fit: Fit = "pad",
+    options: Mapping[str, Any] | None = None,
+    *,
+    stream: bool = False,
+    workers: int = 0,
 ) -> Dataset:
     """Loads a data set by its name, or from a file or folder.
 
     Args:
-        source: a name of `SOURCES`, or the path of an image folder, an .npz or an IDX file.
+        source: a name that `DATASETS` finds, or the path of a folder of pictures, of WebDataset
+            tar or of Parquet files, or of an .npz or an IDX file.
         data_dir: the folder of the files of a named set, or to download them to.
         image_size: height and width to which the pictures of a folder are fitted.
         fit: how they are fitted.
+        options: of the named set.
+        stream: whether pictures stay on disk; those of tar and Parquet files always do.
+        workers: threads that read them; 0 for one per core.
 
     Raises:
         NotFoundError: the source is neither a known name nor a path.
         DataError: its content cannot be used.
-        UsageError: `image_size` is given for a source that is not a folder.
+        UsageError: a setting or an option is given that the source does not take.
     """
-    if image_size is not None and not Path(source).is_dir():
-        raise UsageError(f"image-size: expected a folder of pictures, got {source}")
-    if source in SOURCES:
-        dataset = _source(source)(data_dir)
-    elif Path(source).exists():
-        if data_dir is not None:
-            raise TrainingError(f"data-dir: only for named data sets, {source} is a path")
-        dataset = _from_path(Path(source), image_size, fit)
-    else:
+    if source not in DATASETS.names() and Path(source).exists():
+        path = Path(source)
+        _require_path_settings(path, data_dir, image_size, options)
+        if stream or is_stored(path):
+            from latens_training.data.stored.load import load_stored
+
+            return _checked(load_stored(path, image_size, fit, workers))
+        return _checked(_from_path(path, image_size, fit))
+    if stream:
+        raise UsageError(f"stream: expected pictures on disk, got {source}")
+    if source not in DATASETS.names() and ":" not in source:
         raise NotFoundError(
-            f"dataset: no such file or data set: {source}; there are {', '.join(SOURCES)}"
+            f"dataset: no such file or data set: {source}; there are {', '.join(DATASETS.names())}"
         )
-    return _checked(dataset)
+    entry = DATASETS.find(source)
+    if image_size is not None and "image_size" not in entry.parameters:
+        raise UsageError(f"image-size: expected a folder of pictures, got {source}")
+    shared = {"data_dir": data_dir, "image_size": image_size, "fit": fit}
+    made = entry.factory(**entry.arguments(shared, options or {}))
+    if not isinstance(made, Dataset):
+        raise DataError(f"dataset: {source} gave {type(made).__name__}, expected a Dataset")
+    return _checked(made)
 
 
-def _source(name: str) -> Callable[[Path | None], Dataset]:
-    module, _, function = SOURCES[name].partition(":")
-    source: Callable[[Path | None], Dataset] = getattr(import_module(module), function)
-    return source
+def is_stored(path: Path) -> bool:
+    """Whether a path is of tar or Parquet files, whose pictures are never all in memory."""
+    suffixes = (".tar", ".parquet")
+    if path.is_dir():
+        return any(next(path.glob(f"*{suffix}"), None) for suffix in suffixes)
+    return path.suffix in suffixes
+
+
+def _require_path_settings(
+    path: Path,
+    data_dir: Path | None,
+    image_size: tuple[int, int] | None,
+    options: Mapping[str, Any] | None,
+) -> None:
+    if data_dir is not None:
+        raise TrainingError(f"data-dir: only for named data sets, {path} is a path")
+    if options:
+        raise UsageError(f"{next(iter(options))}: has no effect here: {path} is a path")
+    if image_size is not None and not (path.is_dir() or is_stored(path)):
+        raise UsageError(f"image-size: expected a folder of pictures, got {path}")
 
 
 def _from_path(path: Path, image_size: tuple[int, int] | None, fit: Fit) -> Dataset:

@@ -107,7 +107,7 @@ def _require_memory(folder: Path, count: int, size: Size) -> None:
     memory.require(
         _COPIES * count * _MOST_CHANNELS * height * width,
         f"{folder}: {count:,} images of {height} x {width} pixels",
-        "use fewer images, or smaller ones with --image-size",
+        "use --stream, fewer images, or smaller ones with --image-size",
     )
 
 

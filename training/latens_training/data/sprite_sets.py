@@ -1,8 +1,7 @@
-"""The sprites as data sets for training: `dsprites` and `dsprites-small`."""
+"""The sprites as data sets for training: `sprites` and `sprites-small`."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -11,19 +10,19 @@ from torch import Tensor
 from latens_training.data.sprites import FACTORS, FULL, REDUCED, Grid, Sprites
 from latens_training.data.types import Dataset, Split
 
-GRIDS = {"dsprites": FULL, "dsprites-small": REDUCED}
+GRIDS = {"sprites": FULL, "sprites-small": REDUCED}
 _TEST_SHARE = 10
 _SEED = 2017
 
 
-def load_full(_data_dir: Path | None = None) -> Dataset:
+def load_full() -> Dataset:
     """All 737,280 pictures; each is made when it is used."""
-    return as_dataset("dsprites", FULL)
+    return as_dataset("sprites", FULL)
 
 
-def load_reduced(_data_dir: Path | None = None) -> Dataset:
+def load_reduced() -> Dataset:
     """The 13,824 pictures of the small grid, which a CPU learns in minutes."""
-    return as_dataset("dsprites-small", REDUCED)
+    return as_dataset("sprites-small", REDUCED)
 
 
 def as_dataset(name: str, grid: Grid) -> Dataset:
@@ -35,7 +34,12 @@ def as_dataset(name: str, grid: Grid) -> Dataset:
     order = torch.randperm(len(grid), generator=torch.Generator().manual_seed(_SEED))
     testing = torch.zeros(len(grid), dtype=torch.bool)
     testing[order[: len(grid) // _TEST_SHARE]] = True
-    return Dataset(name, _split(sprites.part(~testing)), _split(sprites.part(testing)))
+    return Dataset(
+        name,
+        _split(sprites.part(~testing)),
+        _split(sprites.part(testing)),
+        class_names=grid.shapes,
+    )
 
 
 def _split(sprites: Sprites) -> Split:

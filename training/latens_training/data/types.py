@@ -52,6 +52,14 @@ class Split:
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
+    def part(self, mask: Tensor) -> Split:
+        """The images of a mask, bool [n], with what is known of them."""
+        return Split(
+            part_of(self.images, mask),
+            None if self.labels is None else self.labels[mask],
+            {name: values[mask] for name, values in self.attributes.items()},
+        )
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -67,15 +75,42 @@ class Dataset:
     def image_shape(self) -> tuple[int, int, int]:
         return self.train.image_shape
 
+    def label_count(self) -> int:
+        """The number of classes: the labels are 0 up to it.
+
+        Raises:
+            DataError: a split has no labels, or one of them is negative.
+        """
+        splits = (self.train.labels, self.test.labels)
+        known = [labels for labels in splits if labels is not None]
+        if len(known) < len(splits) or not all(len(labels) for labels in known):
+            raise DataError(f"{self.name}: a conditional model needs labels, and there are none")
+        if min(int(labels.min()) for labels in known) < 0:
+            raise DataError(f"{self.name}: a conditional model needs a label of every image")
+        most = max(int(labels.max()) for labels in known)
+        return max(most + 1, len(self.class_names))
+
     def digest(self) -> str:
         """SHA-256 of the images of both splits, in hexadecimal."""
         digest = hashlib.sha256()
         for split in (self.train, self.test):
             digest.update(str(tuple(split.images.shape)).encode())
+            if identity := getattr(split.images, "identity", None):
+                digest.update(identity.encode())  # of pictures that stay on disk
+                continue
             for start in range(0, len(split.images), _HASHED_AT_ONCE):
                 block = torch.arange(start, min(start + _HASHED_AT_ONCE, len(split.images)))
                 digest.update(np.ascontiguousarray(split.images[block].numpy()).data)
         return digest.hexdigest()
+
+
+def part_of(images: Tensor, mask: Tensor) -> Tensor:
+    """The images of a mask; those that are made or read on access stay so."""
+    part = getattr(images, "part", None)
+    if part is None:
+        return images[mask]
+    some: Tensor = part(mask)
+    return some
 
 
 def with_test_part(name: str, split: Split, class_names: tuple[str, ...] = ()) -> Dataset:
@@ -87,12 +122,4 @@ def with_test_part(name: str, split: Split, class_names: tuple[str, ...] = ()) -
     if len(split) < 2:
         raise DataError(f"{name}: {len(split)} images; at least 2 are needed")
     test = torch.arange(len(split)) % _TEST_SHARE == min(_TEST_SHARE, len(split)) - 1
-    return Dataset(name, _chosen(split, ~test), _chosen(split, test), class_names=class_names)
-
-
-def _chosen(split: Split, mask: Tensor) -> Split:
-    return Split(
-        split.images[mask],
-        None if split.labels is None else split.labels[mask],
-        {name: values[mask] for name, values in split.attributes.items()},
-    )
+    return Dataset(name, split.part(~test), split.part(test), class_names=class_names)

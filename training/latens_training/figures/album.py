@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from latens_training.checkpoint import HISTORY_FILE
-from latens_training.errors import TrainingError
+from latens_training.errors import NotFoundError, TrainingError
 from latens_training.figures import (
     attributes,
     curves,
@@ -27,11 +28,15 @@ from latens_training.figures import (
 from latens_training.figures.subject import Subject, observe
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from latens_training.checkpoint import Checkpoint
-    from latens_training.data.types import Dataset
+    from latens_training.data.types import Dataset, Split
 
 MOST_IMAGES = 10_000
 """The most test images to draw; of a larger test set, evenly spaced ones."""
+_MOST_BYTES = 512 << 20
+"""Of these images in memory: fewer are drawn of large ones."""
 
 _PICTURES: dict[str, Callable[[Subject, Path], Path]] = {
     "scatter.png": scatter.draw,
@@ -64,20 +69,57 @@ def write_all(checkpoint: Checkpoint, dataset: Dataset, directory: Path) -> list
     return [_written(name, subject, directory / name) for name in chosen]
 
 
+def draw_one(name: str, checkpoint: Checkpoint, dataset: Dataset, directory: Path) -> Path:
+    """Draws one figure by its name without the suffix; returns the path of the file.
+
+    Raises:
+        NotFoundError: there is no such figure of this model.
+    """
+    subject = subject_of(checkpoint, dataset)
+    suited = {Path(file).stem: file for file in _PICTURES if _suits(file, subject)}
+    if name not in suited:
+        raise NotFoundError(f"figure: no such figure: {name}; there are {', '.join(suited)}")
+    return _written(suited[name], subject, directory / suited[name])
+
+
 def subject_of(checkpoint: Checkpoint, dataset: Dataset) -> Subject:
     """The model with its codes of the test images."""
     test = dataset.test
     count = len(test.images)
-    chosen = torch.from_numpy(np.linspace(0, count - 1, min(count, MOST_IMAGES)).astype(np.int64))
+    most = max(1, min(MOST_IMAGES, _MOST_BYTES // math.prod(test.image_shape)))
+    chosen = torch.from_numpy(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+    name, labels = _labels_of(test)
     return observe(
         checkpoint.model,
         test.images[chosen].numpy(),
-        None if test.labels is None else test.labels[chosen].numpy(),
+        None if labels is None else labels[chosen].numpy(),
         caption_of(checkpoint),
+        label_name=name,
         history=read_history(checkpoint.path / HISTORY_FILE),
         objective=checkpoint.config.loss.objective,
         class_names=dataset.class_names,
+        classes=(
+            test.labels[chosen].numpy()
+            if checkpoint.model.label_count and test.labels is not None
+            else None
+        ),
     )
+
+
+def _labels_of(split: Split) -> tuple[str, Tensor | None]:
+    """What figures colour images by: their labels, or where these are all alike, an attribute.
+
+    The attribute is `weight` where there is one, as of letters of many fonts.
+    """
+    labels = split.labels
+    if labels is not None and bool((labels != labels[0]).any()):
+        return "label", labels
+    names = sorted(split.attributes, key=lambda name: name != "weight")
+    for name in names:
+        values = split.attributes[name]
+        if not values.is_floating_point() and bool((values != values[0]).any()):
+            return name, values
+    return "label", labels
 
 
 def caption_of(checkpoint: Checkpoint) -> str:
@@ -88,6 +130,9 @@ def caption_of(checkpoint: Checkpoint) -> str:
     words = [f"{config.model.architecture} on {source}", f"L = {size}"]
     if checkpoint.model.posterior != "deterministic":
         words.append(f"β = {config.loss.beta:g}")
+    if checkpoint.model.label_count:
+        name = (*checkpoint.record.class_names, "0")[0]
+        words.append(f"conditional ({name})")
     return " · ".join(words)
 
 

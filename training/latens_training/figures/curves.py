@@ -15,10 +15,15 @@ if TYPE_CHECKING:
 _WIDTH = 560
 _HEIGHT = 520
 _SPACE = 110
-_PANELS = {
+_TITLES = {
     "loss": "loss: reconstruction + β KL",
     "reconstruction": "reconstruction",
     "kl": "KL from the prior",
+}
+_LOSSES = {
+    "elbo": "loss: reconstruction + β KL",
+    "iwae": "loss: minus the importance-weighted bound",
+    "dreg": "loss: minus the importance-weighted bound",
 }
 _PARTS = {"train": ("training set", canvas.SECOND), "test": ("test set", canvas.ACCENT)}
 
@@ -27,11 +32,12 @@ Curve = tuple[list[float], list[float]]
 
 def draw(subject: Subject, path: Path) -> Path:
     """One panel per term, nats per image, with the training set and the test set."""
-    terms = {name: found for name in _PANELS if (found := _curves(subject.history, name))}
-    titles = dict(_PANELS)
-    if subject.objective == "iwae":
+    terms = {name: found for name in _names(subject.history)
+             if (found := _curves(subject.history, name))}  # fmt: skip
+    titles = {name: _TITLES.get(name, name.replace("_", " ")) for name in terms}
+    titles["loss"] = _LOSSES.get(subject.objective, f"loss: {subject.objective}")
+    if subject.objective != "elbo":
         # A test loss that older runs recorded beside it is minus the ELBO: another quantity.
-        titles["loss"] = "loss: minus the importance-weighted bound"
         terms.get("loss", {}).pop("test", None)
     width = 2 * canvas.MARGIN + 70 + len(terms) * (_WIDTH + _SPACE) - _SPACE
     width = max(width, canvas.MIN_WIDTH)
@@ -46,7 +52,14 @@ def draw(subject: Subject, path: Path) -> Path:
 
 def has_curves(history: Sequence[Mapping[str, object]]) -> bool:
     """Whether the history has an epoch to draw."""
-    return any(_curves(history, name) for name in _PANELS)
+    return any(_curves(history, name) for name in _names(history))
+
+
+def _names(history: Sequence[Mapping[str, object]]) -> list[str]:
+    """The terms of the objective, in its order: loss, reconstruction, KL and further ones."""
+    prefix = "train_"
+    return [name.removeprefix(prefix) for name in (history[0] if history else ())
+            if name.startswith(prefix)]  # fmt: skip
 
 
 def _fill(axes: Axes, title: str, found: dict[str, Curve]) -> None:

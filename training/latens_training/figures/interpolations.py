@@ -18,8 +18,14 @@ _GAP = 4
 
 
 def draw(subject: Subject, path: Path, seed: int = 0) -> Path:
-    """Strips between pairs of test images, which stand at the ends; linear above spherical."""
-    pairs = pick_pairs(subject.labels, len(subject.images), _PAIRS, seed)
+    """Strips between pairs of test images, which stand at the ends; linear above spherical.
+
+    Of a conditional model both have one class, in which all between them is decoded.
+    """
+    if subject.classes is None:
+        pairs = pick_pairs(subject.labels, len(subject.images), _PAIRS, seed)
+    else:
+        pairs = pick_pairs(subject.classes, len(subject.images), _PAIRS, seed, alike=True)
     blocks = [_block(subject, start, end) for start, end in pairs]
     height = blocks[0].shape[0]
     sheet = tiles.sheet(np.stack(blocks), 1, gap=_PAIR_GAP)
@@ -35,14 +41,23 @@ def draw(subject: Subject, path: Path, seed: int = 0) -> Path:
 
 
 def pick_pairs(
-    labels: NDArray[np.int64] | None, count: int, pairs: int, seed: int
+    labels: NDArray[np.int64] | None,
+    count: int,
+    pairs: int,
+    seed: int,
+    *,
+    alike: bool = False,
 ) -> list[tuple[int, int]]:
-    """Pairs of indices drawn by `seed`, of different labels where there are any."""
+    """Pairs of indices drawn by `seed`, of different labels where there are any.
+
+    If `alike`, both of a pair have one label.
+    """
     generator = np.random.default_rng(seed)
     chosen: list[tuple[int, int]] = []
     for _ in range(pairs):
         start = int(generator.integers(count))
-        others = np.arange(count) if labels is None else np.flatnonzero(labels != labels[start])
+        is_other = None if labels is None else (labels == labels[start]) == alike
+        others = np.arange(count) if is_other is None else np.flatnonzero(is_other)
         others = others if len(others) else np.arange(count)
         chosen.append((start, int(generator.choice(others))))
     return chosen
@@ -52,9 +67,10 @@ def _block(subject: Subject, start: int, end: int) -> NDArray[np.uint8]:
     shares = np.linspace(0, 1, _STEPS)
     ends = tiles.to_pixels(subject.images[[start, end]])
     rows = []
+    classes = None if subject.classes is None else np.repeat(subject.classes[start], _STEPS)
     for between in (paths.linear, paths.spherical):
         latents = between(subject.means[start], subject.means[end], shares)
-        decoded = tiles.to_pixels(subject.decode(latents))
+        decoded = tiles.to_pixels(subject.decode(latents, classes))
         rows.append(np.concatenate([ends[:1], decoded, ends[1:]]))
     strip = tiles.scaled(np.concatenate(rows), _TILE)
     return _set_apart(tiles.sheet(strip, _STEPS + 2, gap=_GAP), strip.shape[2])

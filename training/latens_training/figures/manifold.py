@@ -22,7 +22,7 @@ def draw(subject: Subject, path: Path) -> Path:
     sheet = tiles.sheet(pixels, STEPS)
     figure, axes = canvas.image_page(sheet, title, subtitle, left=80, bottom=70)
     height, width = pixels.shape[1:3]
-    values = subject.centre[:, None] + subject.scale[:, None] * axis
+    values = subject.place(np.repeat(axis[:, None], subject.size, axis=1)).T
     axes.set_xticks([(i + 0.5) * width for i in _MARKS], [f"{values[0][i]:.3g}" for i in _MARKS])
     rows = [(STEPS - 1 - i + 0.5) * height for i in _MARKS]
     axes.set_yticks(rows, [f"{values[1][i]:.3g}" for i in _MARKS])

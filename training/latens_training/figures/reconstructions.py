@@ -21,11 +21,14 @@ def draw(subject: Subject, path: Path) -> Path:
     chosen = by_class(subject.labels, len(subject.images), _COLUMNS, _ROWS)
     indices = chosen.ravel()
     originals = tiles.to_pixels(subject.images[indices])
-    decoded = tiles.to_pixels(subject.decode(subject.means[indices]))
+    classes = None if subject.classes is None else subject.classes[indices]
+    decoded = tiles.to_pixels(subject.decode(subject.means[indices], classes))
     pairs = np.concatenate([tiles.scaled(originals, _TILE), tiles.scaled(decoded, _TILE)], axis=1)
     sheet = tiles.sheet(pairs, chosen.shape[1], gap=_PAIR_GAP)
     title = "Originals, each above its reconstruction"
     subtitle = f"{subject.caption} · test images, decoded from the posterior's mean"
+    if classes is not None:
+        subtitle += " in their classes"
     figure, axes = canvas.image_page(sheet, title, subtitle, left=90)
     height = pairs.shape[1]
     starts = [row * (height + _PAIR_GAP) for row in range(len(chosen))]

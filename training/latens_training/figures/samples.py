@@ -22,7 +22,11 @@ def draw(subject: Subject, path: Path, seed: int = 0) -> Path:
         source = "a deterministic posterior has no prior: drawn from a Gaussian fitted to the codes"
     else:
         latents, source = noise, "z drawn from the prior N(0, I), images as the decoder's means"
-    pixels = tiles.scaled(tiles.to_pixels(subject.decode(latents)), _TILE)
+    classes = None
+    if subject.model.label_count:
+        classes = np.arange(_SIDE * _SIDE) % _SIDE % subject.model.label_count
+        source = source.replace("images as the decoder's means", "a class a column")
+    pixels = tiles.scaled(tiles.to_pixels(subject.decode(latents, classes)), _TILE)
     sheet = tiles.sheet(pixels, _SIDE, gap=4)
     figure, _ = canvas.image_page(sheet, "Samples", f"{subject.caption} · {source}")
     return canvas.save(figure, path)

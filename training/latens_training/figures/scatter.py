@@ -20,22 +20,30 @@ if TYPE_CHECKING:
 _SIDE = 1000
 _LEGEND = 150
 _MOST_CLASSES = len(canvas.PALETTE)
+_BETWEEN_NAMES = 0.045
+"""The least distance of two classes' names, as a share of the plane's width."""
+_MOST_MOVES = 200
 
 
 def draw(subject: Subject, path: Path) -> Path:
     """The plane itself for L = 2, two principal components for larger L, a line for L = 1."""
-    points, names = _plane(subject)
     title = "Where the model puts the test images"
-    subtitle = f"{subject.caption} · {len(points):,} test images, posterior means"
+    subtitle = f"{subject.caption} · {len(subject.means):,} test images, posterior means"
     width = canvas.MARGIN + 70 + _SIDE + _LEGEND + canvas.MARGIN
     height = canvas.HEADER + _SIDE + 110
     figure = canvas.new_figure(width, height, title, subtitle)
     axes = canvas.add_panel(figure, canvas.MARGIN + 70, canvas.HEADER, _SIDE, _SIDE)
-    _plot(figure, axes, points, subject.labels, subject.class_names)
+    fill(figure, axes, subject)
+    return canvas.save(figure, path)
+
+
+def fill(figure: Figure, axes: Axes, subject: Subject, *, legend: bool = True) -> None:
+    """Draws the test images into axes, with a legend or a scale of their labels at the right."""
+    points, names = _plane(subject)
+    _plot(figure, axes, points, subject, legend=legend)
     axes.set_xlabel(names[0], labelpad=8)
     axes.set_ylabel(names[1], labelpad=8)
     _frame(axes, points, equal=subject.size > 1)
-    return canvas.save(figure, path)
 
 
 def write_log(subject: Subject, path: Path) -> Path:
@@ -80,14 +88,16 @@ def _plot(
     figure: Figure,
     axes: Axes,
     points: NDArray[np.float64],
-    labels: NDArray[np.int64] | None,
-    class_names: Sequence[str],
+    subject: Subject,
+    *,
+    legend: bool,
 ) -> None:
+    labels = subject.labels
     classes = np.empty(0, np.int64) if labels is None else np.unique(labels)
     colours: str | list[str] | NDArray[np.int64]
     if labels is None:
         colours = canvas.ACCENT
-    elif len(classes) <= _MOST_CLASSES:
+    elif len(classes) <= _MOST_CLASSES and subject.label_name == "label":
         colours = [canvas.PALETTE[i] for i in np.searchsorted(classes, labels)]
     else:
         colours = labels
@@ -102,9 +112,10 @@ def _plot(
         alpha=0.7,
     )
     if labels is not None and colours is labels:
-        _add_scale(figure, shown)
+        if legend:
+            _add_scale(figure, shown, subject.label_name)
     elif labels is not None:
-        _name_classes(axes, points, labels, class_names)
+        _name_classes(axes, points, labels, subject.class_names, legend=legend)
 
 
 def _name_classes(
@@ -112,27 +123,53 @@ def _name_classes(
     points: NDArray[np.float64],
     labels: NDArray[np.int64],
     class_names: Sequence[str],
+    *,
+    legend: bool,
 ) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patheffects import withStroke
 
     marks = []
-    for index, value in enumerate(np.unique(labels)):
+    values = np.unique(labels)
+    middles = np.stack([np.median(points[labels == value], axis=0) for value in values])
+    spread = np.ptp(np.quantile(points, [0.001, 0.999], axis=0), axis=0).max() + 1e-6
+    places = apart(middles, _BETWEEN_NAMES * spread)
+    for index, value in enumerate(values):
         colour = canvas.PALETTE[index]
         name = class_names[value] if 0 <= value < len(class_names) else str(value)
-        x, y = np.median(points[labels == value], axis=0)
+        x, y = places[index].tolist()
         axes.text(
             x, y, name, color=canvas.INK, fontsize=12, fontweight="bold",
             ha="center", va="center", path_effects=[withStroke(linewidth=3.5, foreground="white")],
         )  # fmt: skip
         marks.append(Line2D([], [], marker="o", ls="", color=colour, ms=7, label=name))
+    if not legend:
+        return
     axes.legend(
         handles=marks, title="label", loc="upper left", bbox_to_anchor=(1.02, 1.0),
         frameon=False, fontsize=9.5, title_fontsize=9.5, labelcolor=canvas.INK, borderaxespad=0,
     )  # fmt: skip
 
 
-def _add_scale(figure: Figure, shown: PathCollection) -> None:
+def apart(places: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
+    """The places [n, 2], moved as little as keeps each `distance` from every other."""
+    places = places.copy()
+    for _ in range(_MOST_MOVES):
+        gaps = places[:, None] - places[None]
+        lengths = np.linalg.norm(gaps, axis=2)
+        np.fill_diagonal(lengths, np.inf)
+        lacking = np.maximum(distance - lengths, 0)
+        if not lacking.any():
+            break
+        # Two at one place move apart along the diagonal, by their numbers.
+        turn = np.sign(np.arange(len(places))[:, None] - np.arange(len(places))[None])[..., None]
+        directions = np.where(lengths[..., None] > 1e-9 * distance, gaps, turn * np.ones(2))
+        directions /= np.maximum(np.linalg.norm(directions, axis=2, keepdims=True), 1e-12)
+        places += 0.5 * (lacking[..., None] * directions).sum(axis=1)
+    return places
+
+
+def _add_scale(figure: Figure, shown: PathCollection, name: str) -> None:
     width, height = (round(inches * canvas.DPI) for inches in figure.get_size_inches())
     left = width - canvas.MARGIN - _LEGEND + 30
     box = (left / width, 1 - (canvas.HEADER + 420) / height, 22 / width, 400 / height)
@@ -140,7 +177,7 @@ def _add_scale(figure: Figure, shown: PathCollection) -> None:
     bar.outline.set(visible=False)
     if bar.solids is not None:
         bar.solids.set_alpha(1)  # the points' transparency is not the scale's
-    bar.ax.set_title("label", fontsize=9.5, color=canvas.INK, pad=10)
+    bar.ax.set_title(name, fontsize=9.5, color=canvas.INK, pad=10)
     bar.ax.tick_params(colors=canvas.MUTED, labelsize=8.5, length=0)
 
 

@@ -28,8 +28,10 @@ def draw(subject: Subject, path: Path) -> Path:
     axis, marks = scan(), range(0, STEPS, 5)
     axes.set_yticks([(i + 0.5) * height for i in range(len(chosen))], row_names(subject, chosen))
     axes.set_xticks([(i + 0.5) * width for i in marks], [f"{axis[i]:g}" for i in marks])
-    whose = "codes'" if subject.unit_kl is None else "prior's"
-    axes.set_xlabel(f"value, in the {whose} standard deviations")
+    if subject.unit_kl is None:
+        axes.set_xlabel("from the first to the last of a hundred quantiles of the codes")
+    else:
+        axes.set_xlabel("value, in the prior's standard deviations")
     return canvas.save(figure, path)
 
 

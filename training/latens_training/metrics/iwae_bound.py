@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from latens_training.metrics.evaluation import known_labels
 from latens_training.models.autoencoder import Autoencoder, reparameterize
-from latens_training.objectives.terms import log_prior_to_posterior, reconstruction
+from latens_training.objectives.batch import log_prior_to_posterior
 
 if TYPE_CHECKING:
-    from latens_training.config import LossConfig
     from latens_training.data.types import Images
     from latens_training.metrics.evaluation import Terms
 
 _SEED = 20_151_020
 _DECODED_AT_ONCE = 5_000
+_MOST_VALUES = 1 << 24
+"""Decoded values in memory at once: 64 MiB."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Bound:
 def iwae_bound(
     model: Autoencoder,
     images: Images,
-    config: LossConfig,
     terms: Terms,
+    labels: Tensor | None = None,
     *,
     samples: int,
     subset: int,
@@ -62,8 +64,8 @@ def iwae_bound(
     Args:
         model: with a Gaussian posterior.
         images: uint8 [n, c, h, w], on the model's device.
-        config: likelihood and sigma.
         terms: of `evaluate` for the same model and images.
+        labels: int64 [n]; read for a conditional model alone, whose bound is of log p(x|y).
         samples: draws per image, k.
         subset: for how many images.
     """
@@ -73,9 +75,11 @@ def iwae_bound(
     chosen = [row * len(images) // count for row in range(count)]
     elbos = -(terms.reconstruction + terms.kl)
     gains, draw_variances = [], []
+    classes = known_labels(model, labels)
     for row in chosen:
         image = images[torch.tensor([row], device=device)]
-        bound, error = log_mean_weight(_log_weights(model, image, config, samples, generator))
+        label = None if classes is None else classes[row : row + 1]
+        bound, error = log_mean_weight(_log_weights(model, image, label, samples, generator))
         gains.append(bound - float(elbos[row]))
         draw_variances.append(error**2)
     gain = torch.tensor(gains, dtype=torch.float64)
@@ -123,20 +127,24 @@ def log_mean_weight(log_weights: Tensor) -> tuple[float, float]:
 def _log_weights(
     model: Autoencoder,
     image: Tensor,
-    config: LossConfig,
+    label: Tensor | None,
     samples: int,
     generator: torch.Generator,
 ) -> Tensor:
     """The logarithms of p(x, z) / q(z|x) [samples], float64 nats, of an image [1, c, h, w]."""
     target = image.float().div_(255)
-    mean, log_var = model.encode(target)
+    mean, log_var = model.encode(target, label)
     assert log_var is not None
     weights = []
-    for start in range(0, samples, _DECODED_AT_ONCE):
-        count = min(_DECODED_AT_ONCE, samples - start)
+    values = model.likelihood.channels(image.shape[1]) * math.prod(image.shape[2:])
+    at_once = max(1, min(_DECODED_AT_ONCE, _MOST_VALUES // values))
+    for start in range(0, samples, at_once):
+        count = min(at_once, samples - start)
         noise = torch.randn((count, *mean.shape), generator=generator, device=mean.device)
         latents = reparameterize(mean, log_var, noise)
-        logits = model.decode(latents.flatten(0, 1)).unsqueeze(1)
+        decoded = model.decode_draws(latents, label)
         ratio = log_prior_to_posterior(latents, mean, log_var)
-        weights.append((ratio - reconstruction(logits, target, config)).double().flatten())
+        weights.append(
+            (ratio - model.likelihood.negative_log_p(decoded, target)).double().flatten()
+        )
     return torch.cat(weights)

@@ -1,29 +1,38 @@
-"""A study: the same model trained at several betas and seeds, scored and compared."""
+"""A study: the same model trained at several betas, objectives and seeds, scored and compared."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from latens_training import checkpoint
-from latens_training import run as runs
 from latens_training.checkpoint import MODEL_FILE, SCORES_FILE, Checkpoint
 from latens_training.config import RunConfig
-from latens_training.data.sprite_sets import GRIDS
-from latens_training.data.sprites import Sprites
+from latens_training.data import datasets
+from latens_training.data.types import Dataset
 from latens_training.devices import Placement
+from latens_training.effects import completed
 from latens_training.errors import RunNotFoundError, UsageError
-from latens_training.metrics.disentanglement.protocol import Protocol, encode_grid
-from latens_training.metrics.disentanglement.scores import all_scores
-from latens_training.progress import Reporter
-from latens_training.resume import STATE_FILE, load_state
-from latens_training.run_directory import StopSignal, write_whole
+from latens_training.metrics.disentanglement.labelled import factor_names, scores_on
+from latens_training.metrics.disentanglement.protocol import Protocol
+from latens_training.objectives.registry import OBJECTIVES
+from latens_training.runs.directory import StopSignal, write_whole
+from latens_training.studies.training import identity, train_members
 
 RESULTS_FILE = "results.json"
+
+
+class Member(NamedTuple):
+    """One model of a study: where it is, and what it is."""
+
+    run: Path
+    kind: str
+    """What tells it from models of the same seed, as `β = 4`."""
+    config: RunConfig
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,10 @@ class Result:
     """One model of a study: its settings, test metrics and, if factors are known, scores."""
 
     run: Path
-    beta: float
+    kind: str
+    objective: str
+    beta: float | None
+    """None for an objective without one."""
     seed: int
     metrics: dict[str, float]
     """Metrics of the test set, nats per image."""
@@ -39,13 +51,7 @@ class Result:
     """By name (`metrics.disentanglement.scores`); empty for images without known factors."""
 
     def as_record(self) -> dict[str, Any]:
-        return {
-            "run": str(self.run),
-            "beta": self.beta,
-            "seed": self.seed,
-            "metrics": self.metrics,
-            "scores": self.scores,
-        }
+        return asdict(self) | {"run": str(self.run)}
 
 
 @dataclass(frozen=True)
@@ -54,17 +60,41 @@ class Study:
 
     config: RunConfig
     betas: tuple[float, ...]
+    objectives: tuple[str, ...]
     seeds: int
     directory: Path
 
-    def members(self) -> Iterator[tuple[Path, RunConfig]]:
-        """The run directory and the settings of each model, by seed, then by beta."""
-        for seed in range(self.seeds):
-            for beta in self.betas:
-                loss = self.config.loss.model_copy(update={"beta": beta})
-                train = self.config.train.model_copy(update={"seed": seed})
-                config = self.config.model_copy(update={"loss": loss, "train": train})
-                yield self.directory / f"beta-{beta:g}-seed-{seed}", config
+    def members(self) -> list[Member]:
+        """The models, by seed, then by objective and beta.
+
+        Raises:
+            NotFoundError: an objective does not exist.
+        """
+        first = self.config.train.seed
+        return [
+            member
+            for seed in range(first, first + self.seeds)
+            for objective in self.objectives
+            for member in self._of_objective(objective, seed)
+        ]
+
+    def _of_objective(self, objective: str, seed: int) -> list[Member]:
+        loss = self.config.loss
+        if objective != loss.objective:
+            loss = loss.model_copy(update={"objective": objective, "objective_options": {}})
+        has_beta = "beta" in OBJECTIVES.find(objective).parameters
+        found = []
+        for beta in self.betas if has_beta else (None,):
+            train = self.config.train.model_copy(update={"seed": seed})
+            loss = loss.model_copy(update={"beta": 1.0 if beta is None else beta})
+            config = completed(self.config.model_copy(update={"loss": loss, "train": train}))
+            words = [objective] if len(self.objectives) > 1 or beta is None else []
+            words += [] if beta is None else [f"β = {beta:g}"]
+            parts = [objective.replace(":", "-")] if len(words) > 1 or beta is None else []
+            parts += [] if beta is None else [f"beta-{beta:g}"]
+            name = "-".join([*parts, f"seed-{seed}"])
+            found.append(Member(self.directory / name, " ".join(words), config))
+        return found
 
 
 def carry_out(
@@ -73,6 +103,8 @@ def carry_out(
     stop: StopSignal,
     say: Callable[[str], None],
     protocol: Protocol | None = None,
+    *,
+    jobs: int = 1,
 ) -> list[Result]:
     """Trains and scores every missing model; each is stored when it is finished.
 
@@ -80,14 +112,14 @@ def carry_out(
         UsageError: the directory contains models with other settings.
         Interrupted: a signal arrived; finished models are kept, and the same study can continue.
     """
-    members = list(study.members())
-    for run, config in members:
-        _require_same(run, config)
-    results = []
-    for number, (run, config) in enumerate(members, 1):
-        say(f"{number}/{len(members)}: beta {config.loss.beta:g}, seed {config.train.seed}")
-        trained = _finished(run, config) or _train(run, config, placement, stop)
-        results.append(_scored(trained, placement, protocol or Protocol()))
+    members = study.members()
+    for member in members:
+        _require_same(member)
+    missing = [member for member in members if _finished(member) is None]
+    say(f"{len(members)} models, {len(members) - len(missing)} of them trained already")
+    train_members([(one.run, one.config) for one in missing], placement, stop, say, jobs)
+    dataset = datasets.load_configured(study.config.data)
+    results = [_scored(member, placement, protocol or Protocol(), dataset) for member in members]
     write_whole(
         study.directory / RESULTS_FILE,
         (json.dumps([result.as_record() for result in results], indent=2) + "\n").encode(),
@@ -102,50 +134,40 @@ def _existing(run: Path) -> Checkpoint | None:
         return None
 
 
-def _require_same(run: Path, config: RunConfig) -> None:
-    found = _existing(run)
-    if found is not None and _identity(found.config) != _identity(config):
-        raise UsageError(f"out: {run} has a model with other settings; choose another --out")
+def _require_same(member: Member) -> None:
+    found = _existing(member.run)
+    if found is not None and identity(completed(found.config)) != identity(member.config):
+        raise UsageError(f"out: {member.run} has a model with other settings; choose another --out")
 
 
-def _identity(config: RunConfig) -> dict[str, Any]:
-    """The settings that determine a model, without those of the machine."""
-    return config.model_dump(mode="json", exclude={"machine"})
+def _finished(member: Member) -> Checkpoint | None:
+    """The run's model, if it had its last evaluation."""
+    found = _existing(member.run)
+    return found if found is not None and found.latent_dims else None
 
 
-def _finished(run: Path, config: RunConfig) -> Checkpoint | None:
-    """The run's model, if it has all its epochs and its last evaluation."""
-    found = _existing(run)
-    if found is None or found.record.epoch < config.train.epochs or not found.latent_dims:
-        return None
-    return found
-
-
-def _train(run: Path, config: RunConfig, placement: Placement, stop: StopSignal) -> Checkpoint:
-    """Trains the model, or resumes its training."""
-    state = load_state(run) if (run / STATE_FILE).exists() else None
-    if state is not None and _identity(state.config) != _identity(config):
-        raise UsageError(f"out: {run} was begun with other settings; choose another --out")
-    with Reporter(config.train.epochs, json_lines=False, silent=True) as reporter:
-        return runs.train(runs.prepare(config, run, placement, state), reporter, stop)
-
-
-def _scored(trained: Checkpoint, placement: Placement, protocol: Protocol) -> Result:
+def _scored(member: Member, placement: Placement, protocol: Protocol, dataset: Dataset) -> Result:
     """The model's scores: the stored ones if they match the model and the protocol, or new ones."""
-    config, path = trained.config, trained.path / SCORES_FILE
+    trained = checkpoint.load(member.run)
+    path = trained.path / SCORES_FILE
     scores: dict[str, float] = {}
-    if config.data.dataset in GRIDS:
+    if len(factor_names(dataset)) > 1:
         of = {"model_sha256": _digest(trained.path / MODEL_FILE), "protocol": asdict(protocol)}
-        scores = _scores_on_file(path, of) or _new_scores(trained, placement, protocol)
+        scores = _scores_on_file(path, of) or scores_on(
+            trained.model, dataset, protocol, placement.device
+        )
         write_whole(path, (json.dumps(of | {"scores": scores}, indent=2) + "\n").encode())
-    return Result(trained.path, config.loss.beta, config.train.seed, trained.metrics, scores)
-
-
-def _new_scores(trained: Checkpoint, placement: Placement, protocol: Protocol) -> dict[str, float]:
-    sprites = Sprites.of(GRIDS[trained.config.data.dataset]).to(placement.device)
-    codes, factors = encode_grid(trained.model.to(placement.device), sprites)
-    trained.model.to("cpu")
-    return all_scores(codes, factors, protocol)
+    loss = member.config.loss
+    beta = loss.beta if "beta" in OBJECTIVES.find(loss.objective).parameters else None
+    return Result(
+        trained.path,
+        member.kind,
+        loss.objective,
+        beta,
+        member.config.train.seed,
+        trained.metrics,
+        scores,
+    )
 
 
 def _scores_on_file(path: Path, of: dict[str, Any]) -> dict[str, float] | None:

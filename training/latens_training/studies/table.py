@@ -1,42 +1,52 @@
-"""A study's results as a table: one row per beta, mean and standard deviation over the seeds."""
+"""A study's results as a table: one row per kind of model, mean and interval over the seeds."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
-from latens_training.metrics.disentanglement.scores import NAMES
+from latens_training.metrics.disentanglement.scores import TITLES
 from latens_training.studies.study import Result
 
-_METRICS = ("elbo", "reconstruction", "kl", "active_units")
-_TITLES = {
+_METRICS = {
     "elbo": "ELBO",
     "reconstruction": "reconstruction",
     "kl": "KL",
     "active_units": "active",
-    "mig": "MIG",
-    "factor_vae": "FactorVAE",
-    "dci_disentanglement": "DCI",
-    "sap": "SAP",
 }
+_CONFIDENCE = 0.95
 
 
 def as_markdown(results: Sequence[Result]) -> str:
-    """The table; it has columns of scores only if the images' factors are known."""
-    scored = [name for name in NAMES if all(name in result.scores for result in results)]
-    columns = [(name, 2) for name in _METRICS] + [(name, 3) for name in scored]
-    rows = [["beta", "seeds", *(_TITLES[name] for name, _ in columns)]]
-    for beta in sorted({result.beta for result in results}):
-        members = [result for result in results if result.beta == beta]
-        known = [member.metrics | member.scores for member in members]
-        cells = [_spread([values[name] for values in known], digits) for name, digits in columns]
-        rows.append([f"{beta:g}", str(len(members)), *cells])
+    """The table; it has columns of scores only if the images' factors are known.
+
+    An interval is that of the mean with 95% confidence, from Student's distribution.
+    """
+    columns = [(name, title, 2) for name, title in _METRICS.items()]
+    columns += [(name, title, 3) for name, title in TITLES.items()]
+    every = [result.metrics | result.scores for result in results]
+    columns = [column for column in columns if all(column[0] in values for values in every)]
+    rows = [["model", "seeds", *(title for _, title, _ in columns)]]
+    for kind in dict.fromkeys(result.kind for result in results):
+        known = [result.metrics | result.scores for result in results if result.kind == kind]
+        cells = [
+            interval([values[name] for values in known], digits) for name, _, digits in columns
+        ]
+        rows.append([kind, str(len(known)), *cells])
     return _aligned(rows)
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
+def interval(values: Sequence[float], digits: int) -> str:
+    """The mean and the half width of its interval, `-152.45 ± 0.31`; of one value the mean."""
+    from scipy.stats import t
+
     mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+    count = len(values)
+    if count < 2:
+        return mean
+    quantile = float(t.ppf((1 + _CONFIDENCE) / 2, count - 1))
+    return f"{mean} ± {quantile * statistics.stdev(values) / math.sqrt(count):.{digits}f}"
 
 
 def _aligned(rows: list[list[str]]) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from latens_training.data.fonts.faces import Face, UnreadableFontError, faces_with
 from latens_training.data.fonts.glyphs import draw
 from latens_training.errors import DataError
-from latens_training.run_directory import write_whole
+from latens_training.runs.directory import write_whole
 
 _TEST_SHARE = 10
 

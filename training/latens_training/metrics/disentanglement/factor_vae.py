@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,15 +35,26 @@ def factor_vae_score(codes: Codes, factors: Factors, protocol: Protocol) -> floa
     return float((verdicts[units] == held).mean())
 
 
-def images_by_value(values: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """The rows that have each value of a factor."""
-    order = np.argsort(values, kind="stable")
-    starts = np.flatnonzero(np.diff(values[order])) + 1
-    return np.split(order, starts)
+class Groups(NamedTuple):
+    """The images by the values of one factor."""
+
+    rows: NDArray[np.int64]
+    """All images, those of one value beside each other."""
+    starts: NDArray[np.int64]
+    """Where each value begins in `rows`."""
+    sizes: NDArray[np.int64]
+    """How many images each value has."""
+
+
+def images_by_value(values: NDArray[np.int64]) -> Groups:
+    """The images that have each value of a factor."""
+    rows = np.argsort(values, kind="stable")
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(values[rows])) + 1])
+    return Groups(rows, starts, np.diff(np.append(starts, len(values))))
 
 
 def alike(
-    groups: list[list[NDArray[np.int64]]],
+    groups: Sequence[Groups],
     held: NDArray[np.int64],
     images: int,
     generator: np.random.Generator,
@@ -48,21 +62,23 @@ def alike(
     """Rows `[votes, images]` drawn at random among those that share a value of the vote's factor.
 
     Args:
-        groups: by factor, the rows that have each of its values.
+        groups: by factor.
         held: the factor of each vote, `[votes]`.
         images: rows per vote.
         generator: chooses the value and the rows.
     """
-    votes = []
-    for factor in held:
-        rows = groups[factor][generator.integers(len(groups[factor]))]
-        votes.append(rows[generator.integers(len(rows), size=images)])
-    return np.stack(votes)
+    chosen = np.empty((len(held), images), np.int64)
+    for factor, group in enumerate(groups):
+        votes = np.flatnonzero(held == factor)
+        values = generator.integers(len(group.starts), size=len(votes))[:, None]
+        places = generator.integers(group.sizes[values], size=(len(votes), images))
+        chosen[votes] = group.rows[group.starts[values] + places]
+    return chosen
 
 
 def _votes(
     codes: Codes,
-    groups: list[list[NDArray[np.int64]]],
+    groups: Sequence[Groups],
     count: int,
     images: int,
     generator: np.random.Generator,

@@ -14,14 +14,19 @@ def mutual_information_gap(codes: Codes, factors: Factors, bins: int = 20) -> ND
 
     Computed on codes in bins of equal width, as disentanglement_lib does, and not on samples of the
     posterior. The MIG is the mean over the factors, `shape` among them; from 0 to 1. Inactive units
-    carry no information.
+    carry no information; neither does a factor of one value.
     """
-    information = np.zeros((codes.shape[1], factors.shape[1]))
+    entropies = np.array([mutual_info_score(values, values) for values in factors.T])
+    return np.asarray(gap(information(codes, factors, bins)) / np.where(entropies, entropies, 1))
+
+
+def information(codes: Codes, factors: Factors, bins: int = 20) -> NDArray[np.float64]:
+    """The mutual information of each unit and each factor, nats `[units, factors]`."""
+    shared = np.zeros((codes.shape[1], factors.shape[1]))
     for unit in np.flatnonzero(active_units(codes)):
         binned = in_equal_bins(codes[:, unit], bins)
-        information[unit] = [mutual_info_score(values, binned) for values in factors.T]
-    entropies = np.array([mutual_info_score(values, values) for values in factors.T])
-    return np.asarray(gap(information) / entropies)
+        shared[unit] = [mutual_info_score(values, binned) for values in factors.T]
+    return shared
 
 
 def in_equal_bins(values: NDArray[np.float64], bins: int) -> NDArray[np.int64]:

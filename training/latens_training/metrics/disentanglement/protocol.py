@@ -15,17 +15,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latens_training.metrics.evaluation import ACTIVE_VARIANCE
+from latens_training.metrics.evaluation import ACTIVE_VARIANCE, known_labels
 
 if TYPE_CHECKING:
     from latens_training.data.sprites import Sprites
+    from latens_training.data.types import Images
     from latens_training.models.autoencoder import Autoencoder
 
 Codes = NDArray[np.float64]
 Factors = NDArray[np.int64]
 Classifier = Literal["boosted-trees", "random-forest"]
 
-_BLOCK = 2048
+_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,24 @@ def two_samples(
 
 
 @torch.inference_mode()
+def encode_all(model: Autoencoder, images: Images, labels: torch.Tensor | None = None) -> Codes:
+    """The codes of images, `[n, units]`; the model and the images on one device.
+
+    Labels, int64 `[n]`, are read for a conditional model alone.
+    """
+    device = next(model.parameters()).device
+    classes, parts = known_labels(model, labels), []
+    for block in torch.arange(len(images)).split(_BLOCK):  # type: ignore[no-untyped-call]
+        index = block.to(device)
+        some = None if classes is None else classes[index]
+        mean, _ = model.encode(images[index].float().div_(255), some)
+        parts.append(mean.flatten(1).cpu())
+    return np.asarray(torch.cat(parts).double().numpy())
+
+
 def encode_grid(model: Autoencoder, sprites: Sprites) -> tuple[Codes, Factors]:
     """The codes and factors of all images of a grid; the model and the images on one device."""
-    device = sprites.canvases.device
-    parts = [
-        model.encode(sprites[index.to(device)].float().div_(255))[0].flatten(1).cpu()
-        for index in torch.arange(len(sprites)).split(_BLOCK)  # type: ignore[no-untyped-call]
-    ]
-    return torch.cat(parts).double().numpy(), sprites.grid.factors(np.arange(len(sprites)))
+    return encode_all(model, sprites), sprites.grid.factors(np.arange(len(sprites)))
 
 
 def gap(scores: NDArray[np.float64]) -> NDArray[np.float64]:

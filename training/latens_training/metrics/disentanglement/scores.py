@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latens_training.data.sprites import FACTORS, ORDERED
+from latens_training.metrics.disentanglement.beta_vae import beta_vae_score
 from latens_training.metrics.disentanglement.dci import dci_scores
 from latens_training.metrics.disentanglement.factor_vae import factor_vae_score
 from latens_training.metrics.disentanglement.mig import mutual_information_gap
+from latens_training.metrics.disentanglement.modularity import modularity
 from latens_training.metrics.disentanglement.protocol import (
     Codes,
     Factors,
@@ -19,8 +20,16 @@ from latens_training.metrics.disentanglement.protocol import (
 )
 from latens_training.metrics.disentanglement.sap import separated_predictability
 
-NAMES = ("mig", "factor_vae", "dci_disentanglement", "sap")
-"""The scores that a table shows, each from 0 to 1, more is better."""
+TITLES = {
+    "mig": "MIG",
+    "factor_vae": "FactorVAE score",
+    "beta_vae": "beta-VAE score",
+    "dci_disentanglement": "DCI disentanglement",
+    "sap": "SAP",
+    "modularity": "modularity",
+}
+"""The scores that tables and figures show, each from 0 to 1, more is better."""
+NAMES = tuple(TITLES)
 
 
 def all_scores(
@@ -28,19 +37,21 @@ def all_scores(
     factors: Factors,
     protocol: Protocol | None = None,
     *,
-    names: Sequence[str] = FACTORS,
-    ordered: Sequence[bool] = ORDERED,
+    names: Sequence[str] | None = None,
+    ordered: Sequence[bool] | None = None,
 ) -> dict[str, float]:
-    """MIG, FactorVAE score, DCI's three and SAP; and the first and last by factor.
+    """All scores by name, with DCI's three; and MIG and SAP by factor.
 
     Args:
         codes: float `[n, units]`, posterior means of all images.
         factors: int `[n, factors]`, the index of each factor's value.
         protocol: sizes and seed; the published ones if not given.
-        names: of the factors.
-        ordered: which factors have an order.
+        names: of the factors; `factor-1` and so on if not given.
+        ordered: which factors have an order; none if not given.
     """
     protocol = protocol or Protocol()
+    names = names or [f"factor-{place + 1}" for place in range(factors.shape[1])]
+    ordered = ordered or [False] * factors.shape[1]
 
     def generator() -> np.random.Generator:
         """Every score draws its images with the same seed."""
@@ -53,8 +64,10 @@ def all_scores(
     return {
         "mig": float(gaps.mean()),
         "factor_vae": factor_vae_score(codes, factors, protocol),
+        "beta_vae": beta_vae_score(codes, factors, protocol),
         **dci_scores(*halves, protocol),
         "sap": float(separations.mean()),
+        "modularity": modularity(drawn[0], drawn[1], protocol.bins),
         **{f"mig_{name}": float(value) for name, value in zip(names, gaps, strict=True)},
         **{f"sap_{name}": float(value) for name, value in zip(names, separations, strict=True)},
     }

@@ -11,8 +11,18 @@ if TYPE_CHECKING:
 _BURDA_STAGES = [3**stage for stage in range(8)]
 
 
+def warmup_factor(config: TrainConfig, epoch: float) -> float:
+    """The share of the learning rate after so many epochs, with the fraction of the current one.
+
+    It is linear, and never 0, so that the first step counts.
+    """
+    if epoch >= config.warmup:
+        return 1.0
+    return max(epoch / config.warmup, 1e-3)
+
+
 def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """The learning rate of an epoch, counted from 0.
+    """The learning rate of an epoch, counted from 0, without its warm-up.
 
     `burda` are the stages of Burda et al. (2015), section 5: 3^i epochs at 10^(-i/7), scaled to
     the requested number of epochs (they used 3,280).

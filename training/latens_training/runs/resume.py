@@ -13,13 +13,13 @@ import safetensors
 import safetensors.torch
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from latens_training import checkpoint
 from latens_training.config import RunConfig
 from latens_training.errors import CheckpointError, UsageError
-from latens_training.run_directory import write_whole
-from latens_training.run_record import SCHEMA_VERSION, RunRecord
+from latens_training.runs.directory import write_whole
+from latens_training.runs.record import SCHEMA_VERSION, RunRecord
 from latens_training.trainer import Progress
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 STATE_FILE = "training_state.safetensors"
 _METADATA_KEY = "latens"
 _ADAM_PARTS = ("exp_avg", "exp_avg_sq", "step")
+_FIRST_TERMS = ("loss", "reconstruction", "kl")
+"""Of states written before objectives named their terms."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class SavedState:
     device: str
     """The kind of device that the generators' states belong to."""
     progress: Progress
+    average_steps: int
+    """Steps that the moving average of the weights has seen."""
     history: list[dict[str, Any]]
     tensors: dict[str, Tensor]
 
@@ -63,6 +67,8 @@ def save_state(
         "epoch": progress.epoch,
         "step": progress.step,
         "seconds": progress.seconds,
+        "terms": progress.terms,
+        "average_steps": trainer.average.steps if trainer.average else 0,
         "history": history,
     }
     metadata = {_METADATA_KEY: json.dumps(document)}  # the history keeps the order of its keys
@@ -101,7 +107,14 @@ def _state(path: Path, document: dict[str, Any], tensors: dict[str, Tensor]) -> 
         RunConfig.model_validate(document["config"]),
         document["dataset_sha256"],
         document["device"],
-        Progress(document["epoch"], document["step"], tensors["totals"], document["seconds"]),
+        Progress(
+            document["epoch"],
+            document["step"],
+            tuple(document.get("terms", _FIRST_TERMS)),
+            tensors["totals"],
+            document["seconds"],
+        ),
+        document.get("average_steps", 0),
         document["history"],
         tensors,
     )
@@ -121,7 +134,15 @@ def restore(trainer: Trainer, state: SavedState) -> None:
     try:
         weights = {name: tensors[f"model.{name}"] for name in trainer.model.state_dict()}
         trainer.model.load_state_dict(weights)
-        _restore_adam(trainer, tensors)
+        _restore_adam(trainer.optimizer, trainer.model, tensors, "adam")
+        if trainer.auxiliary:
+            module = trainer.auxiliary.module
+            own = {name: tensors[f"objective.{name}"] for name in module.state_dict()}
+            module.load_state_dict(own)
+            _restore_adam(trainer.auxiliary.optimizer, module, tensors, "objective_adam")
+        if trainer.average:
+            own = {name: tensors[f"average.{name}"] for name in trainer.average.tensors()}
+            trainer.average.restore(own, state.average_steps)
         trainer.order_at_epoch_start = tensors["generator.order"]
         trainer.noise.set_state(tensors["generator.noise"])
     except (KeyError, RuntimeError) as error:
@@ -145,30 +166,50 @@ def resumed_record(state: SavedState, fresh: RunRecord) -> RunRecord:
         saved = checkpoint.load_record(state.path.parent)
     except CheckpointError:
         saved = None  # the state has everything that is needed to continue
-    if saved is None or saved.epoch != state.progress.epoch:
+    # With held-out images, the record is that of the best epoch.
+    if saved is None or (saved.epoch != state.progress.epoch and not state.config.data.validation):
         return fresh.model_copy(update={"epoch": state.progress.epoch})
     return saved.model_copy(update={"config": fresh.config})
 
 
 def _tensors(trainer: Trainer) -> dict[str, Tensor]:
-    tensors = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
-    for name, parameter in trainer.model.named_parameters():
-        for part, value in trainer.optimizer.state.get(parameter, {}).items():
-            tensors[f"adam.{name}.{part}"] = value
+    tensors = _of_module(trainer.model, trainer.optimizer, "model", "adam")
+    if trainer.auxiliary:
+        module, optimizer = trainer.auxiliary.module, trainer.auxiliary.optimizer
+        tensors |= _of_module(module, optimizer, "objective", "objective_adam")
+    if trainer.average:
+        own = trainer.average.tensors().items()
+        tensors |= {f"average.{name}": value for name, value in own}
     tensors["generator.order"] = trainer.order_at_epoch_start
     tensors["generator.noise"] = trainer.noise.get_state()
     tensors["totals"] = trainer.progress.totals
     return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
-def _restore_adam(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
+def _of_module(
+    module: nn.Module, optimizer: torch.optim.Optimizer, weights: str, moments: str
+) -> dict[str, Tensor]:
+    """The weights of a module and the moments of its optimiser, under these prefixes."""
+    tensors = {f"{weights}.{name}": value for name, value in module.state_dict().items()}
+    for name, parameter in module.named_parameters():
+        for part, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{moments}.{name}.{part}"] = value
+    return tensors
+
+
+def _restore_adam(
+    optimizer: torch.optim.Optimizer,
+    module: nn.Module,
+    tensors: dict[str, Tensor],
+    prefix: str,
+) -> None:
     """Adam's moments, if any step was taken before the state was saved."""
     values: dict[int, dict[str, Tensor]] = {}
-    for index, (name, parameter) in enumerate(trainer.model.named_parameters()):
-        if f"adam.{name}.step" in tensors:
-            parts = {part: tensors[f"adam.{name}.{part}"] for part in _ADAM_PARTS}
+    for index, (name, parameter) in enumerate(module.named_parameters()):
+        if f"{prefix}.{name}.step" in tensors:
+            parts = {part: tensors[f"{prefix}.{name}.{part}"] for part in _ADAM_PARTS}
             if parts["exp_avg"].shape != parameter.shape:
                 raise KeyError(f"Adam's moments of {name} have another shape")
             values[index] = parts
-    groups = trainer.optimizer.state_dict()["param_groups"]
-    trainer.optimizer.load_state_dict({"state": values, "param_groups": groups})
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": values, "param_groups": groups})

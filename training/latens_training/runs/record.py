@@ -40,6 +40,8 @@ class RunRecord(BaseModel):
     image_shape: ImageShape
     epoch: Annotated[int, Field(ge=0)] = 0
     """Whole epochs trained."""
+    best_epoch: Annotated[int, Field(ge=1)] | None = None
+    """The epoch of the weights, where held-out images chose it; None for the last one."""
     metrics: dict[str, float] = {}
     """Metrics of the test set by name, nats per image."""
     latent_dims: Annotated[
@@ -51,6 +53,8 @@ class RunRecord(BaseModel):
     """Directions of the latent space by attribute, in C order of the latent shape."""
     class_names: tuple[str, ...] = ()
     """What the labels 0, 1, ... of the data set stand for; empty if not known."""
+    label_count: Annotated[int, Field(ge=0)] = 0
+    """Classes that a conditional model knows; 0 for other models."""
     dataset_sha256: str = ""
     environment: dict[str, Any] = {}
     """The facts that a bit-equal rerun depends on: versions, device, thread count."""
@@ -59,7 +63,8 @@ class RunRecord(BaseModel):
         self, epoch: int, metrics: dict[str, float], environment: dict[str, Any]
     ) -> RunRecord:
         """The record of new weights: measurements of the old ones are dropped."""
-        changes = {"epoch": epoch, "metrics": metrics, "environment": environment}
+        changes = {"epoch": epoch, "best_epoch": None, "metrics": metrics}
+        changes |= {"environment": environment}
         return self.model_copy(update=changes | {"latent_dims": (), "attribute_vectors": {}})
 
 

@@ -1,0 +1,1 @@
+"""Pictures that stay on disk and are read as training needs them."""

@@ -1,0 +1,1 @@
+"""How the weights are moved: optimisers, schedules, averages, and the products behind them."""
