@@ -86,8 +86,8 @@ def point_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
         from latens_training.checkpoint import save
         from latens_training.config import ModelConfig, RunConfig
-        from latens_training.models.autoencoder import build
-        from latens_training.run_record import RunRecord
+        from latens_training.models.build import build
+        from latens_training.runs.record import RunRecord
 
         config = ModelConfig(architecture="ae-mlp", latent_size=3, hidden=(16,))
         with torch.random.fork_rng(devices=[]):

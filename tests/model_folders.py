@@ -28,7 +28,7 @@ def add_version(
 class Nobody:
     """An observer that ignores everything."""
 
-    ran = lost = staticmethod(lambda *_: None)
+    ran = lost = recomputed = staticmethod(lambda *_: None)
 
 
 def load_bundle(directory: Path) -> LoadedModel:

@@ -47,6 +47,9 @@ class _Silent:
     def ran(self, model: str, graph: str, provider: str, report: BatchReport) -> None:
         """Ignores a run: they are timed by their caller."""
 
+    def recomputed(self, model: str, graph: str, rows: int) -> None:
+        """Ignores rows of float16 that overflow."""
+
     def lost(self, model: str, graph: str, error: BaseException) -> None:
         """Ignores a lost engine: the call that met it fails, and the self-test with it."""
 

@@ -8,6 +8,8 @@ import gc
 import logging
 import os
 import signal
+import socket
+from typing import TYPE_CHECKING
 
 from latens_serving.calls.admission import Admission
 from latens_serving.calls.authorization import Tokens
@@ -27,17 +29,21 @@ from latens_serving.settings import Settings
 from latens_serving.startup import check_models
 from latens_serving.transports import tracing
 from latens_serving.transports.frontends import FrontEnd
-from latens_serving.transports.http.app import application
-from latens_serving.transports.http.listener import WebServer
+from latens_serving.transports.late_web_server import LateWebServer
+from latens_serving.transports.listening import listen
 from latens_serving.transports.oip.service import OpenInferenceService
 from latens_serving.transports.services import make_admin_server, make_server
 from latens_serving.transports.tls import ssl_context
 from latens_serving.workers.metrics import WorkerMetrics
 from latens_serving.workers.task import WorkerTask
 
+if TYPE_CHECKING:
+    from latens_serving.transports.http.listener import WebServer
+
 log = logging.getLogger(__name__)
 
 _LAST_ANSWERS_SECONDS = 1.0
+_ALONE_SECONDS = 0.5
 _YOUNG_OBJECTS = 5_000
 
 
@@ -78,7 +84,10 @@ class Server:
         self._summed = (
             WorkerMetrics(worker.folder, worker.name, self.metrics.exposition) if worker else None
         )
-        self._web = self._web_server(tokens, shared=worker is not None)
+        self._web = LateWebServer(
+            listen(settings.host, settings.http_port, reuse_port=worker is not None),
+            functools.partial(self._web_server, tokens),
+        )
         self.http_port = self._web.port
 
     async def start(self) -> bool:
@@ -95,12 +104,12 @@ class Server:
         await self.health.set_serving(False)
         if self._summed is not None:
             await self._summed.start()
-        self._web.start()
         await self._grpc.start()
         if self._admin is not None:
             await self._admin.start()
         if not await self._load_unless_stopped():
             return False
+        await self._web.started()
         check_models(self.models, self.settings.repository)
         _settle_memory()
         await self.health.set_serving(True)
@@ -115,7 +124,11 @@ class Server:
         loading = asyncio.ensure_future(self.models.refresh())
         leaving = asyncio.ensure_future(self.leave.wait())
         try:
-            await asyncio.wait((loading, leaving), return_when=asyncio.FIRST_COMPLETED)
+            first = asyncio.FIRST_COMPLETED
+            # Small models are loaded before; so the first call waits for no packages of HTTP.
+            await asyncio.wait((loading, leaving), timeout=_ALONE_SECONDS, return_when=first)
+            self._web.start()
+            await asyncio.wait((loading, leaving), return_when=first)
             if self.leave.is_set():
                 log.info("stopped while loading")
                 return False
@@ -198,7 +211,10 @@ class Server:
             Periodic("loop lag", lag.interval, lag.measure),
         )
 
-    def _web_server(self, tokens: Tokens, *, shared: bool) -> WebServer:
+    def _web_server(self, tokens: Tokens, listening: socket.socket) -> WebServer:
+        from latens_serving.transports.http.app import application
+        from latens_serving.transports.http.listener import WebServer
+
         settings = self.settings
         app = application(
             *(settings, self.service, self.models, self.health, self.metrics, tokens),
@@ -207,7 +223,7 @@ class Server:
         context = None
         if settings.tls is not None and settings.http_tls:
             context = ssl_context(settings.tls, "http/1.1")
-        return WebServer(app, settings.host, settings.http_port, context, reuse_port=shared)
+        return WebServer(app, listening, context)
 
     def _admin_server(self, tokens: Tokens, worker: WorkerTask | None) -> FrontEnd | None:
         settings = self.settings
@@ -227,6 +243,12 @@ class Server:
     def ran(self, model: str, graph: str, provider: str, report: BatchReport) -> None:
         """Counts a run of an engine; see `ModelObserver`."""
         self.metrics.ran(model, graph, provider, report)
+
+    def recomputed(self, model: str, graph: str, rows: int) -> None:
+        """Counts and logs rows that float16 could not hold; see `ModelObserver`."""
+        self.metrics.recomputed(model, graph, rows)
+        facts = {"model": model, "graph": graph, "rows": rows}
+        log.warning("float16 overflowed; computed again in float32", extra={"facts": facts})
 
     def lost(self, model: str, graph: str, error: BaseException) -> None:
         """Ends the process, so that it is restarted; see `ModelObserver`."""

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from latens_serving.engine.onnx import Device, EngineSettings
 from latens_serving.models.loading import LoadOptions
+from latens_serving.models.tiles import TileLimits
 
 ENV_PREFIX = "LATENS_SERVE_"
 
@@ -135,6 +136,13 @@ class Settings(BaseSettings):
     """Most rows per run of a graph; fewer on the CPU if a run would take over 50 ms."""
     queue_rows: Count = 65536
     """Most rows per graph that wait or run; calls beyond it are refused."""
+    tile_memory: Annotated[int, Field(ge=0)] = 0
+    """Most bytes that the activations of one pass of a model of free sizes may take; 0 for no
+    limit. Larger images are computed in tiles where the network is local, with the same values;
+    else they are refused."""
+    tile_approximate: bool = False
+    """Compute images beyond --tile-memory in blended tiles where the network is not local: their
+    values differ from those of one pass."""
     queue_bytes: Bytes = 256 << 20
     """Most bytes per graph that wait or run, with those of the answers."""
     inline_seconds: Seconds = 0.001
@@ -208,6 +216,7 @@ class Settings(BaseSettings):
             queue_bytes=self.queue_bytes,
             inline_seconds=self.inline_seconds,
             stuck_seconds=self.stuck_seconds,
+            tiles=TileLimits(self.tile_memory, approximate=self.tile_approximate),
         )
 
 

@@ -91,9 +91,8 @@ def test_a_notebook_shows_the_images_of_a_result(channels: int) -> None:
         first = np.asarray(sheet).reshape(129, 324, channels)[:64, :64]
     expected = np.rint(images[0, 0].transpose(1, 2, 0) * 255)
     np.testing.assert_array_equal(first, expected)
-    assert (
-        Scores(np.zeros(2, np.float32), None, np.ones(2, np.float32), 1, "1")._repr_png_() is None
-    )
+    scores = Scores(np.zeros(2, np.float32), None, np.ones(2, np.float32), 1, "1")
+    assert not hasattr(scores, "_repr_png_")
     assert Decoding(images[0, :, :1].repeat(4, 1), None, "1")._repr_png_() is None
 
 
@@ -151,6 +150,15 @@ ADDRESSES = {
 def test_an_address_may_be_a_url(address: str) -> None:
     location = locate(address)
     assert (location.target, location.encrypted) == ADDRESSES[address]
+
+
+def test_models_are_one_line_each(server: Server) -> None:
+    with Client(server.address) as client:
+        shown = repr(client.model("mnist-2d"))
+        assert shown == (
+            "<Model 'mnist-2d' version 1 READY: vae-mlp, image 1x28x28, latent 2, float32>"
+        )
+        assert shown in repr(client.models())
 
 
 @pytest.mark.parametrize(

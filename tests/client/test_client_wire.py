@@ -137,7 +137,9 @@ def test_a_repeated_answer_is_read_like_the_first(
     for number, seed in enumerate(seeds):
         mine = [changed(array, number) for array in (images, latents)]
         fields = {"images": tensors.to_message(mine[0]), "latents": tensors.to_message(mine[1])}
-        payload = pb.SampleResponse(**fields, seed=seed, version="4").SerializeToString()
+        payload = pb.SampleResponse(
+            images=fields["images"], latents=fields["latents"], seed=seed, version="4"
+        ).SerializeToString()
         parsed = reader.read(payload)
         assert parsed.message == pb.SampleResponse(seed=seed, version="4")
         assert parsed.arrays.keys() == fields.keys()

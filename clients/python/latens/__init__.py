@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from latens.health import Health
     from latens.models import LatentDim, Limits, Model
     from latens.results import (
+        Codes,
         Decoding,
         Encoding,
         Inpainting,
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AsyncClient",
     "Client",
+    "Codes",
     "Decoding",
     "Encoding",
     "Health",

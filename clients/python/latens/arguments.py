@@ -81,16 +81,23 @@ def pixels(field: str, value: ArrayLike) -> NDArray[Any]:
         return array
     if array.dtype.kind != "f":
         raise invalid(field, f"expected uint8 or floating-point pixels, got {array.dtype}")
-    return _floats(array)
+    return latents(array)
 
 
-def latents(field: str, value: ArrayLike) -> NDArray[Any]:
-    """A batch of latents: float16 as it is, other real types as float32.
+def latents(array: NDArray[Any]) -> NDArray[Any]:
+    """Latents: float16 as they are, other real types as float32."""
+    return array if array.dtype == np.float16 else array.astype(np.float32, copy=False)
+
+
+def codes(field: str, array: NDArray[Any]) -> NDArray[np.int64]:
+    """Codes as int64.
 
     Raises:
-        InvalidInputError: it is no array of real numbers.
+        InvalidInputError: they are no whole numbers.
     """
-    return _floats(batch(field, value))
+    if array.dtype.kind not in "iu":
+        raise invalid(field, f"expected codes, whole numbers, got {array.dtype}")
+    return array.astype(np.int64, copy=False)
 
 
 def masks(field: str, value: ArrayLike) -> NDArray[np.uint8]:
@@ -104,10 +111,6 @@ def masks(field: str, value: ArrayLike) -> NDArray[np.uint8]:
         raise invalid(field, f"expected booleans or uint8, got {array.dtype}, {array.ndim} axes")
     missing: NDArray[np.uint8] = (array != 0).view(np.uint8)
     return missing
-
-
-def _floats(array: NDArray[Any]) -> NDArray[Any]:
-    return array if array.dtype == np.float16 else array.astype(np.float32, copy=False)
 
 
 def image_rows(images: Images, model: Model) -> ImageRows:

@@ -15,6 +15,7 @@ from latens.async_transport import AsyncTransport
 from latens.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, MAX_MESSAGE_BYTES, Tls
 from latens.chunks import Progress, model_ref
 from latens.health import Health
+from latens.labels import Labels
 from latens.models import Model
 from latens.operations import Axis, Chain, Kind, Mode, Operation, Scan, Shifts, Walk
 from latens.options import ClientSettings
@@ -22,6 +23,7 @@ from latens.picture_rows import PictureArgument
 from latens.plans import Plans
 from latens.results import (
     SCORE_SAMPLES,
+    Codes,
     Decoding,
     Encoding,
     Inpainting,
@@ -85,13 +87,27 @@ class AsyncClient:
         *,
         draw: bool = False,
         seed: int | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         progress: Progress | None = None,
         timeout: float | None = None,
     ) -> Encoding:
         """See `Client.encode`."""
-        encode = operations.Encode(images, draw, seed)
+        encode = operations.Encode(images, draw, seed, labels)
+        return await self._run(encode, model, version, progress, timeout)
+
+    async def encode_codes(
+        self,
+        images: ArrayLike | PictureArgument,
+        *,
+        model: str = "",
+        version: str = "",
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> Codes:
+        """See `Client.encode_codes`."""
+        encode = operations.EncodeCodes(images)
         return await self._run(encode, model, version, progress, timeout)
 
     async def decode(
@@ -99,6 +115,7 @@ class AsyncClient:
         latents: ArrayLike,
         *,
         attributes: Shifts | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
@@ -106,7 +123,7 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> Decoding:
         """See `Client.decode`."""
-        decode = operations.Decode(latents, attributes, image_dtype)
+        decode = operations.Decode(latents, attributes, image_dtype, labels)
         return await self._run(decode, model, version, progress, timeout)
 
     async def sample(
@@ -116,6 +133,7 @@ class AsyncClient:
         seed: int | None = None,
         temperature: float | None = None,
         latent_shape: Sequence[int] | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
@@ -123,7 +141,7 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> Samples:
         """See `Client.sample`."""
-        sample = operations.Sample(count, seed, temperature, latent_shape, image_dtype)
+        sample = operations.Sample(count, seed, temperature, latent_shape, image_dtype, labels)
         return await self._run(sample, model, version, progress, timeout)
 
     async def interpolate(
@@ -134,6 +152,7 @@ class AsyncClient:
         *,
         mode: Mode = "linear",
         ends_are: Kind | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
@@ -141,7 +160,9 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> Paths:
         """See `Client.interpolate`."""
-        walk = operations.Interpolate(starts, ends, Walk(steps, mode, ends_are), image_dtype)
+        walk = operations.Interpolate(
+            starts, ends, Walk(steps, mode, ends_are), image_dtype, labels
+        )
         return await self._run(walk, model, version, progress, timeout)
 
     async def reconstruct(
@@ -151,6 +172,7 @@ class AsyncClient:
         draw: bool = False,
         seed: int | None = None,
         attributes: Shifts | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
@@ -158,7 +180,7 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> Reconstruction:
         """See `Client.reconstruct`."""
-        reconstruct = operations.Reconstruct(images, draw, seed, attributes, image_dtype)
+        reconstruct = operations.Reconstruct(images, draw, seed, attributes, image_dtype, labels)
         return await self._run(reconstruct, model, version, progress, timeout)
 
     async def traverse(
@@ -170,6 +192,7 @@ class AsyncClient:
         stop: float = 3.0,
         steps: int = 11,
         bases_are: Kind | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
@@ -178,7 +201,7 @@ class AsyncClient:
     ) -> Traversal:
         """See `Client.traverse`."""
         scan = Scan(axes, start, stop, steps, bases_are)
-        traverse = operations.Traverse(bases, scan, image_dtype)
+        traverse = operations.Traverse(bases, scan, image_dtype, labels)
         return await self._run(traverse, model, version, progress, timeout)
 
     async def inpaint(
@@ -189,6 +212,7 @@ class AsyncClient:
         iterations: int = 100,
         average: int = 1,
         seed: int | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
@@ -197,7 +221,7 @@ class AsyncClient:
     ) -> Inpainting:
         """See `Client.inpaint`."""
         chain = Chain(iterations, average, seed)
-        inpaint = operations.Inpaint(images, masks, chain, image_dtype)
+        inpaint = operations.Inpaint(images, masks, chain, image_dtype, labels)
         return await self._run(inpaint, model, version, progress, timeout)
 
     async def score(
@@ -206,13 +230,14 @@ class AsyncClient:
         *,
         samples: int = SCORE_SAMPLES,
         seed: int | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         progress: Progress | None = None,
         timeout: float | None = None,
     ) -> Scores:
         """See `Client.score`."""
-        score = operations.Score(images, samples, seed)
+        score = operations.Score(images, samples, seed, labels)
         return await self._run(score, model, version, progress, timeout)
 
     async def health(self, service: str = "", *, timeout: float | None = None) -> Health:

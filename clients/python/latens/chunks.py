@@ -111,6 +111,8 @@ class BatchReply:
     def __init__(self, items: int, progress: Progress | None) -> None:
         self.message: Any = None
         """The first response without its tensors."""
+        self.labels: list[int] = []
+        """The classes that the answers state, of all rows in order."""
         self._arrays: wire.Arrays = {}
         self._items = items
         self._done = 0
@@ -128,6 +130,7 @@ class BatchReply:
                 f"an answer has {sorted(counts)} rows, expected {self._items} in all"
             )
         count = counts.pop()
+        self.labels += getattr(parsed.message, "labels", ())
         if self.message is None:
             self._begin(parsed, count)
         if self._arrays is not parsed.arrays:
@@ -166,6 +169,15 @@ class BatchReply:
         if array is None:
             raise ResponseError(f"the answer lacks {name}")
         return array
+
+    def data(self) -> NDArray[Any]:
+        """The images of the whole batch, or the items of another modality, read-only.
+
+        Raises:
+            ResponseError: the answers lack them.
+        """
+        items = self.find("items")
+        return self.array("images") if items is None else items
 
     def find(self, name: str) -> NDArray[Any] | None:
         """A tensor of the whole batch, read-only, or None where the answers lack it."""

@@ -15,6 +15,7 @@ from latens import operations
 from latens.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, MAX_MESSAGE_BYTES, Tls
 from latens.chunks import Progress, model_ref
 from latens.health import Health
+from latens.labels import Labels
 from latens.models import Model
 from latens.operations import Axis, Chain, Kind, Mode, Operation, Scan, Shifts, Walk
 from latens.options import ClientSettings
@@ -22,6 +23,7 @@ from latens.picture_rows import PictureArgument
 from latens.plans import Plans
 from latens.results import (
     SCORE_SAMPLES,
+    Codes,
     Decoding,
     Encoding,
     Inpainting,
@@ -50,10 +52,14 @@ class Client:
 
     * images: arrays, or picture files: a path, a folder's path, a picture of Pillow, or a list of
       them. Pictures are fitted to the model (see `latens.pictures`), and read when their call is
-      sent, so that a folder of any size fits into memory.
+      sent, so that a folder of any size fits into memory. A model of another modality takes arrays
+      of its items, `[n, *image_shape]`.
     * `model` and `version`: empty for the server's default, and for the newest that is ready.
     * `seed`: the same seed gives the same noise; if None, one is chosen and returned.
     * `image_dtype`: of the images returned: float32 or float16 in [0, 1], or uint8 in 0..255.
+    * `labels`: of a conditional model (`Model.label_count`) the class of each row, or one for all:
+      numbers, or names of `Model.label_names`. Others take none. `sample` without labels draws the
+      classes in turn. A path and a line have one class; encode its ends first where they have two.
     * `progress`: called after each call with the items done and the items in all. Where one path
       or base has more points than a call may carry, the items are the points.
     * `timeout`: seconds for each call of the batch; None for the client's, infinity for no bound.
@@ -115,6 +121,7 @@ class Client:
         *,
         draw: bool = False,
         seed: int | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         progress: Progress | None = None,
@@ -127,13 +134,33 @@ class Client:
                 model with one channel also `[n, height, width]`.
             draw: also draw one latent per image from its posterior; implied by a seed.
         """
-        return self._run(operations.Encode(images, draw, seed), model, version, progress, timeout)
+        return self._run(
+            operations.Encode(images, draw, seed, labels), model, version, progress, timeout
+        )
+
+    def encode_codes(
+        self,
+        images: ArrayLike | PictureArgument,
+        *,
+        model: str = "",
+        version: str = "",
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> Codes:
+        """Encodes images to codes, by a model with a codebook (`Model.codebook_size`).
+
+        Args:
+            images: as for `encode`.
+        """
+        encode = operations.EncodeCodes(images)
+        return self._run(encode, model, version, progress, timeout)
 
     def decode(
         self,
         latents: ArrayLike,
         *,
         attributes: Shifts | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
@@ -143,10 +170,11 @@ class Client:
         """Decodes latents to images: the mean of p(x|z).
 
         Args:
-            latents: `[n, *latent_shape]`, finite.
+            latents: `[n, *latent_shape]`, finite; whole numbers, the codes, for a model with a
+                codebook.
             attributes: directions of the model to add first, by name, each with its strength.
         """
-        decode = operations.Decode(latents, attributes, image_dtype)
+        decode = operations.Decode(latents, attributes, image_dtype, labels)
         return self._run(decode, model, version, progress, timeout)
 
     def sample(
@@ -156,6 +184,7 @@ class Client:
         seed: int | None = None,
         temperature: float | None = None,
         latent_shape: Sequence[int] | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
@@ -170,7 +199,7 @@ class Client:
                 None.
             latent_shape: of one latent; needed where the model leaves sizes free.
         """
-        sample = operations.Sample(count, seed, temperature, latent_shape, image_dtype)
+        sample = operations.Sample(count, seed, temperature, latent_shape, image_dtype, labels)
         return self._run(sample, model, version, progress, timeout)
 
     def interpolate(
@@ -181,6 +210,7 @@ class Client:
         *,
         mode: Mode = "linear",
         ends_are: Kind | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
@@ -196,7 +226,9 @@ class Client:
             mode: `linear` for a straight line, `spherical` for an arc of constant angular speed.
             ends_are: `latents` or `images`; inferred from type and shape if None.
         """
-        walk = operations.Interpolate(starts, ends, Walk(steps, mode, ends_are), image_dtype)
+        walk = operations.Interpolate(
+            starts, ends, Walk(steps, mode, ends_are), image_dtype, labels
+        )
         return self._run(walk, model, version, progress, timeout)
 
     def reconstruct(
@@ -206,6 +238,7 @@ class Client:
         draw: bool = False,
         seed: int | None = None,
         attributes: Shifts | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
@@ -219,7 +252,7 @@ class Client:
             draw: decode a draw from each posterior instead of its mean; implied by a seed.
             attributes: as for `decode`, to change something of the images.
         """
-        reconstruct = operations.Reconstruct(images, draw, seed, attributes, image_dtype)
+        reconstruct = operations.Reconstruct(images, draw, seed, attributes, image_dtype, labels)
         return self._run(reconstruct, model, version, progress, timeout)
 
     def traverse(
@@ -231,6 +264,7 @@ class Client:
         stop: float = 3.0,
         steps: int = 11,
         bases_are: Kind | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
@@ -249,7 +283,7 @@ class Client:
             bases_are: `latents` or `images`; inferred from type and shape if None.
         """
         scan = Scan(axes, start, stop, steps, bases_are)
-        traverse = operations.Traverse(bases, scan, image_dtype)
+        traverse = operations.Traverse(bases, scan, image_dtype, labels)
         return self._run(traverse, model, version, progress, timeout)
 
     def inpaint(
@@ -260,6 +294,7 @@ class Client:
         iterations: int = 100,
         average: int = 1,
         seed: int | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         image_dtype: DTypeLike = np.float32,
@@ -275,7 +310,7 @@ class Client:
             average: how many of the last iterations the missing pixels are averaged over.
         """
         chain = Chain(iterations, average, seed)
-        inpaint = operations.Inpaint(images, masks, chain, image_dtype)
+        inpaint = operations.Inpaint(images, masks, chain, image_dtype, labels)
         return self._run(inpaint, model, version, progress, timeout)
 
     def score(
@@ -284,6 +319,7 @@ class Client:
         *,
         samples: int = SCORE_SAMPLES,
         seed: int | None = None,
+        labels: Labels | None = None,
         model: str = "",
         version: str = "",
         progress: Progress | None = None,
@@ -299,7 +335,7 @@ class Client:
             The bounds with their errors. Two errors contain log p(x) less often than a normal error
             would; what was measured is in `docs/scores.md`.
         """
-        score = operations.Score(images, samples, seed)
+        score = operations.Score(images, samples, seed, labels)
         return self._run(score, model, version, progress, timeout)
 
     def health(self, service: str = "", *, timeout: float | None = None) -> Health:

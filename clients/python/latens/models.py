@@ -59,7 +59,7 @@ class Tiling:
     """The pixels that a part needs on each side, for `EXACT`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """One version of a model. The fields are those of the message `latens.v1.Model`."""
 
@@ -69,7 +69,8 @@ class Model:
     """`LOADING`, `READY`, `DRAINING` or `FAILED`."""
     state_reason: str
     image_shape: tuple[int, ...]
-    """Channels, height, width; 0 for an axis whose size the caller chooses."""
+    """Channels, height, width; 0 for an axis whose size the caller chooses. Of another modality
+    than images: the shape of an item."""
     latent_shape: tuple[int, ...]
     """0 for an axis that follows an axis of the image."""
     architecture: str
@@ -103,11 +104,44 @@ class Model:
     prior: str = "STANDARD_NORMAL"
     """`STANDARD_NORMAL`, `FITTED_GAUSSIAN` or `NONE`; with `NONE` there is no `sample`."""
     modality: str = "IMAGE"
+    """`IMAGE`, `AUDIO`, `TABULAR` or `OTHER`."""
     scaling: Scaling | None = None
     """The conversion of latents inside the graphs; None if there is none."""
     tiling: Tiling | None = None
     measured_error: float | None = None
     """The largest difference from float32 that was measured on real inputs."""
+    label_names: tuple[str, ...] = ()
+    """What the labels 0, 1, ... of the data set stand for; empty if not known."""
+    label_count: int = 0
+    """Classes of a conditional model, whose calls take `labels`; 0 for other models."""
+    codebook_size: int = 0
+    """The number of codes, for a model whose latents are codes; 0 for others."""
+
+    def __repr__(self) -> str:
+        """Name, version and what it converts, in one line."""
+        sizes = self.usual_sizes
+        data, latent = ("x".join(map(str, shape)) for shape in (sizes.image, sizes.latent))
+        free = ", free sizes" if self.is_free else ""
+        codes = f" of {self.codebook_size} codes" if self.has_codes else ""
+        return (
+            f"<Model {self.name!r} version {self.version} {self.state}: {self.architecture}, "
+            f"{self.modality.lower()} {data}, latent {latent}{codes}{free}, {self.precision}>"
+        )
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether latents are codes: int64 from 0 to `codebook_size` minus 1."""
+        return self.codebook_size > 0
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the data are images; else items of raw values."""
+        return self.modality in ("IMAGE", "UNSPECIFIED")  # older servers do not say
+
+    @property
+    def data_field(self) -> str:
+        """What the data are called in messages."""
+        return "images" if self.is_image else "items"
 
     @cached_property
     def is_free(self) -> bool:
@@ -198,6 +232,9 @@ def from_message(message: pb.Model) -> Model:
         scaling=_scaling(message),
         tiling=_tiling(message),
         measured_error=message.measured_error if message.HasField("measured_error") else None,
+        label_names=tuple(message.label_names),
+        codebook_size=message.codebook_size,
+        label_count=message.label_count,
     )
 
 

@@ -111,6 +111,11 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
+def is_coloured(pixels: Pixels) -> bool:
+    """Whether pixels are colour, and not grey that was stored as colour."""
+    return len(pixels) == 3 and bool((pixels != pixels[:1]).any())
+
+
 def with_channels(pixels: Pixels, channels: int) -> Pixels:
     """Pixels in grey (1 channel) or colour (3).
 

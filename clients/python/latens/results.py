@@ -18,7 +18,8 @@ from latens.models import Model
 
 Floats = NDArray[np.float32]
 Images = NDArray[Any]
-"""`[n, channels, height, width]`, float32 in [0, 1] or uint8 in 0..255."""
+"""`[n, channels, height, width]`, float32 in [0, 1] or uint8 in 0..255. Of a model of another
+modality: its items, float32 `[n, *image_shape]`."""
 
 SCORE_SAMPLES = 256
 """The default number of importance samples per image; what it gives is in `docs/scores.md`."""
@@ -28,7 +29,7 @@ _SHOWN_IMAGES = 256
 
 
 class Result:
-    """What the results of calls share: a short representation, and a picture in notebooks."""
+    """What the results of calls share: a short representation."""
 
     version: str
 
@@ -40,10 +41,21 @@ class Result:
             parts.append(f"{field.name}={shown}")
         return f"{type(self).__name__}({', '.join(parts)})"
 
+
+class DataResult(Result):
+    """What the results with images share: a picture in notebooks."""
+
+    images: Images
+
+    @property
+    def items(self) -> Images:
+        """The same array, by its name for a model whose data are no images."""
+        return self.images
+
     def _repr_png_(self) -> bytes | None:
-        """A contact sheet of the images for notebooks; None for results without images."""
-        images = getattr(self, "images", None)
-        if images is None or not images.size or images.shape[-3] not in (1, 3):
+        """A contact sheet of the images for notebooks; None if there is nothing to show."""
+        images = self.images
+        if not images.size or images.ndim < 4 or images.shape[-3] not in (1, 3):
             return None
         columns = images.shape[-4] if images.ndim > 4 else None
         flat = images.reshape(-1, *images.shape[-3:])[:_SHOWN_IMAGES]
@@ -79,7 +91,17 @@ class Encoding(Result):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Decoding(Result):
+class Codes(Result):
+    """The codes of each image, for a model with a codebook."""
+
+    codes: NDArray[np.int64]
+    """`[n, *latent_shape]`, from 0 to the codebook's size minus 1."""
+    version: str
+    """The version of the model that answered."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Decoding(DataResult):
     """The image of each latent: the mean of p(x|z)."""
 
     images: Images
@@ -90,12 +112,12 @@ class Decoding(Result):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Reconstruction(Result):
+class Reconstruction(DataResult):
     """Images encoded and decoded again, and what was lost."""
 
     images: Images
-    latents: Floats
-    """What was decoded, `[n, *latent_shape]`."""
+    latents: NDArray[Any]
+    """What was decoded, `[n, *latent_shape]`; the codes, int64, of a model with a codebook."""
     reconstruction: Floats
     """-log p(x|z) at the latent decoded, `[n]`, nats."""
     kl: Floats | None
@@ -107,7 +129,7 @@ class Reconstruction(Result):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Traversal(Result):
+class Traversal(DataResult):
     """The images along lines through base points, one line an axis."""
 
     images: Images
@@ -121,7 +143,7 @@ class Traversal(Result):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Inpainting(Result):
+class Inpainting(DataResult):
     """Images with their missing pixels filled."""
 
     images: Images
@@ -158,7 +180,7 @@ class Scores(Result):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Samples(Result):
+class Samples(DataResult):
     """Images of latents drawn from the prior."""
 
     images: Images
@@ -168,10 +190,12 @@ class Samples(Result):
     """The seed of the noise: with it, the same samples can be had again."""
     version: str
     """The version of the model that answered."""
+    labels: NDArray[np.int64] | None = None
+    """The class of each image, `[n]`; None unless the model is conditional."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Paths(Result):
+class Paths(DataResult):
     """The images along paths through the latent space."""
 
     images: Images

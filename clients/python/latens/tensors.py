@@ -16,6 +16,7 @@ _CODES: dict[np.dtype[Any], pb.DataType] = {
     np.dtype("<f4"): pb.DATA_TYPE_FLOAT32,
     np.dtype("u1"): pb.DATA_TYPE_UINT8,
     np.dtype("<f2"): pb.DATA_TYPE_FLOAT16,
+    np.dtype("<i8"): pb.DATA_TYPE_INT64,
 }
 DTYPES: dict[int, np.dtype[Any]] = {code: dtype for dtype, code in _CODES.items()}
 
@@ -46,7 +47,7 @@ class TensorError(ValueError):
 
 
 def to_message(array: NDArray[Any]) -> pb.Tensor:
-    """The `Tensor` of an array of any shape; float32, float16 or uint8.
+    """The `Tensor` of an array of any shape; float32, float16, uint8 or int64.
 
     Raises:
         TypeError: the array is of another element type.
@@ -64,7 +65,7 @@ def code_of(dtype: np.dtype[Any]) -> pb.DataType:
     """
     code = _CODES.get(dtype.newbyteorder("<"))
     if code is None:
-        raise TypeError(f"tensors are float32, float16 or uint8, not {dtype}")
+        raise TypeError(f"tensors are float32, float16, uint8 or int64, not {dtype}")
     return code
 
 
@@ -80,7 +81,7 @@ def to_array(message: TensorFields) -> NDArray[Any]:
     """
     dtype = DTYPES.get(message.dtype)
     if dtype is None:
-        known = "FLOAT32, FLOAT16 or UINT8"
+        known = "FLOAT32, FLOAT16, UINT8 or INT64"
         raise TensorError("dtype", f"expected {known}, got {_dtype_name(message.dtype)}")
     shape = tuple(message.shape)
     if len(shape) > MAX_RANK:

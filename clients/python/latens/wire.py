@@ -54,8 +54,8 @@ def serialize(message: Message, arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
     Args:
         message: the message; the fields that `arrays` names are not set in it.
-        arrays: float32, float16 or uint8 by field path; `starts.latents` is the field `latents` of
-            the field `starts`.
+        arrays: float32, float16, uint8 or int64 by field path; `starts.latents` is the field
+            `latents` of the field `starts`.
 
     Raises:
         TypeError: an array is of another element type.

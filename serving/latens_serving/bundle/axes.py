@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -139,3 +139,24 @@ def described(axes: Sequence[Axis]) -> str:
 def elements(axes: Sequence[Axis]) -> int:
     """The most elements of one row."""
     return math.prod(axis.largest_size for axis in axes)
+
+
+def problems_of_axes(data: Sequence[Axis], latent: Sequence[LatentAxis]) -> Iterator[str]:
+    """What contradicts itself in the axes of data and latents, a sentence each."""
+    for what, axes in (("data_axes", data), ("latent_axes", latent)):
+        names = [axis.name for axis in axes]
+        if len(set(names)) != len(names):
+            yield f"{what}: expected names that differ, got {', '.join(names)}"
+    free = {axis.name: axis for axis in data if axis.is_free}
+    for axis in latent:
+        if not axis.of:
+            continue
+        if axis.of not in free:
+            yield f"latent_axes.{axis.name}: expected `of` to name a free data axis, got {axis.of}"
+        elif free[axis.of].multiple % axis.stride:
+            yield (
+                f"latent_axes.{axis.name}: expected a stride that divides the multiple of "
+                f"{axis.of}, {free[axis.of].multiple}, got {axis.stride}"
+            )
+    if missing := free.keys() - {axis.of for axis in latent}:
+        yield f"data_axes.{min(missing)}: a free axis must have a latent axis of it"

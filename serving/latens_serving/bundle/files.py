@@ -17,13 +17,13 @@ from typing import Annotated, BinaryIO, Final
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from latens_serving.bundle.graph import LARGEST_GRAPH, LARGEST_WEIGHTS, LargeGraph
+from latens_serving.bundle.memory import available_bytes
 from latens_serving.bundle.schema import BundleError, BundleManifest, FileRecord
 from latens_serving.bundle.schema_1 import ManifestOfSchema1, from_schema_1
 
 MANIFEST_FILE = "bundle.json"
 LARGEST_MANIFEST: Final = 16 << 20
-LARGEST_GRAPH: Final = (2 << 30) - 1
-"""Bytes: no protobuf message is larger, and an ONNX graph is one."""
 LARGEST_NPZ: Final = 256 << 20
 
 _ANY_SCHEMA: TypeAdapter[BundleManifest | ManifestOfSchema1] = TypeAdapter(
@@ -93,15 +93,36 @@ def verified_bytes(directory: Path, record: FileRecord, largest: int = LARGEST_G
     return content
 
 
+def verified_graph(directory: Path, manifest: BundleManifest, graph: str) -> bytes:
+    """Reads a graph, a `LargeGraph` if its weights are in a file of their own.
+
+    Raises:
+        BundleError: as `verified_bytes` does, or the weights exceed the memory that is available.
+    """
+    content = verified_bytes(directory, manifest.graphs[graph])
+    weights = manifest.weights.get(graph)
+    if weights is None:
+        return content
+    available = available_bytes()
+    if available is not None and weights.size > available:
+        raise BundleError(
+            f"{weights.name}: {weights.size} bytes, but only {available} of memory are available"
+        )
+    held = verified_bytes(directory, weights, LARGEST_WEIGHTS)
+    return LargeGraph.of(content, weights.name, held)
+
+
 def verify_files(directory: Path, manifest: BundleManifest) -> None:
     """Checks the size and digest of every file that the manifest names, a piece at a time.
 
     Raises:
         BundleError: as `verified_bytes` does.
     """
-    for record in (*manifest.graphs.values(), manifest.probe, *manifest.optional_files):
+    weights = list(manifest.weights.values())
+    others = (*manifest.graphs.values(), manifest.probe, *manifest.optional_files)
+    for record in (*others, *weights):
         with _opened(directory, record.name) as (file, size):
-            _check_size(record, size, LARGEST_GRAPH)
+            _check_size(record, size, LARGEST_WEIGHTS if record in weights else LARGEST_GRAPH)
             digest, length = hashlib.sha256(), 0
             while piece := file.read(_CHUNK_BYTES):
                 digest.update(piece)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +20,18 @@ PROBE_FILE = "probe.npz"
 
 
 class Probe(BaseModel):
-    """Inputs with the outputs that the training framework gave, float32, axis 0 the item."""
+    """Inputs with the outputs that the training framework gave, axis 0 the item.
+
+    All are float32; but for a model with a codebook `mean` and `latents` are codes, int64. Of a
+    conditional model `images` and `latents` are joined with their labels.
+    """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, frozen=True)
 
     images: NDArray[np.float32]
-    mean: NDArray[np.float32]
+    mean: NDArray[Any]
     log_var: NDArray[np.float32] | None
-    latents: NDArray[np.float32]
+    latents: NDArray[Any]
     decoded: NDArray[np.float32]
 
 
@@ -51,6 +56,10 @@ def read_probe(content: bytes, spec: ModelSpec) -> Probe:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise BundleError(f"{PROBE_FILE}: {name}: has values that are not finite")
+    if spec.codebook_size is not None:
+        for name in ("mean", "latents"):
+            if arrays[name].min() < 0 or arrays[name].max() >= spec.codebook_size:
+                raise BundleError(f"{PROBE_FILE}: {name}: has codes that the codebook lacks")
     return Probe(**{"log_var": None, **arrays})
 
 
@@ -64,18 +73,23 @@ def _check_headers(headers: dict[str, Header], spec: ModelSpec) -> None:
         raise BundleError(f"{PROBE_FILE}: {scalars[0]}: expected an axis of rows")
     for name, shape in _expected_shapes(headers, spec).items():
         header = headers[name]
-        if header.dtype != np.float32 or header.shape != shape or not shape[0]:
+        is_latent = name in ("mean", "latents")
+        dtype = spec.latent_dtype if is_latent else np.dtype(np.float32)
+        if header.dtype != dtype or header.shape != shape or not shape[0]:
             raise BundleError(
                 f"{PROBE_FILE}: {name}: {header.dtype}{list(header.shape)}, "
-                f"expected float32{list(shape)}, and at least one row"
+                f"expected {dtype}{list(shape)}, and at least one row"
             )
 
 
 def _expected_shapes(headers: dict[str, Header], spec: ModelSpec) -> dict[str, Shape]:
     """The shape of each array, given the rows of the inputs and the sizes of their free axes."""
     (image_rows, *image), (latent_rows, *latent) = headers["images"].shape, headers["latents"].shape
-    encoded = _counterpart("images", spec.latent_shape_of, image)
-    decoded = _counterpart("latents", spec.data_shape_of, latent)
+    for name, row in (("images", image), ("latents", latent)):
+        if not row:
+            raise BundleError(f"{PROBE_FILE}: {name}: expected rows of one axis or more")
+    encoded = _counterpart("images", spec.latent_shape_of, spec.row_shape(image))
+    decoded = _counterpart("latents", spec.data_shape_of, spec.row_shape(latent))
     shapes = {
         "images": (image_rows, *image),
         "mean": (image_rows, *encoded),

@@ -22,7 +22,14 @@ ModelName: TypeAlias = Annotated[str, Field(pattern=MODEL_NAME.pattern.replace(r
 VersionNumber: TypeAlias = Annotated[int, Field(ge=1)]
 
 _FILE_NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
-GRAPH_NAMES = ("encoder", "decoder", "encoder_uint8", "decoder_uint8")
+GRAPH_NAMES = (
+    "encoder",
+    "decoder",
+    "encoder_uint8",
+    "decoder_uint8",
+    "encoder_float32",
+    "decoder_float32",
+)
 
 
 class BundleError(Exception):
@@ -91,12 +98,16 @@ class BundleManifest(Strict):
     """The encoder for pixels 0..255."""
     decoder_uint8: FileRecord | None = None
     """The decoder for pixels 0..255."""
+    encoder_float32: FileRecord | None = None
+    """The encoder in float32, for rows that a float16 one cannot hold."""
+    decoder_float32: FileRecord | None = None
+    """The decoder likewise."""
+    weights: dict[str, FileRecord] = Field(default_factory=dict)
+    """By graph: the file of its weights, for graphs that have more than a file can hold."""
     test_embeddings: FileRecord | None = None
     """Part of the test set with its posterior means: see `bundle.test_embeddings`."""
     prior: FileRecord | None = None
     """The parameters of a fitted prior: see `bundle.prior`."""
-    axes: FileRecord | None = None
-    """Principal axes of the latents, for pictures."""
     reference: Reference | None = None
     """The baseline for drift; None in bundles of older exporters."""
     provenance: Provenance
@@ -109,10 +120,23 @@ class BundleManifest(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _has_float32_beside_float16_only(self) -> BundleManifest:
+        extra = self.encoder_float32 or self.decoder_float32
+        if extra is not None and self.spec.precision != "float16":
+            raise ValueError(f"{extra.name}: a second graph in float32 is for float16 alone")
+        return self
+
+    @model_validator(mode="after")
+    def _has_weights_of_graphs_only(self) -> BundleManifest:
+        if unknown := self.weights.keys() - self.graphs.keys():
+            raise ValueError(f"weights: there is no graph {min(unknown)}")
+        return self
+
     @property
     def optional_files(self) -> list[FileRecord]:
         """The files that no graph needs."""
-        return [record for record in (self.test_embeddings, self.prior, self.axes) if record]
+        return [record for record in (self.test_embeddings, self.prior) if record]
 
     @property
     def graphs(self) -> dict[str, FileRecord]:

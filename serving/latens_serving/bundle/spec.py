@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, Field, FiniteFloat, model_validator
+import numpy as np
+from pydantic import AfterValidator, Field, FiniteFloat, PositiveFloat, model_validator
 
 from latens_serving.bundle.axes import (
     Axis,
@@ -20,9 +20,23 @@ from latens_serving.bundle.axes import (
     check_shape,
     described,
     elements,
+    problems_of_axes,
 )
+from latens_serving.bundle.conditional import MOST_LABELS
+from latens_serving.bundle.kinds import Likelihood, Modality, Posterior, Prior, Tiles
 
-__all__ = ["Axis", "LatentAxis", "ModelSpec", "Scaling", "SpecError"]
+__all__ = [
+    "Axis",
+    "LatentAxis",
+    "Likelihood",
+    "Modality",
+    "ModelSpec",
+    "Posterior",
+    "Prior",
+    "Scaling",
+    "SpecError",
+    "Tiles",
+]
 
 LARGEST_TOLERANCE = {"float32": 1e-2, "tf32": 5e-2, "float16": 5e-2, "int8": 1e-1}
 """By precision: the largest tolerance that a bundle may state. A larger one would accept graphs
@@ -33,56 +47,6 @@ _IMAGE_AXES = ["channels", "height", "width"]
 _FLOAT_BYTES = 4
 
 Range: TypeAlias = tuple[FiniteFloat, FiniteFloat]
-
-
-class Modality(StrEnum):
-    """What the data are."""
-
-    IMAGE = "image"
-    """`[channels, height, width]`, values 0 to 1."""
-    AUDIO = "audio"
-    TABULAR = "tabular"
-    OTHER = "other"
-
-
-class Posterior(StrEnum):
-    """The form of q(z|x)."""
-
-    DIAGONAL_GAUSSIAN = "diagonal-gaussian"
-    DETERMINISTIC = "deterministic"
-
-    @classmethod
-    def _missing_(cls, value: object) -> Posterior | None:
-        """Reads "point", the former name of "deterministic"."""
-        return cls.DETERMINISTIC if value == "point" else None
-
-
-class Prior(StrEnum):
-    """The distribution p(z) that Sample draws from."""
-
-    STANDARD_NORMAL = "standard-normal"
-    FITTED_GAUSSIAN = "fitted-gaussian"
-    """Its parameters are a file of the bundle."""
-    NONE = "none"
-
-
-class Likelihood(StrEnum):
-    """The distribution p(x|z) that the model was trained with."""
-
-    BERNOULLI = "bernoulli"
-    GAUSSIAN = "gaussian"
-    NONE = "none"
-    """The model was trained without one: nothing is given in nats."""
-
-
-class Tiles(StrEnum):
-    """Whether a large input may be computed in parts."""
-
-    EXACT = "exact"
-    """The network is local: parts with a halo give the same values as the whole."""
-    APPROXIMATE = "approximate"
-    """Parts differ from the whole, since the network looks at all of it."""
-    NONE = "none"
 
 
 class LatentDim(Strict):
@@ -126,6 +90,9 @@ class ModelSpec(Strict):
     """Standard deviation of a pixel given the latent, for a Gaussian likelihood."""
     codebook_size: Annotated[int, Field(ge=1, le=1 << 31)] | None = None
     """The number of codes, for latents that are int64 codes; None for float32 latents."""
+    label_count: Annotated[int, Field(ge=1, le=MOST_LABELS)] | None = None
+    """The number of classes of a conditional model, whose calls say the class of each row; None for
+    other models. Its graphs take rows as `bundle.conditional` joins them."""
     scaling: Scaling | None = None
     """What was folded into the graphs; recorded, callers need not know."""
     graph_range: Range | None = None
@@ -133,6 +100,9 @@ class ModelSpec(Strict):
     tiles: Tiles = Tiles.NONE
     halo: Annotated[int, Field(ge=0)] = 0
     """The receptive field of one output value, data elements to each side; for exact tiles."""
+    activation_bytes: tuple[PositiveFloat, PositiveFloat] | None = None
+    """Bytes of the activations of encoder and decoder that exist at a time, per element of the data
+    at the usual size; None if not known."""
     precision: Annotated[str, AfterValidator(_known_precision)] = "float32"
     tolerance: Annotated[FiniteFloat, Field(gt=0)]
     """Largest absolute difference from the training framework, for mean, log_var and data; at
@@ -145,6 +115,8 @@ class ModelSpec(Strict):
     parameter_count: Annotated[int, Field(ge=0)] = 0
     latent_dims: tuple[LatentDim, ...] = ()
     """One entry per coordinate, in C order of the latent shape; empty when not known."""
+    label_names: tuple[Annotated[str, Field(max_length=63)], ...] = ()
+    """What the labels 0, 1, ... of the data set stand for; empty if not known."""
     attributes: dict[Annotated[str, Field(pattern=_ATTRIBUTE_NAME)], tuple[FiniteFloat, ...]] = (
         Field(default_factory=dict)
     )
@@ -179,6 +151,33 @@ class ModelSpec(Strict):
     @property
     def is_image(self) -> bool:
         return self.modality is Modality.IMAGE
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether a latent is an array of numbers of codes, in place of floats."""
+        return self.codebook_size is not None
+
+    @cached_property
+    def data_field(self) -> str:
+        """What the data are called in messages and graphs."""
+        return "images" if self.is_image else "items"
+
+    @cached_property
+    def latent_field(self) -> str:
+        """What the latents are called in messages and graphs."""
+        return "codes" if self.has_codes else "latents"
+
+    @cached_property
+    def encoded_fields(self) -> tuple[str, ...]:
+        """What the outputs of the encoder are called in messages and graphs."""
+        if self.has_codes:
+            return ("codes",)
+        return ("mean",) if self.posterior is Posterior.DETERMINISTIC else ("mean", "log_var")
+
+    @cached_property
+    def latent_dtype(self) -> np.dtype[Any]:
+        """The element type of latents in the graphs."""
+        return np.dtype(np.int64 if self.has_codes else np.float32)
 
     @cached_property
     def data_shape(self) -> tuple[int | None, ...]:
@@ -216,6 +215,28 @@ class ModelSpec(Strict):
         """Float32 bytes of the largest row of data with the two parameters of its posterior."""
         return _FLOAT_BYTES * (elements(self.data_axes) + 2 * elements(self.latent_sizes))
 
+    @cached_property
+    def graph_data_axes(self) -> tuple[Axis, ...]:
+        """The axes of a row of data as a graph takes it: see `graph_shape`."""
+        return _with_label(self.data_axes) if self.label_count else self.data_axes
+
+    @cached_property
+    def graph_latent_axes(self) -> tuple[Axis, ...]:
+        """The axes of a latent as a graph takes it: see `graph_shape`."""
+        return _with_label(self.latent_sizes) if self.label_count else self.latent_sizes
+
+    def graph_shape(self, row_shape: Sequence[int]) -> Shape:
+        """The shape of a row as a graph takes it: of a conditional model with its label."""
+        if self.label_count is None:
+            return tuple(row_shape)
+        return (row_shape[0] + 1, *row_shape[1:])
+
+    def row_shape(self, graph_shape: Sequence[int]) -> Shape:
+        """The inverse of `graph_shape`."""
+        if self.label_count is None:
+            return tuple(graph_shape)
+        return (graph_shape[0] - 1, *graph_shape[1:])
+
     def row_bytes(self, data_shape: Sequence[int]) -> int:
         """As `largest_row_bytes`, of a row of data of that shape."""
         latent = math.prod(self.latent_shape_of(data_shape))
@@ -227,11 +248,11 @@ class ModelSpec(Strict):
         Raises:
             SpecError: names the axis, its multiple and bounds, and the nearest allowed size.
         """
-        check_shape("images" if self.is_image else "items", self.data_axes, shape)
+        check_shape(self.data_field, self.data_axes, shape)
 
     def check_latent_shape(self, shape: Sequence[int]) -> None:
         """Refuses latents of another shape; raises as `check_data_shape` does."""
-        check_shape("latents", self.latent_sizes, shape)
+        check_shape(self.latent_field, self.latent_sizes, shape)
         found: dict[str, int] = {}
         for axis, size in zip(self.latent_axes, shape, strict=True):
             if axis.of and found.setdefault(axis.of, size * axis.stride) != size * axis.stride:
@@ -273,7 +294,7 @@ class ModelSpec(Strict):
         )
 
     def _problems(self) -> Iterator[str]:
-        yield from _problems_of_axes(self.data_axes, self.latent_axes)
+        yield from problems_of_axes(self.data_axes, self.latent_axes)
         if self.is_image and [axis.name for axis in self.data_axes] != _IMAGE_AXES:
             yield f"data_axes: expected {', '.join(_IMAGE_AXES)} of images"
         if self.is_image and (self.data_axes[0].is_free or self.data_range != (0, 1)):
@@ -284,6 +305,14 @@ class ModelSpec(Strict):
             self.posterior is not Posterior.DETERMINISTIC or self.prior is not Prior.NONE
         ):
             yield "codebook_size: codes have a deterministic posterior and no prior"
+        if self.has_codes and (self.attributes or self.latent_dims):
+            yield "codebook_size: codes have no attributes and no statistics of coordinates"
+        if self.label_count is not None and (
+            self.is_free or len(self.latent_axes) != 1 or self.has_codes or not self.is_image
+        ):
+            yield "label_count: a conditional model has images of one size and a latent vector"
+        if self.label_count is not None and (self.scaling or self.graph_range):
+            yield "label_count: the graphs of a conditional model fold no range and no scaling"
         largest = LARGEST_TOLERANCE[self.precision]
         if self.tolerance > largest:
             yield (
@@ -306,6 +335,12 @@ class ModelSpec(Strict):
                 )
 
 
+def _with_label(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    first = axes[0]
+    assert first.size is not None
+    return (Axis(name=first.name, size=first.size + 1), *axes[1:])
+
+
 def fixed_image_axes(shape: tuple[int, int, int]) -> tuple[Axis, ...]:
     """The axes of images of one shape: channels, height, width."""
     return tuple(Axis(name=name, size=size) for name, size in zip(_IMAGE_AXES, shape, strict=True))
@@ -316,23 +351,3 @@ def fixed_latent_axes(shape: Sequence[int]) -> tuple[LatentAxis, ...]:
     by_rank = {1: ["features"], 3: _IMAGE_AXES}
     names = by_rank.get(len(shape)) or [f"axis{place}" for place in range(len(shape))]
     return tuple(LatentAxis(name=name, size=size) for name, size in zip(names, shape, strict=True))
-
-
-def _problems_of_axes(data: Sequence[Axis], latent: Sequence[LatentAxis]) -> Iterator[str]:
-    for what, axes in (("data_axes", data), ("latent_axes", latent)):
-        names = [axis.name for axis in axes]
-        if len(set(names)) != len(names):
-            yield f"{what}: expected names that differ, got {', '.join(names)}"
-    free = {axis.name: axis for axis in data if axis.is_free}
-    for axis in latent:
-        if not axis.of:
-            continue
-        if axis.of not in free:
-            yield f"latent_axes.{axis.name}: expected `of` to name a free data axis, got {axis.of}"
-        elif free[axis.of].multiple % axis.stride:
-            yield (
-                f"latent_axes.{axis.name}: expected a stride that divides the multiple of "
-                f"{axis.of}, {free[axis.of].multiple}, got {axis.stride}"
-            )
-    if missing := free.keys() - {axis.of for axis in latent}:
-        yield f"data_axes.{min(missing)}: a free axis must have a latent axis of it"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ LARGEST_EMBEDDINGS = 64 << 20
 """Bytes of all arrays, unpacked: they are made to be looked at, and are no data set."""
 
 _WHAT = "test embeddings"
+_NAMES = ("images", "means", "labels", "axes", "spreads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +32,24 @@ class Embeddings:
         images: uint8 `[n, channels, height, width]`.
         means: the means of their posteriors, float32 `[n, *latent_shape]`.
         labels: int64 `[n]`; None where the data set has none.
+        axes: the principal axes of the means, unit vectors, float32 `[k, *latent_shape]`, those
+            of most variance first; None in bundles of older exporters and of two coordinates.
+        spreads: the standard deviations of the means along them, float32 `[k]`.
     """
 
     images: NDArray[np.uint8]
     means: NDArray[np.float32]
     labels: NDArray[np.int64] | None
+    axes: NDArray[np.float32] | None = None
+    spreads: NDArray[np.float32] | None = None
 
 
 def embeddings_bytes(embeddings: Embeddings) -> bytes:
     """The content of `atlas.npz`."""
     buffer = io.BytesIO()
-    labels = {} if embeddings.labels is None else {"labels": embeddings.labels}
-    np.savez_compressed(buffer, images=embeddings.images, means=embeddings.means, **labels)  # type: ignore[arg-type]  # one stub for names and for allow_pickle
+    arrays: dict[str, Any] = {name: getattr(embeddings, name) for name in _NAMES}
+    present = {name: array for name, array in arrays.items() if array is not None}
+    np.savez_compressed(buffer, **present)
     return buffer.getvalue()
 
 
@@ -54,18 +62,21 @@ def read_embeddings(content: bytes, spec: ModelSpec) -> Embeddings:
     """
     archive = NpzArchive(_WHAT, content, LARGEST_EMBEDDINGS)
     _check_headers(archive, spec)
-    labels = archive.read("labels") if "labels" in archive.headers else None
-    embeddings = Embeddings(archive.read("images"), archive.read("means"), labels)
-    if not np.isfinite(embeddings.means).all():
-        raise BundleError(f"{_WHAT}: means: has values that are not finite")
-    return embeddings
+    arrays: dict[str, Any] = {name: archive.read(name) for name in archive.headers}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise BundleError(f"{_WHAT}: {name}: has values that are not finite")
+    return Embeddings(**{"labels": None, **arrays})
 
 
 def _check_headers(archive: NpzArchive, spec: ModelSpec) -> None:
     headers = archive.headers
-    if headers.keys() | {"labels"} != {"images", "means", "labels"}:
-        raise BundleError(f"{_WHAT}: holds {sorted(headers)}, expected images, means and labels")
+    if headers.keys() | set(_NAMES) != set(_NAMES) or not {"images", "means"} <= headers.keys():
+        raise BundleError(f"{_WHAT}: holds {sorted(headers)}, expected {', '.join(_NAMES)}")
+    if ("axes" in headers) != ("spreads" in headers):
+        raise BundleError(f"{_WHAT}: axes and spreads go together")
     rows = headers["means"].shape[:1]
+    axes = headers["axes"].shape[:1] if "axes" in headers else ()
     image = headers["images"].shape[1:]
     try:
         latent = spec.latent_shape_of(image)
@@ -75,6 +86,8 @@ def _check_headers(archive: NpzArchive, spec: ModelSpec) -> None:
         "images": (np.uint8, (*rows, *image)),
         "means": (np.float32, (*rows, *latent)),
         "labels": (np.int64, rows),
+        "axes": (np.float32, (*axes, *latent)),
+        "spreads": (np.float32, axes),
     }
     for name, header in headers.items():
         dtype, shape = expected[name]

@@ -1,7 +1,8 @@
-"""Refuses ONNX graphs that keep tensors in other files.
+"""Checks where ONNX graphs keep their tensors.
 
-ONNX Runtime would read such files from wherever the graph says, relative to the working directory
-of the server. The bytes are walked as the protobuf message `onnx.ModelProto`, since the server has
+ONNX Runtime would read other files from wherever the graph says, relative to the working directory
+of the server. So a graph may refer to one file, whose content is given to ONNX Runtime, and to its
+bytes alone. The bytes are walked as the protobuf message `onnx.ModelProto`, since the server has
 no onnx package; only the fields that lead to tensors are entered.
 
 Encoding: https://protobuf.dev/programming-guides/encoding/, fields:
@@ -11,7 +12,7 @@ https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TypeGuard
 
 from latens_serving.engine.errors import EngineError
 
@@ -40,6 +41,7 @@ _FIELDS: Final[dict[str, dict[int, str]]] = {
     "Tensor": {},
 }
 _EXTERNAL_DATA: Final = 13
+_KEY, _VALUE = 1, 2
 _DATA_LOCATION: Final = 14
 
 
@@ -49,14 +51,30 @@ def refuse_external_data(graph: bytes) -> None:
     Raises:
         EngineError: one lies in another file, or the bytes are no protobuf message.
     """
-    _Walk().visit(memoryview(graph), "Model", 0)
+    _Walk(None, 0).visit(memoryview(graph), "Model", 0)
+
+
+def check_external_data(graph: bytes, file: str, size: int) -> None:
+    """Checks that every tensor of a graph lies in the graph, or inside one file.
+
+    Args:
+        graph: the ONNX graph.
+        file: the name of the file.
+        size: its bytes.
+
+    Raises:
+        EngineError: a tensor lies elsewhere, or the bytes are no protobuf message.
+    """
+    _Walk(file, size).visit(memoryview(graph), "Model", 0)
 
 
 class _Walk:
     """One walk over a graph, of a bounded number of fields."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: str | None, size: int) -> None:
         self._fields_left = _MOST_FIELDS
+        self._file = file
+        self._size = size
 
     def visit(self, message: memoryview, kind: str, depth: int) -> None:
         if depth > _DEEPEST:
@@ -64,12 +82,37 @@ class _Walk:
                 f"no ONNX graph (protobuf): messages are nested more than {_DEEPEST} deep"
             )
         inner = _FIELDS[kind]
+        place: dict[bytes, bytes] = {}
         for field, value in self._fields(message):
             is_external = field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)
-            if kind == "Tensor" and is_external:
+            if kind == "Tensor" and is_external and self._file is None:
                 raise EngineError("the graph keeps tensors in other files (external data)")
+            if kind == "Tensor" and field == _EXTERNAL_DATA and isinstance(value, memoryview):
+                self._note(value, place)
             if field in inner and isinstance(value, memoryview):
                 self.visit(value, inner[field], depth + 1)
+        if place:
+            self._check(place)
+
+    def _note(self, entry: memoryview, place: dict[bytes, bytes]) -> None:
+        """Adds a `StringStringEntryProto` to what a tensor says of its place."""
+        found = {field: bytes(value) for field, value in self._fields(entry) if _is_bytes(value)}
+        key = found.get(_KEY, b"")
+        if key in place:
+            raise EngineError("the graph gives a tensor two places (external data)")
+        place[key] = found.get(_VALUE, b"")
+
+    def _check(self, place: dict[bytes, bytes]) -> None:
+        """Refuses a tensor that does not lie inside the file."""
+        assert self._file is not None
+        if place.get(b"location") != self._file.encode():
+            raise EngineError(f"the graph keeps tensors in another file than {self._file}")
+        try:
+            offset, length = (int(place.get(key, b"0")) for key in (b"offset", b"length"))
+        except ValueError as error:
+            raise EngineError("the graph gives a tensor no place (external data)") from error
+        if min(offset, length) < 0 or offset + length > self._size:
+            raise EngineError(f"the graph keeps tensors beyond the end of {self._file}")
 
     def _fields(self, message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         """The fields of a message; numbers of fixed size are given as bytes."""
@@ -94,6 +137,10 @@ class _Walk:
                 raise EngineError("no ONNX graph (protobuf): a field is longer than its message")
             yield tag >> 3, message[position : position + size]
             position += size
+
+
+def _is_bytes(value: int | memoryview) -> TypeGuard[memoryview]:
+    return isinstance(value, memoryview)
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:

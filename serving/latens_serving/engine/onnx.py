@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from latens_serving.bundle.graph import LargeGraph
 from latens_serving.engine.cuda import availability as cuda
 from latens_serving.engine.errors import (
     DeviceLostError,
@@ -23,7 +24,7 @@ from latens_serving.engine.errors import (
     DeviceUnavailableError,
     EngineError,
 )
-from latens_serving.engine.external_data import refuse_external_data
+from latens_serving.engine.external_data import check_external_data, refuse_external_data
 
 CPU_PROVIDER = "CPUExecutionProvider"
 
@@ -246,7 +247,13 @@ def _session_options(threads: int) -> ort.SessionOptions:
 def _session(
     graph: bytes, options: ort.SessionOptions, providers: list[Any]
 ) -> ort.InferenceSession:
-    refuse_external_data(graph)
+    if isinstance(graph, LargeGraph):
+        check_external_data(graph, graph.file, len(graph.weights))
+        options.add_external_initializers_from_files_in_memory(
+            [graph.file], [graph.weights], [len(graph.weights)]
+        )
+    else:
+        refuse_external_data(graph)
     try:
         return ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
     except Exception as error:

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from latens_serving.bundle.files import LARGEST_GRAPH, MANIFEST_FILE, read_manifest, verify_files
+from latens_serving.bundle.files import MANIFEST_FILE, read_manifest, verify_files
+from latens_serving.bundle.graph import LARGEST_GRAPH, LARGEST_WEIGHTS
 from latens_serving.bundle.schema import MODEL_NAME, VERSION_NAME, BundleError
 
 if sys.platform != "win32":
@@ -212,7 +213,8 @@ def _name(entry: dict[str, Any]) -> str:
 def _fits(entry: dict[str, Any]) -> bool:
     """Whether the entry can be a file of a bundle; other files are not copied."""
     fits_name = _FILE_NAME.match(_name(entry)) is not None
-    return _is_file(entry) and fits_name and (entry.get("size") or 0) <= LARGEST_GRAPH
+    most = LARGEST_WEIGHTS if _name(entry).endswith(".weights") else LARGEST_GRAPH
+    return _is_file(entry) and fits_name and (entry.get("size") or 0) <= most
 
 
 def _is_file(entry: dict[str, Any]) -> bool:

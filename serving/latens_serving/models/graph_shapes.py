@@ -22,8 +22,10 @@ def encodes(graph: str) -> bool:
 
 def input_shapes(spec: ModelSpec, graph: str) -> InputShapes:
     if encodes(graph):
-        return InputShapes(spec.smallest_data_shape, spec.usual_data_shape)
-    return InputShapes(spec.smallest_latent_shape, spec.usual_latent_shape)
+        shapes = (spec.smallest_data_shape, spec.usual_data_shape)
+    else:
+        shapes = (spec.smallest_latent_shape, spec.usual_latent_shape)
+    return InputShapes(*map(spec.graph_shape, shapes))
 
 
 def answer_bytes(spec: ModelSpec, graph: str, engine: Engine) -> Callable[[Shape], int]:
@@ -33,6 +35,6 @@ def answer_bytes(spec: ModelSpec, graph: str, engine: Engine) -> Callable[[Shape
 
     @lru_cache(_SHAPES_KEPT)
     def size(shape: Shape) -> int:
-        return math.prod(output_shape(shape)) * element_bytes
+        return math.prod(output_shape(spec.row_shape(shape))) * element_bytes
 
     return size

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from latens_serving.bundle.files import LARGEST_NPZ, read_manifest, verified_bytes
+from latens_serving.bundle.files import LARGEST_NPZ, read_manifest, verified_bytes, verified_graph
 from latens_serving.bundle.prior import LARGEST_PRIOR, FittedPrior, read_prior
 from latens_serving.bundle.probe import Probe, read_probe
 from latens_serving.bundle.schema import BundleError, BundleManifest
-from latens_serving.bundle.spec import ModelSpec, Posterior
+from latens_serving.bundle.spec import ModelSpec
 from latens_serving.bundle.test_embeddings import LARGEST_EMBEDDINGS, Embeddings, read_embeddings
 from latens_serving.engine import run_cost
 from latens_serving.engine.batcher import Batcher, BatchLimits
@@ -25,6 +26,7 @@ from latens_serving.models.graph_shapes import answer_bytes, encodes, input_shap
 from latens_serving.models.model import CallLimits, LoadedModel, smallest_row_bytes
 from latens_serving.models.probe import check_probe
 from latens_serving.models.statistics import GraphRecorder, GraphStatistics, ModelObserver
+from latens_serving.models.tiles import NO_LIMIT, TileLimits, batch_elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class LoadOptions:
     queue_bytes: int
     inline_seconds: float
     stuck_seconds: float
+    tiles: TileLimits = NO_LIMIT
 
 
 class _Parts(NamedTuple):
@@ -113,8 +116,9 @@ def opened_engines(
     engines: dict[str, Engine] = {}
     try:
         for graph in graphs:
-            content = verified_bytes(directory, manifest.graphs[graph])
+            content = verified_graph(directory, manifest, graph)
             engines[graph] = open_engine(content, settings, is_free=manifest.spec.is_free)
+            del content  # the engine has a copy of the weights
         yield engines
     except BaseException:
         for engine in engines.values():
@@ -134,12 +138,14 @@ def check_signature(manifest: BundleManifest, engines: Mapping[str, Engine]) -> 
     image, latent = (
         tuple(size or 0 for size in shape) for shape in (spec.data_shape, spec.latent_shape)
     )
-    is_deterministic = spec.posterior is Posterior.DETERMINISTIC
-    heads = [latent] if is_deterministic else [latent, latent]
+    rows_of_data, rows_of_latents = spec.graph_shape(image), spec.graph_shape(latent)
     for graph, engine in engines.items():
         pixels = "uint8" if graph.endswith("_uint8") else "float32"
-        taken = (image, pixels) if encodes(graph) else (latent, "float32")
-        given = [(head, "float32") for head in heads] if encodes(graph) else [(image, pixels)]
+        taken = (
+            (rows_of_data, pixels) if encodes(graph) else (rows_of_latents, spec.latent_dtype.name)
+        )
+        heads = [(latent, spec.latent_dtype.name) for _ in spec.encoded_fields]
+        given = heads if encodes(graph) else [(image, pixels)]
         for what, found, expected in (
             ("input", (engine.input,), [taken]),
             ("outputs", engine.outputs, given),
@@ -161,8 +167,8 @@ def _model(
     statistics = {"encoder": GraphStatistics(), "decoder": GraphStatistics()}
     batchers = {}
     for graph, engine in engines.items():
-        # The float and the byte form of a graph count as one.
-        counted = statistics[graph.removesuffix("_uint8")]
+        # All forms of a graph count as one.
+        counted = statistics[graph.partition("_")[0]]
         recorder = GraphRecorder(manifest.name, graph, engine.provider, counted, observer)
         batchers[graph] = _batcher(engine, recorder, options, manifest)
     return LoadedModel(
@@ -176,6 +182,8 @@ def _model(
         test_embeddings=parts.embeddings,
         probe=parts.probe,
         fitted_prior=parts.prior,
+        recomputed=partial(observer.recomputed, manifest.name),
+        tiles=options.tiles,
     )
 
 
@@ -189,7 +197,10 @@ def _batcher(
         engine.run,
         BatchLimits(
             options.max_batch_rows,
-            cost.batch_elements(engine.provider, shapes.usual_elements),
+            min(
+                cost.batch_elements(engine.provider, shapes.usual_elements),
+                batch_elements(spec, graph, options.tiles),
+            ),
             cost.part_elements(engine.provider, shapes.usual_elements),
             options.queue_rows,
             options.queue_bytes,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from latens_serving.bundle.conditional import joined
 from latens_serving.bundle.prior import FittedPrior
 from latens_serving.bundle.probe import Probe
 from latens_serving.bundle.schema import BundleManifest
@@ -18,11 +19,14 @@ from latens_serving.bundle.spec import ModelSpec
 from latens_serving.bundle.test_embeddings import Embeddings
 from latens_serving.engine.batcher import Batcher
 from latens_serving.engine.onnx import Engine
-from latens_serving.errors import DrainingError, InvalidInputError
+from latens_serving.errors import DrainingError
+from latens_serving.models.overflow import Outputs, OverflowGuard
 from latens_serving.models.pixels import as_bytes, as_floats
 from latens_serving.models.statistics import GraphStatistics
+from latens_serving.models.tiles import NO_LIMIT, TileLimits, Tiler
 
 Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
 Converted = TypeVar("Converted", bound=NDArray[Any])
 
 # An upper bound of a message's bytes besides its arrays: names, shapes, tags.
@@ -74,7 +78,8 @@ def smallest_row_bytes(spec: ModelSpec, data_shape: Sequence[int]) -> int:
 class PosteriorRows:
     """The parameters of q(z|x), `[n, *latent_shape]` each; log_var is None if deterministic."""
 
-    mean: Floats
+    mean: NDArray[Any]
+    """float32; or the codes, int64, of a model with a codebook."""
     log_var: Floats | None
 
 
@@ -83,8 +88,9 @@ class Encoded:
     """A few rows that a caller encoded, with their posteriors."""
 
     images: Floats
-    mean: Floats
+    mean: NDArray[Any]
     log_var: Floats | None
+    labels: Labels | None = None
 
 
 class LoadedModel:
@@ -101,17 +107,21 @@ class LoadedModel:
         test_embeddings: Embeddings | None = None,
         probe: Probe | None = None,
         fitted_prior: FittedPrior | None = None,
+        recomputed: Callable[[str, int], None] = lambda graph, rows: None,
+        tiles: TileLimits = NO_LIMIT,
     ) -> None:
         self.manifest = manifest
         self.name = manifest.name
         self.version = str(manifest.version)
         self.spec = manifest.spec
         self.batchers = batchers
-        """By graph: `encoder`, `decoder`, and those for bytes, where the bundle has them."""
+        """By graph: `encoder`, `decoder`; those for bytes and in float32, where there are any."""
         self.encoder = batchers["encoder"]
         self.decoder = batchers["decoder"]
         self._encoder_uint8 = batchers.get("encoder_uint8")
-        self._decoder_uint8 = batchers.get("decoder_uint8")
+        # Bytes would not show that float16 overflows.
+        is_half = self.spec.precision == "float16"
+        self._decoder_uint8 = None if is_half else batchers.get("decoder_uint8")
         self.statistics = statistics
         """By graph: `encoder` and `decoder`."""
         self.limits = limits
@@ -120,43 +130,89 @@ class LoadedModel:
         self.test_embeddings = test_embeddings
         self.probe = probe
         self.fitted_prior = fitted_prior
+        self._tilers = {graph: Tiler(self.spec, graph, tiles) for graph in ("encoder", "decoder")}
+        self._guards = {
+            graph: OverflowGuard(
+                graph, field, self.spec.precision, batchers.get(f"{graph}_float32"), recomputed
+            )
+            for graph, field in (
+                ("encoder", self.spec.data_field),
+                ("decoder", self.spec.latent_field),
+            )
+        }
         self._engines = engines
         self._sample: Encoded | None = None
         self._leases = 0
         self._retiring = False
 
-    async def encode(self, images: NDArray[Any], deadline: float | None) -> PosteriorRows:
-        """Images `[n, *image_shape]` to the parameters of their posteriors.
+    async def encode(
+        self, images: NDArray[Any], deadline: float | None, labels: Labels | None = None
+    ) -> PosteriorRows:
+        """Data `[n, *data_shape]` to the parameters of their posteriors.
 
-        Images are float32 in [0, 1] or uint8; the bundle's graph for bytes runs the latter, if any.
+        Items are float32. Images are float32 in [0, 1] or uint8; the bundle's graph for bytes runs
+        the latter, if any. A conditional model takes the class of each row, `[n]`.
         """
+        if self._tilers["encoder"].is_needed(images.shape[1:]):
+            outputs = await self._tilers["encoder"].run(
+                images, lambda part: self._encoded(part, deadline)
+            )
+        else:
+            given = images if labels is None else await _joined(images, labels)
+            outputs = await self._encoded(given, deadline)
+        rows = PosteriorRows(outputs[0], outputs[1] if len(outputs) > 1 else None)
+        if self._sample is None:
+            self._sample = _first_rows(images, rows, labels)
+        return rows
+
+    async def _encoded(self, images: NDArray[Any], deadline: float | None) -> Outputs:
         if self._encoder_uint8 is not None and images.dtype == np.uint8:
             outputs = await self._encoder_uint8.submit(images, deadline)
         else:
             floats = await _away_if_long(as_floats, images)
             outputs = await self.encoder.submit(floats, deadline)
-        _refuse_overflow(outputs, "images", "the encoder")
-        rows = PosteriorRows(outputs[0], outputs[1] if len(outputs) > 1 else None)
-        if self._sample is None:
-            self._sample = _first_rows(images, rows)
-        return rows
+        return await self._guards["encoder"].finite(outputs, images, deadline)
 
     def take_sample(self) -> Encoded | None:
         """Returns and clears the first rows of the first `encode` since the last `take_sample`."""
         sample, self._sample = self._sample, None
         return sample
 
-    async def decode(self, latents: Floats, deadline: float | None) -> Floats:
-        """Latents `[n, *latent_shape]` to images `[n, *image_shape]` in [0, 1]."""
-        outputs = await self.decoder.submit(latents, deadline)
-        _refuse_overflow(outputs, "latents", "the decoder")
-        return outputs[0]
+    async def decode(
+        self, latents: NDArray[Any], deadline: float | None, labels: Labels | None = None
+    ) -> Floats:
+        """Latents or codes `[n, *latent_shape]` to data `[n, *data_shape]` in their range.
 
-    async def decode_bytes(self, latents: Floats, deadline: float | None) -> NDArray[np.uint8]:
+        A conditional model takes the class of each row, `[n]`.
+        """
+        if self._is_tiled(latents):
+            run = self._tilers["decoder"].run
+            (data,) = await run(latents, lambda part: self._decoded(part, deadline))
+        else:
+            rows = latents if labels is None else joined(latents, labels)
+            (data,) = await self._decoded(rows, deadline)
+        return data
+
+    async def _decoded(self, latents: NDArray[Any], deadline: float | None) -> Outputs:
+        outputs = await self.decoder.submit(latents, deadline)
+        return await self._guards["decoder"].finite(outputs, latents, deadline)
+
+    def _is_tiled(self, latents: NDArray[Any]) -> bool:
+        tiler = self._tilers["decoder"]
+        return tiler.is_bounded and tiler.is_needed(self.spec.data_shape_of(latents.shape[1:]))
+
+    async def decode_bytes(
+        self, latents: NDArray[Any], deadline: float | None, labels: Labels | None = None
+    ) -> NDArray[np.uint8]:
         """As `decode`, to uint8 images: rounded to 0..255, where a tie may go either way."""
-        if self._decoder_uint8 is None or not np.abs(latents).max() <= _FARTHEST:
-            return await _away_if_long(as_bytes, await self.decode(latents, deadline))
-        (images,) = await self._decoder_uint8.submit(latents, deadline)
+        if (
+            self._decoder_uint8 is None
+            or self._is_tiled(latents)
+            or not (self.spec.has_codes or np.abs(latents).max() <= _FARTHEST)
+        ):
+            return await _away_if_long(as_bytes, await self.decode(latents, deadline, labels))
+        rows = latents if labels is None else joined(latents, labels)
+        (images,) = await self._decoder_uint8.submit(rows, deadline)
         return images
 
     def hold(self) -> None:
@@ -198,16 +254,19 @@ async def _away_if_long(
     return await asyncio.to_thread(convert, images)
 
 
-def _first_rows(images: NDArray[Any], rows: PosteriorRows) -> Encoded:
+async def _joined(images: NDArray[Any], labels: Labels) -> NDArray[Any]:
+    if images.size <= _LONG_CONVERSION:
+        return joined(images, labels)
+    return await asyncio.to_thread(joined, images, labels)
+
+
+def _first_rows(images: NDArray[Any], rows: PosteriorRows, labels: Labels | None) -> Encoded:
     # Copies: a view would keep the whole call's arrays.
     few = slice(max(1, min(_SAMPLE_ROWS, _SAMPLE_ELEMENTS // images[0].size)))
     log_var = None if rows.log_var is None else rows.log_var[few].copy()
-    return Encoded(as_floats(images[few].copy()), rows.mean[few].copy(), log_var)
-
-
-def _refuse_overflow(outputs: tuple[Floats, ...], field: str, graph: str) -> None:
-    for array in outputs:
-        # The sum of squares is not finite when an element is not, and BLAS computes it fast. It may
-        # also overflow by itself; then each element is checked.
-        if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
-            raise InvalidInputError.at(field, f"{graph} overflows float32 at these values")
+    return Encoded(
+        as_floats(images[few].copy()),
+        rows.mean[few].copy(),
+        log_var,
+        None if labels is None else labels[few].copy(),
+    )

@@ -62,6 +62,9 @@ class ModelObserver(Protocol):
     def ran(self, model: str, graph: str, provider: str, report: BatchReport) -> None:
         """Called after each run."""
 
+    def recomputed(self, model: str, graph: str, rows: int) -> None:
+        """Called when rows are computed again in float32, since float16 could not hold them."""
+
     def lost(self, model: str, graph: str, error: BaseException) -> None:
         """Called when an engine is lost; only a new process helps."""
 

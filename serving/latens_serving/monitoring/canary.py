@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 from latens_serving.engine.batcher import Batcher
 from latens_serving.errors import DeadlineError, DrainingError, LatensError, QueueFullError
 from latens_serving.models.model import LoadedModel
-from latens_serving.models.probe import Question, questions
+from latens_serving.models.probe import Question, largest_difference, questions
 from latens_serving.models.repository import Repository
 from latens_serving.monitoring.pace import Pace
 from latens_serving.monitoring.visits import visit_ready_models
@@ -80,7 +78,7 @@ class Canary:
             self._lost(model.name, graph, error)
             return
         wanted, *_ = question.wanted.values()
-        difference = float(np.abs(answer - wanted[:1]).max())
+        difference = largest_difference(wanted[:1], answer)
         if not difference <= question.allowed:  # also when it is NaN
             why = ValueError(f"the probe's output differs by {difference:.3g}")
             self._lost(model.name, graph, why)

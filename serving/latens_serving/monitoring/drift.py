@@ -54,7 +54,7 @@ class DriftWatch:
         model.hold()
         try:
             patience = _ANSWER_SECONDS + _PATIENCE * model.decoder.expected_seconds(encoded.mean)
-            decoded = await model.decode(encoded.mean, time.monotonic() + patience)
+            decoded = await model.decode(encoded.mean, time.monotonic() + patience, encoded.labels)
         except LatensError:
             return  # the engine is busy with calls, which come first
         finally:

@@ -72,6 +72,11 @@ class Metrics:
         self.failed_runs = self._counter(
             "latens_failed_runs", "Runs of an engine that failed.", _GRAPH_LABELS
         )
+        self.recomputed_rows = self._counter(
+            "latens_recomputed_rows",
+            "Rows that were not finite in float16 and were computed again in float32.",
+            _GRAPH_LABELS,
+        )
 
     def _make_drift_metrics(self) -> None:
         self.posterior_kl = Histogram(
@@ -122,6 +127,10 @@ class Metrics:
         self.queue_wait.add(model, graph, report.wait_seconds)
         if report.failed:
             self.failed_runs.labels(model, graph).inc()
+
+    def recomputed(self, model: str, graph: str, rows: int) -> None:
+        """Counts rows that float16 could not hold."""
+        self.recomputed_rows.labels(model, graph).inc(rows)
 
     def watch(self, models: Repository) -> None:
         """Exports the models of a repository, and counts their loads."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from latens.v1 import latens_pb2 as pb
@@ -15,7 +16,7 @@ from latens_serving.bundle.axes import Shape
 from latens_serving.bundle.spec import Prior
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError, NotOfferedError, TooLargeError
-from latens_serving.models.model import LoadedModel, PosteriorRows
+from latens_serving.models.model import Labels, LoadedModel, PosteriorRows
 from latens_serving.models.pixels import as_pixels
 from latens_serving.service import validation
 from latens_serving.service.noise import draw_posterior
@@ -33,6 +34,11 @@ class _Seeded(Protocol):
     def HasField(self, field_name: str) -> bool: ...  # noqa: N802  (protobuf's name)
 
 
+def tensors_in(request: Message, *fields: str) -> validation.Tensors:
+    """The tensors of a message that are present."""
+    return {field: getattr(request, field) for field in fields if request.HasField(field)}
+
+
 def seed_of(request: object) -> int:
     """The seed of a request, or a new one."""
     seeded = cast("_Seeded", request)
@@ -40,12 +46,16 @@ def seed_of(request: object) -> int:
 
 
 async def decoded(
-    model: LoadedModel, latents: Floats, dtype: int, call: CallContext
+    model: LoadedModel,
+    latents: Floats,
+    dtype: int,
+    call: CallContext,
+    labels: Labels | None = None,
 ) -> NDArray[Any]:
-    """Latents `[n, *latent_shape]` to images of the element type that the caller wants."""
+    """Latents `[n, *latent_shape]` to data of the element type that the caller wants."""
     if dtype == pb.DATA_TYPE_UINT8:
-        return await model.decode_bytes(latents, call.deadline)
-    images = await model.decode(latents, call.deadline)
+        return await model.decode_bytes(latents, call.deadline, labels)
+    images = await model.decode(latents, call.deadline, labels)
     return await offload(images.size > COPIES, as_pixels, images, dtype)
 
 
@@ -63,28 +73,45 @@ async def drawn(posterior: PosteriorRows, seed: int, first_row: int, step: int =
 
 
 def end_rows(ends: pb.Endpoints, field: str, model: LoadedModel) -> tuple[NDArray[Any], bool]:
-    """The rows of end points, and whether they are images.
+    """The rows of end points, and whether they are data.
 
     Raises:
         InvalidInputError: neither is given, or what is given does not fit the model.
     """
-    match ends.WhichOneof("source"):
-        case "latents":
-            return validation.latents_of(ends.latents, f"{field}.latents", model), False
-        case "images":
-            return validation.pixels_of(ends.images, f"{field}.images", model), True
-    raise InvalidInputError.at(field, "expected latents or images, got neither")
+    source, data = ends.WhichOneof("source"), model.spec.data_field
+    if source == "latents":
+        return validation.latents_of(ends.latents, f"{field}.latents", model), False
+    if source == data:
+        return validation.data_of(getattr(ends, data), f"{field}.{data}", model), True
+    raise InvalidInputError.at(field, f"expected latents or {data}, got {source or 'neither'}")
 
 
-def latent_shape_of(rows: NDArray[Any], are_images: bool, model: LoadedModel) -> Shape:
+def latent_shape_of(rows: NDArray[Any], are_data: bool, model: LoadedModel) -> Shape:
     """The shape of the latents of end points."""
     shape = rows.shape[1:]
-    return model.spec.latent_shape_of(shape) if are_images else shape
+    return model.spec.latent_shape_of(shape) if are_data else shape
 
 
 def check_latents(rows: int, field: str, model: LoadedModel, latent_shape: Shape) -> None:
     """Refuses more rows than a call may carry with their data; raises as `check_rows` does."""
     validation.check_rows(rows, field, model, model.spec.data_shape_of(latent_shape))
+
+
+def refuse_codes(model: LoadedModel, what: str) -> None:
+    """Raises NotOfferedError if latents are codes, with which nothing can be computed."""
+    if model.spec.has_codes:
+        raise NotOfferedError(
+            f"{what} needs latents of real numbers, and model {model.name} has codes; "
+            "Encode, Decode and Reconstruct are offered"
+        )
+
+
+def refuse_other_than_images(model: LoadedModel, what: str) -> None:
+    """Raises NotOfferedError if the model's data are no images."""
+    if not model.spec.is_image:
+        raise NotOfferedError(
+            f"{what} is for images, and model {model.name} has {model.spec.modality} items"
+        )
 
 
 def refuse_without_prior(model: LoadedModel) -> None:

@@ -19,15 +19,18 @@ from latens.tensors import TensorError, to_array, to_message
 from latens.v1 import latens_pb2 as pb
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError
-from latens_serving.models.model import LoadedModel
+from latens_serving.models.model import Labels, LoadedModel
 from latens_serving.models.pixels import as_floats, as_pixels
-from latens_serving.service import validation
+from latens_serving.service import scalars, validation
 from latens_serving.service.arguments import (
     check_passes,
     check_repeats,
     drawn,
+    refuse_codes,
+    refuse_other_than_images,
     seed_of,
 )
+from latens_serving.service.labels import labels_of
 from latens_serving.service.noise import draw_prior
 from latens_serving.service.offload import COPIES, DRAWS, offload
 
@@ -48,13 +51,16 @@ class _Chains:
     average: int
     seed: int
     first_row: int
+    labels: Labels | None
 
 
 async def inpaint(
     request: pb.InpaintRequest, model: LoadedModel, call: CallContext
 ) -> pb.InpaintResponse:
     """Runs the chains of all images together."""
-    dtype = validation.image_dtype_of(request.image_dtype)
+    refuse_other_than_images(model, "Inpaint")
+    refuse_codes(model, "Inpaint")
+    dtype = scalars.image_dtype_of(request.image_dtype, model)
     size = math.prod(request.images.shape)
     chains = await offload(size > COPIES, _chains_of, request, model)
     call.rows = len(chains.images) * chains.iterations
@@ -82,12 +88,13 @@ def _chains_of(request: pb.InpaintRequest, model: LoadedModel) -> _Chains:
         average=max(request.average, 1),
         seed=seed_of(request),
         first_row=request.first_row,
+        labels=labels_of(request.labels, len(images), model),
     )
 
 
 def _pixels_of(request: pb.InpaintRequest, model: LoadedModel) -> tuple[Floats, NDArray[np.bool_]]:
     """The images, and which of their pixels are missing; the values of those are not looked at."""
-    given = validation.shaped_images_of(request.images, "images", model)
+    given = validation.shaped_data_of(request.images, "images", model)
     missing = _missing_of(request.masks, given.shape)
     known = np.where(missing, given.dtype.type(0), given)
     return as_floats(validation.check_pixels(known, "images")), missing
@@ -122,12 +129,12 @@ async def _run(chains: _Chains, model: LoadedModel, call: CallContext) -> tuple[
         temperature=1.0,
         fitted=model.fitted_prior,
     )
-    current = _filled(chains, await model.decode(latents, call.deadline))
+    current = _filled(chains, await model.decode(latents, call.deadline, chains.labels))
     total = np.zeros_like(current)
     for iteration in range(chains.iterations):
-        posterior = await model.encode(current, call.deadline)
+        posterior = await model.encode(current, call.deadline, chains.labels)
         latents = await drawn(posterior, chains.seed, chains.first_row, iteration + 1)
-        decoded = await model.decode(latents, call.deadline)
+        decoded = await model.decode(latents, call.deadline, chains.labels)
         current = await offload(decoded.size > COPIES, _filled, chains, decoded)
         if iteration >= chains.iterations - chains.average:
             total += current

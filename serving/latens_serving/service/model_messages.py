@@ -109,6 +109,9 @@ def _fill_spec(message: pb.Model, model: LoadedModel) -> None:
             modality=_MODALITIES[spec.modality],
             tiling=pb.Tiling(kind=_TILES[spec.tiles], halo=spec.halo),
             measured_error=spec.error,
+            codebook_size=spec.codebook_size or 0,
+            label_names=spec.label_names,
+            label_count=spec.label_count or 0,
             sigma=spec.sigma if spec.likelihood is Likelihood.GAUSSIAN else 0,
         )
     )

@@ -9,9 +9,16 @@ from latens.v1 import latens_pb2 as pb
 from latens_serving.bundle.axes import Shape, SpecError
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError
-from latens_serving.models.model import LoadedModel
-from latens_serving.service import validation
-from latens_serving.service.arguments import check_latents, decoded, refuse_without_prior, seed_of
+from latens_serving.models.model import Labels, LoadedModel
+from latens_serving.service import scalars
+from latens_serving.service.arguments import (
+    check_latents,
+    decoded,
+    refuse_codes,
+    refuse_without_prior,
+    seed_of,
+)
+from latens_serving.service.labels import labels_in_turn, labels_of
 from latens_serving.service.noise import draw_prior
 from latens_serving.service.offload import DRAWS, offload
 
@@ -20,13 +27,15 @@ async def sample(
     request: pb.SampleRequest, model: LoadedModel, call: CallContext
 ) -> pb.SampleResponse:
     """Draws the rows `first_row` and up of the seed's sequence, and decodes them."""
+    refuse_codes(model, "Sample")
     refuse_without_prior(model)
-    dtype = validation.image_dtype_of(request.image_dtype)
-    temperature = validation.temperature_of(request)
-    count = validation.count_of(request.count)
+    dtype = scalars.image_dtype_of(request.image_dtype, model)
+    temperature = scalars.temperature_of(request)
+    count = scalars.count_of(request.count)
     shape = _latent_shape_of(request, model)
     check_latents(count, "count", model, shape)
     call.rows = count
+    labels = _labels_of(request, count, model)
     seed = seed_of(request)
     latents = await offload(
         call.rows * math.prod(shape) > DRAWS,
@@ -38,10 +47,19 @@ async def sample(
         temperature=temperature,
         fitted=model.fitted_prior,
     )
-    images = await decoded(model, latents, dtype, call)
-    return pb.SampleResponse(
-        images=to_message(images), latents=to_message(latents), seed=seed, version=model.version
-    )
+    data = await decoded(model, latents, dtype, call, labels)
+    response = pb.SampleResponse(latents=to_message(latents), seed=seed, version=model.version)
+    if labels is not None:
+        response.labels.extend(labels.tolist())
+    getattr(response, model.spec.data_field).CopyFrom(to_message(data))
+    return response
+
+
+def _labels_of(request: pb.SampleRequest, count: int, model: LoadedModel) -> Labels | None:
+    """The class of each row: the request's; without any, the classes in turn."""
+    if model.spec.label_count is None or request.labels:
+        return labels_of(request.labels, count, model)
+    return labels_in_turn(request.first_row, count, model.spec.label_count)
 
 
 def _latent_shape_of(request: pb.SampleRequest, model: LoadedModel) -> Shape:

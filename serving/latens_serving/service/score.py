@@ -19,9 +19,15 @@ from latens_serving.bundle import likelihood
 from latens_serving.bundle.spec import Likelihood, ModelSpec, Posterior, Prior
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import NotOfferedError, TooLargeError
-from latens_serving.models.model import LoadedModel
+from latens_serving.models.model import Labels, LoadedModel
 from latens_serving.service import validation
-from latens_serving.service.arguments import check_passes, check_repeats, seed_of
+from latens_serving.service.arguments import (
+    check_passes,
+    check_repeats,
+    refuse_other_than_images,
+    seed_of,
+)
+from latens_serving.service.labels import labels_of
 from latens_serving.service.noise import Stream, standard_normal
 from latens_serving.service.offload import DRAWS, offload
 
@@ -47,18 +53,21 @@ class _Block:
     seed: int
     first_row: int
     samples: int
+    labels: Labels | None
 
 
 async def score(
     request: pb.ScoreRequest, model: LoadedModel, call: CallContext
 ) -> pb.ScoreResponse:
     """Draws, decodes and weighs k latents per image."""
+    refuse_other_than_images(model, "Score")
     _refuse_without_probability(model)
-    images = await validation.checked(validation.images_of, request.images, "images", model)
+    images = await validation.checked(validation.floats_of, request.images, "images", model)
     samples = check_repeats(request.samples, MOST_SAMPLES, "samples")
     check_passes(len(images), samples, "samples", model)
     call.rows = len(images) * samples
-    posterior = await model.encode(images, call.deadline)
+    labels = labels_of(request.labels, len(images), model)
+    posterior = await model.encode(images, call.deadline, labels)
     assert posterior.log_var is not None  # `_refuse_without_probability`
     seed = seed_of(request)
     _check_draws(samples, posterior.mean[0].size)
@@ -73,6 +82,7 @@ async def score(
             seed=seed,
             first_row=request.first_row + start,
             samples=samples,
+            labels=None if labels is None else labels[part],
         )
         weights.append(await _log_weights(block, model, call))
     found = likelihood.importance_bound(np.concatenate(weights))
@@ -125,7 +135,8 @@ async def _log_weights(block: _Block, model: LoadedModel, call: CallContext) -> 
     for start in range(0, block.samples, width):
         part = latents[:, start : start + width]
         rows = part.reshape(-1, *block.mean.shape[1:])
-        decoded = await model.decode(rows, call.deadline)
+        labels = None if block.labels is None else np.repeat(block.labels, part.shape[1])
+        decoded = await model.decode(rows, call.deadline, labels)
         shaped = decoded.reshape(*part.shape[:2], *decoded.shape[1:])
         weights[:, start : start + width] -= await offload(
             shaped.size > DRAWS, _reconstruction_error, block.images, shaped, model.spec

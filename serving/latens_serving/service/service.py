@@ -16,6 +16,7 @@ from latens_serving.calls.context import CallContext
 from latens_serving.models.model import LoadedModel
 from latens_serving.models.repository import Repository
 from latens_serving.service import validation
+from latens_serving.service.arguments import tensors_in
 from latens_serving.service.decode import DecodedRows, decode
 from latens_serving.service.encode import EncodedRows, encode
 from latens_serving.service.inpaint import inpaint
@@ -50,24 +51,26 @@ class LatentService:
         return self._admission.lease(model, version, call)
 
     async def encode(self, request: pb.EncodeRequest, call: CallContext) -> pb.EncodeResponse:
-        return (await self.encode_rows(request, request.images, call)).message()
+        tensors = tensors_in(request, "images", "items")
+        return (await self.encode_rows(request, tensors, call)).message()
 
     async def encode_rows(
-        self, request: pb.EncodeRequest, images: validation.Given, call: CallContext
+        self, request: pb.EncodeRequest, tensors: validation.Tensors, call: CallContext
     ) -> EncodedRows:
-        """Encode without messages around its arrays; `request.images` is not read."""
+        """Encode without messages around its arrays; the tensors of `request` are not read."""
         with self.lease(request.model, request.version, call) as model:
-            return await encode(request, images, model, call)
+            return await encode(request, tensors, model, call)
 
     async def decode(self, request: pb.DecodeRequest, call: CallContext) -> pb.DecodeResponse:
-        return (await self.decode_rows(request, request.latents, call)).message()
+        tensors = tensors_in(request, "latents", "codes")
+        return (await self.decode_rows(request, tensors, call)).message()
 
     async def decode_rows(
-        self, request: pb.DecodeRequest, latents: validation.Given, call: CallContext
+        self, request: pb.DecodeRequest, tensors: validation.Tensors, call: CallContext
     ) -> DecodedRows:
-        """Decode without messages around its arrays; `request.latents` is not read."""
+        """Decode without messages around its arrays; the tensors of `request` are not read."""
         with self.lease(request.model, request.version, call) as model:
-            return await decode(request, latents, model, call)
+            return await decode(request, tensors, model, call)
 
     async def sample(self, request: pb.SampleRequest, call: CallContext) -> pb.SampleResponse:
         return await self._with_model(sample, request, call)

@@ -17,14 +17,16 @@ from latens_serving.bundle.axes import Shape
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError
 from latens_serving.models.model import LoadedModel
-from latens_serving.service import validation
+from latens_serving.service import scalars
 from latens_serving.service.arguments import (
     check_latents,
     decoded,
     direction_of,
     end_rows,
     latent_shape_of,
+    refuse_codes,
 )
+from latens_serving.service.labels import labels_of
 from latens_serving.service.offload import COPIES, offload
 
 Floats = NDArray[np.float32]
@@ -38,28 +40,28 @@ async def traverse(
     request: pb.TraverseRequest, model: LoadedModel, call: CallContext
 ) -> pb.TraverseResponse:
     """Decodes the lines; all is checked before anything is encoded."""
-    dtype = validation.image_dtype_of(request.image_dtype)
-    steps = validation.steps_of(request)
-    bases, are_images = _bases_of(request, model)
-    shape = latent_shape_of(bases, are_images, model)
+    refuse_codes(model, "Traverse")
+    dtype = scalars.image_dtype_of(request.image_dtype, model)
+    steps = scalars.steps_of(request)
+    bases, are_data = _bases_of(request, model)
+    shape = latent_shape_of(bases, are_data, model)
     axes = _axes_of(request, model, shape)
     check_latents(len(bases) * len(axes) * steps, "steps", model, shape)
     values = _values_of(request, steps)
     lines_along = [_line_of(axis, place, model, shape) for place, axis in enumerate(axes)]
-    if are_images:
-        bases = (await model.encode(bases, call.deadline)).mean
+    labels = labels_of(request.labels, len(bases), model)
+    if are_data:
+        bases = (await model.encode(bases, call.deadline, labels)).mean
     size = len(bases) * len(axes) * steps * math.prod(shape)
     lines = await offload(size > COPIES, _lines_through, bases, values, lines_along)
     points = lines.reshape(-1, *shape)
     call.rows = len(points)
-    images = await decoded(model, points, dtype, call)
-    shaped = images.reshape(*lines.shape[:3], *images.shape[1:])
-    return pb.TraverseResponse(
-        images=to_message(shaped),
-        latents=to_message(lines),
-        axes=axes,
-        version=model.version,
-    )
+    of_points = None if labels is None else np.repeat(labels, len(axes) * steps)
+    data = await decoded(model, points, dtype, call, of_points)
+    shaped = data.reshape(*lines.shape[:3], *data.shape[1:])
+    response = pb.TraverseResponse(latents=to_message(lines), axes=axes, version=model.version)
+    getattr(response, model.spec.data_field).CopyFrom(to_message(shaped))
+    return response
 
 
 def _lines_through(bases: Floats, values: Floats, lines: Sequence[_Line]) -> Floats:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latens.tensors import TensorError, TensorFields, to_array
+from latens.tensors import TensorError, TensorFields, code_of, to_array
 from latens.v1 import latens_pb2 as pb
 from latens_serving.bundle.axes import Axis, SpecError, described
 from latens_serving.errors import InvalidInputError, TooLargeError
@@ -18,10 +18,11 @@ from latens_serving.models.model import LoadedModel, smallest_row_bytes
 from latens_serving.models.pixels import as_floats
 from latens_serving.service.offload import COPIES, offload
 
-MAX_TEMPERATURE = 100.0
-
 # A tensor as the contract has it, or an array that a front end read from one.
 Given: TypeAlias = TensorFields | NDArray[Any]
+
+# The tensors of a request by field: those that are present.
+Tensors: TypeAlias = Mapping[str, Given]
 
 Check: TypeAlias = Callable[[Given, str, LoadedModel], NDArray[Any]]
 
@@ -29,24 +30,49 @@ _ONE = np.float32(1).view(np.uint32)
 _BYTE = np.dtype(np.uint8)
 
 
+def tensor_of(tensors: Tensors, wanted: str, model: LoadedModel) -> Given:
+    """The tensor of the field that the model takes.
+
+    Args:
+        tensors: of the request.
+        wanted: the field, which depends on the modality, or on whether there is a codebook.
+        model: for the error.
+
+    Raises:
+        InvalidInputError: another field is given, or none.
+    """
+    if len(tensors) == 1 and wanted in tensors:  # nearly all calls
+        return tensors[wanted]
+    for field in tensors:
+        if field != wanted:
+            expected = f"expected {wanted} for model {model.name}"
+            raise InvalidInputError.at(field, f"{expected}, got {field}")
+    raise InvalidInputError.at(wanted, f"expected {wanted}, none given")
+
+
 async def checked(check: Check, given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
     """The array that a check gives; large ones are checked away from the event loop."""
     return await offload(math.prod(given.shape) > COPIES, check, given, field, model)
 
 
-def images_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float32]:
-    """Images float32 `[n, *image_shape]` in [0, 1]; raises as `pixels_of` does."""
-    return as_floats(pixels_of(given, field, model))
+def floats_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float32]:
+    """Data as float32 `[n, *data_shape]`; raises as `data_of` does."""
+    return as_floats(data_of(given, field, model))
 
 
-def pixels_of(given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
-    """Images `[n, *image_shape]` as a model encodes them: float32 in [0, 1], or UINT8 as given.
+def data_of(given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
+    """Data `[n, *data_shape]` as a model encodes them.
+
+    Images are float32 in [0, 1], or UINT8 as given; items are float32 in the model's range.
 
     Raises:
-        InvalidInputError: of another shape or type, no rows, or values that are no pixels.
+        InvalidInputError: of another shape or type, no rows, or values that are not in the range.
         TooLargeError: more rows than a call may carry.
     """
-    return check_pixels(shaped_images_of(given, field, model), field)
+    shaped = shaped_data_of(given, field, model)
+    return (
+        check_pixels(shaped, field) if model.spec.is_image else _check_items(shaped, field, model)
+    )
 
 
 def check_pixels(array: NDArray[Any], field: str) -> NDArray[Any]:
@@ -68,24 +94,47 @@ def check_pixels(array: NDArray[Any], field: str) -> NDArray[Any]:
     return array
 
 
-def shaped_images_of(given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
-    """Images of the model's shape, whatever their values; raises as `pixels_of` does."""
-    array = _rows_of(given, field, "images")
-    spec, row = model.spec, array.shape[1:]
+def _check_items(array: NDArray[Any], field: str, model: LoadedModel) -> NDArray[np.float32]:
+    if array.dtype == _BYTE:
+        expected = "expected FLOAT32 or FLOAT16 for items"
+        raise InvalidInputError.at(f"{field}.dtype", f"{expected}, got UINT8")
+    if got := _non_finite(array):
+        raise InvalidInputError.at(f"{field}.data", f"expected finite values, got {got}")
+    if model.spec.data_range is not None:
+        low, high = model.spec.data_range
+        least, most = float(array.min()), float(array.max())
+        if least < low or most > high:
+            expected = f"expected values in [{low:g}, {high:g}]"
+            raise InvalidInputError.at(f"{field}.data", f"{expected}, got {least:g} to {most:g}")
+    return array
+
+
+def shaped_data_of(given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
+    """Data of the model's shape, whatever their values; raises as `data_of` does."""
+    spec = model.spec
+    array = _rows_of(given, field, spec.data_field)
+    _refuse_codes(array, field, spec.data_field)
+    row = array.shape[1:]
     if row != spec.usual_data_shape:  # most calls have it, and cost no more
-        with _refused(f"{field}.shape", "images", spec.data_axes, array.shape):
+        with _refused(f"{field}.shape", spec.data_field, spec.data_axes, array.shape):
             spec.check_data_shape(row)
     return _limited(array, field, row, model)
 
 
-def latents_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float32]:
-    """Latents float32 `[n, *latent_shape]`, finite; raises as `images_of` does."""
-    array = _rows_of(given, field, "latents")
+def latents_of(given: Given, field: str, model: LoadedModel) -> NDArray[Any]:
+    """Latents float32 `[n, *latent_shape]`, finite, or the model's codes, int64.
+
+    Raises as `data_of` does.
+    """
     spec, data_shape = model.spec, model.spec.usual_data_shape
+    array = _rows_of(given, field, spec.latent_field)
     if array.shape[1:] != spec.usual_latent_shape:
-        with _refused(f"{field}.shape", "latents", spec.latent_sizes, array.shape):
+        with _refused(f"{field}.shape", spec.latent_field, spec.latent_sizes, array.shape):
             data_shape = spec.data_shape_of(array.shape[1:])
     array = _limited(array, field, data_shape, model)
+    if spec.codebook_size is not None:
+        return _check_codes(array, field, spec.codebook_size)
+    _refuse_codes(array, field, "latents")
     if array.dtype == np.uint8:
         expected = "expected FLOAT32 or FLOAT16 for latents"
         raise InvalidInputError.at(f"{field}.dtype", f"{expected}, got UINT8")
@@ -95,43 +144,21 @@ def latents_of(given: Given, field: str, model: LoadedModel) -> NDArray[np.float
     return array
 
 
-def image_dtype_of(code: int) -> int:
-    """The element type in which the caller wants images; FLOAT32 unless said."""
-    if code == pb.DATA_TYPE_UNSPECIFIED:
-        return pb.DATA_TYPE_FLOAT32
-    if code not in pb.DataType.values():
-        raise InvalidInputError.at("image_dtype", f"expected FLOAT32, FLOAT16 or UINT8, got {code}")
-    return code
+def _check_codes(array: NDArray[Any], field: str, size: int) -> NDArray[np.int64]:
+    if array.dtype != np.int64:
+        name = pb.DataType.Name(code_of(array.dtype)).removeprefix("DATA_TYPE_")
+        raise InvalidInputError.at(f"{field}.dtype", f"expected INT64 for codes, got {name}")
+    least, most = int(array.min()), int(array.max())
+    if least < 0 or most >= size:
+        expected = f"expected codes from 0 to {size - 1}"
+        raise InvalidInputError.at(f"{field}.data", f"{expected}, got {least} to {most}")
+    return array
 
 
-def count_of(count: int) -> int:
-    """How many rows to sample; `check_rows` says whether a call may carry them."""
-    if count < 1:
-        raise InvalidInputError.at("count", f"expected at least 1, got {count}")
-    return count
-
-
-def temperature_of(request: pb.SampleRequest) -> float:
-    """The standard deviation of the latents to draw; 1 unless said."""
-    temperature = request.temperature if request.HasField("temperature") else 1.0
-    if not 0 <= temperature <= MAX_TEMPERATURE:
-        expected = f"expected a value in [0, {MAX_TEMPERATURE:g}]"
-        raise InvalidInputError.at("temperature", f"{expected}, got {temperature:g}")
-    return temperature
-
-
-def steps_of(request: pb.InterpolateRequest | pb.TraverseRequest) -> int:
-    """The points of a path, both ends included."""
-    if request.steps < 2:
-        raise InvalidInputError.at("steps", f"expected at least 2, got {request.steps}")
-    return request.steps
-
-
-def mode_of(code: int) -> int:
-    """The shape of a path; LINEAR unless said."""
-    if code not in pb.InterpolationMode.values():
-        raise InvalidInputError.at("mode", f"expected LINEAR or SPHERICAL, got {code}")
-    return code or pb.INTERPOLATION_MODE_LINEAR
+def _refuse_codes(array: NDArray[Any], field: str, what: str) -> None:
+    if array.dtype == np.int64:
+        types = "FLOAT32, FLOAT16 or UINT8" if what == "images" else "FLOAT32 or FLOAT16"
+        raise InvalidInputError.at(f"{field}.dtype", f"expected {types} for {what}, got INT64")
 
 
 def check_rows(rows: int, field: str, model: LoadedModel, data_shape: Sequence[int]) -> None:

@@ -25,25 +25,22 @@ _KNOWN = 64
 
 
 class RequestReader(Generic[MessageT]):
-    """Reads requests of one type, which have one tensor that matters."""
+    """Reads requests of one type."""
 
-    def __init__(self, kind: type[MessageT], field: str) -> None:
-        """Reads messages of type `kind`, whose tensor is the field `field`."""
+    def __init__(self, kind: type[MessageT]) -> None:
+        """Reads messages of type `kind`."""
         self._reader = MessageReader(kind)
-        self._field = field
 
-    def read(self, payload: Payload) -> tuple[MessageT, Any]:
-        """The message without its tensor, not to be changed, and the tensor.
+    def read(self, payload: Payload) -> tuple[MessageT, wire.Arrays]:
+        """The message without its tensors, not to be changed, and the tensors by field.
 
-        The tensor is a read-only array over `payload`, or an empty `Tensor` when there is none.
+        The tensors are read-only arrays over `payload`.
 
         Raises:
             DecodeError: the bytes are no such message.
             tensors.TensorError: the tensor contradicts itself.
         """
-        message, arrays = self._reader.read(payload)
-        array = arrays.get(self._field)
-        return message, getattr(message, self._field) if array is None else array
+        return self._reader.read(payload)
 
 
 class AnswerWriter:

@@ -45,7 +45,7 @@ class TensorRoute:
         """Creates the handler of one RPC.
 
         Args:
-            read: a request's bytes to its small fields and its tensor.
+            read: a request's bytes to its small fields and its tensors.
             work: those to the answer's arrays.
             write: the arrays to the parts of the answer, and its size.
             boundary: surrounds the calls.
@@ -68,9 +68,9 @@ class TensorRoute:
             boundary.admit(head.get("authorization", ""), call)
             message = await responder.read()
             assert message is not None  # a unary call starts when its message is complete
-            request, tensor = self._read(message)
+            request, tensors = self._read(message)
             del message
-            rows = await self._work(request, tensor, call)
+            rows = await self._work(request, tensors, call)
             parts, size = self._write(rows)
         except asyncio.CancelledError as error:
             boundary.fail(call, error)
@@ -96,11 +96,15 @@ class TensorRoute:
 
 def encode_route(service: LatentService, boundary: CallBoundary, message_bytes: int) -> TensorRoute:
     """Encode."""
-    reader = RequestReader(pb.EncodeRequest, "images")
+    reader = RequestReader(pb.EncodeRequest)
     writer = AnswerWriter(pb.EncodeResponse, ("mean", "log_var", "latents"))
+    code_writer = AnswerWriter(pb.EncodeResponse, ("codes",))
 
     def write(rows: EncodedRows) -> tuple[list[Part], int]:
         mean, log_var = rows.mean, rows.log_var
+        if rows.are_codes:
+            answer = pb.EncodeResponse(version=rows.version)
+            return code_writer.write((rows.version, mean.shape), lambda: answer, (mean,))
         if rows.latents is not None:
             arrays = (mean, log_var, rows.latents)
             return writer.write(
@@ -116,14 +120,18 @@ def encode_route(service: LatentService, boundary: CallBoundary, message_bytes: 
 
 def decode_route(service: LatentService, boundary: CallBoundary, message_bytes: int) -> TensorRoute:
     """Decode."""
-    reader = RequestReader(pb.DecodeRequest, "latents")
-    writer = AnswerWriter(pb.DecodeResponse, ("images", "latents"))
+    reader = RequestReader(pb.DecodeRequest)
+    writers = {
+        field: AnswerWriter(pb.DecodeResponse, (field, "latents")) for field in ("images", "items")
+    }
 
     def write(rows: DecodedRows) -> tuple[list[Part], int]:
-        images = rows.images
-        key = (rows.version, images.shape, images.dtype, rows.latents is None)
-        arrays = (images, rows.latents)
-        return writer.write(key, lambda: pb.DecodeResponse(version=rows.version), arrays)
+        data = rows.data
+        key = (rows.version, data.shape, data.dtype, rows.latents is None)
+        writer = writers[rows.data_field]
+        return writer.write(
+            key, lambda: pb.DecodeResponse(version=rows.version), (data, rows.latents)
+        )
 
     return TensorRoute(reader.read, service.decode_rows, write, boundary, message_bytes)
 

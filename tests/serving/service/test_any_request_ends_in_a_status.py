@@ -44,6 +44,9 @@ METHODS: dict[str, Any] = {
 class _Silent:
     def ran(self, *_: Any) -> None: ...
 
+    def recomputed(self, model: str, graph: str, rows: int) -> None:
+        del model, graph, rows
+
     def lost(self, model: str, graph: str, error: BaseException) -> None:
         raise AssertionError((model, graph, error))
 

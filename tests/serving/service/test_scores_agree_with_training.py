@@ -26,9 +26,10 @@ from latens_serving.bundle.spec import (
 from latens_training import checkpoint
 from latens_training.config import LossConfig
 from latens_training.data import datasets
+from latens_training.likelihoods.registry import build_likelihood
 from latens_training.metrics.evaluation import evaluate
 from latens_training.metrics.iwae_bound import iwae_bound
-from latens_training.objectives import terms as losses
+from latens_training.objectives import batch as losses
 from server_process import Server
 
 IMAGES = datasets.load("mnist").test.images[:24]
@@ -50,8 +51,8 @@ def test_the_bound_is_the_training_modules_within_its_standard_error(
     stub: Any, trained_run: Path
 ) -> None:
     run = checkpoint.load(trained_run)
-    terms = evaluate(run.model, IMAGES, run.config.loss)
-    theirs = iwae_bound(run.model, IMAGES, run.config.loss, terms, samples=2000, subset=len(IMAGES))
+    terms = evaluate(run.model, IMAGES)
+    theirs = iwae_bound(run.model, IMAGES, terms, samples=2000, subset=len(IMAGES))
 
     ours = scored(stub, slice(None), samples=2000)
 
@@ -105,7 +106,7 @@ def test_reconstruct_gives_the_terms_of_the_elbo(stub: Any, trained_run: Path) -
     with torch.inference_mode():
         mean, log_var = run.model.encoder(floats)
         logits = run.model.decoder(mean)
-        error = losses.reconstruction(logits, floats, run.config.loss)
+        error = run.model.likelihood.negative_log_p(logits, floats)
         divergence = losses.kl(mean, log_var)
 
     response = stub.Reconstruct(
@@ -138,13 +139,15 @@ def test_both_likelihoods_are_those_of_training(kind: Any) -> None:
     draw = torch.Generator().manual_seed(1)
     logits = 4 * torch.randn(3, 1, 4, 4, generator=draw)
     targets = torch.rand(3, 1, 4, 4, generator=draw)
-    config = LossConfig(likelihood=kind, sigma=0.3)
+    theirs = build_likelihood(LossConfig(likelihood=kind, sigma=0.3)).negative_log_p(
+        logits, targets
+    )
 
     ours: NDArray[np.float32] = likelihood.reconstruction_error(
         targets.numpy(), torch.sigmoid(logits).numpy(), spec(Likelihood(kind), 0.3)
     )
 
-    assert np.allclose(ours, losses.reconstruction(logits, targets, config).numpy(), rtol=1e-4)
+    assert np.allclose(ours, theirs.numpy(), rtol=1e-4)
 
 
 def test_a_certain_and_wrong_decoder_has_a_finite_error() -> None:

@@ -55,6 +55,9 @@ class Observer:
     def __init__(self, metrics: Metrics) -> None:
         self.ran = metrics.ran
 
+    def recomputed(self, model: str, graph: str, rows: int) -> None:
+        del model, graph, rows
+
     def lost(self, model: str, graph: str, error: BaseException) -> None:
         raise AssertionError(f"{model} {graph}: {error}")
 

@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse
 from certificates import Authority
 from http_calls import SERVICE, call, request
 from latens_serving.transports.http.listener import WebServer
+from latens_serving.transports.listening import listen
 from server_process import Server, running_server
 
 INFER, ADMIN = "a-token-to-infer-with", "a-token-to-administrate"
@@ -128,7 +129,7 @@ def test_the_page_can_be_turned_off(model_repository: Path) -> None:
 async def test_a_head_that_is_not_finished_in_time_closes_the_connection(
     head: bytes,
 ) -> None:
-    web = WebServer(PlainTextResponse("ok"), "127.0.0.1", 0, head_seconds=0.05)
+    web = WebServer(PlainTextResponse("ok"), listen("127.0.0.1", 0), head_seconds=0.05)
     web.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
     try:
@@ -140,7 +141,7 @@ async def test_a_head_that_is_not_finished_in_time_closes_the_connection(
 
 
 async def test_a_connection_stays_open_between_requests() -> None:
-    web = WebServer(PlainTextResponse("ok"), "127.0.0.1", 0, head_seconds=0.05)
+    web = WebServer(PlainTextResponse("ok"), listen("127.0.0.1", 0), head_seconds=0.05)
     web.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
     try:
@@ -157,4 +158,4 @@ async def test_a_connection_stays_open_between_requests() -> None:
 
 def test_a_port_that_is_taken_is_known_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        WebServer(PlainTextResponse("ok"), "127.0.0.1", taken.getsockname()[1])
+        listen("127.0.0.1", taken.getsockname()[1])

@@ -32,6 +32,7 @@ from latens_serving.transports.http.transfers import (
     TransferBudget,
     hold_answer,
 )
+from latens_serving.transports.listening import listen
 
 MIB = 1 << 20
 
@@ -217,7 +218,7 @@ async def test_a_body_without_room_is_refused_in_the_form_of_its_call(content_ty
     settings, service = Settings(), SimpleNamespace(encode=print)
     boundaries = Boundaries(Metrics(), policy_of(settings, Tokens(None), "infer"))
     rpc = RpcApplication(cast(LatentService, service), settings, boundaries)
-    web = WebServer(BoundedTransfers(rpc, budget), "127.0.0.1", 0)
+    web = WebServer(BoundedTransfers(rpc, budget), listen("127.0.0.1", 0))
     web.start()
     try:
         path, headers = f"{SERVICE}/Encode", {"Content-Type": content_type}

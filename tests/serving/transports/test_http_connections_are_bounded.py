@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from latens_serving.transports.http.connections import HEAD_SECONDS, Connections
 from latens_serving.transports.http.listener import WebServer
+from latens_serving.transports.listening import listen
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HALF_BODY = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf"
@@ -65,7 +66,7 @@ class Port:
 async def listening(
     app: ASGIApp, connections: Connections | None = None, head_seconds: float = HEAD_SECONDS
 ) -> AsyncIterator[Port]:
-    web = WebServer(app, "127.0.0.1", 0, connections=connections, head_seconds=head_seconds)
+    web = WebServer(app, listen("127.0.0.1", 0), connections=connections, head_seconds=head_seconds)
     web.start()
     port = Port(web)
     try:

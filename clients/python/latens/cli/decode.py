@@ -16,6 +16,7 @@ from latens.cli.options import (
     ColumnsOption,
     ImagesOutput,
     JsonOption,
+    LabelOption,
     ModelOption,
     ScaleOption,
     SizeOption,
@@ -42,6 +43,7 @@ def decode(
     size: SizeOption = None,
     columns: ColumnsOption = None,
     scale: ScaleOption = None,
+    label: LabelOption = None,
     model: ModelOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -62,13 +64,22 @@ def decode(
     given = inputs.read_latents(latents) if latents else None
     points = [_coordinates(text) for text in at or ()]
     dtype = target.image_dtype
-    with calling(context, model, "decode") as calls:
+    with calling(context, model, "decode", label) as calls:
+        known = calls.model()
+        outputs.check_kind(target, known)
         if given is None or chosen is not None:
-            shape = inputs.latent_shape(calls.model(), chosen)
-            given = _stacked(points, shape) if given is None else _of_shape(given, shape)
+            shape = inputs.latent_shape(known, chosen)
+            given = (
+                _stacked(points, shape, known.has_codes)
+                if given is None
+                else _of_shape(given, shape)
+            )
         done = calls.client.decode(given, attributes=shifts, image_dtype=dtype, **calls.shared)
-    arrays = {"latents": given if done.latents is None else done.latents}
-    outputs.write_images(target, done.images, arrays, columns=columns, scale=scale)
+    name = "codes" if known.has_codes else "latents"
+    arrays = {name: given if done.latents is None else done.latents}
+    outputs.write_images(
+        target, done.images, arrays, columns=columns, scale=scale, name=known.data_field
+    )
     facts = {"count": len(done.images), "version": done.version}
     console.report(target.path, facts, as_json=as_json)
 
@@ -86,9 +97,14 @@ def _of_shape(latents: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return latents
 
 
-def _stacked(points: list[list[float]], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _stacked(points: list[list[float]], shape: tuple[int, ...], are_codes: bool) -> NDArray[Any]:
     size = int(np.prod(shape))
     for point in points:
         if len(point) != size:
             raise bad_data(f"--at: the model has {size} coordinates, got {len(point)}")
-    return np.array(points, np.float32).reshape(-1, *shape)
+    stacked = np.array(points).reshape(-1, *shape)
+    if not are_codes:
+        return stacked.astype(np.float32)
+    if (stacked != np.rint(stacked)).any():
+        raise bad_data("--at: the model has codes, whole numbers")
+    return stacked.astype(np.int64)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from latens.cli import console, outputs
 from latens.cli.coordinates import check_indices, indices, name_of
 from latens.cli.failures import bad_data
-from latens.cli.options import JsonOption, ModelOption, ScaleOption
+from latens.cli.options import JsonOption, LabelOption, ModelOption, ScaleOption
 from latens.cli.session import calling
 from latens.models import Model
 
@@ -34,6 +34,7 @@ def grid(
     reach: RangeOption = 3.0,
     coordinates: PlaneOption = None,
     scale: ScaleOption = None,
+    label: LabelOption = None,
     model: ModelOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -46,7 +47,7 @@ def grid(
     """
     target = outputs.output(output, (*outputs.PICTURES, *outputs.ARRAYS))
     chosen = indices(coordinates) if coordinates else None
-    with calling(context, model, "grid") as calls:
+    with calling(context, model, "grid", label) as calls:
         known = calls.model()
         axes = _axes(chosen, known)
         latents = _plane(axes, size, reach, known)

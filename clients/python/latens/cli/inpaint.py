@@ -15,9 +15,11 @@ from latens.cli import console, inputs, outputs
 from latens.cli.failures import bad_data
 from latens.cli.options import (
     ColumnsOption,
+    GreyOption,
     ImagesArgument,
     InvertOption,
     JsonOption,
+    LabelOption,
     ModelOption,
     ScaleOption,
     SeedOption,
@@ -72,6 +74,8 @@ def inpaint(
     columns: ColumnsOption = None,
     scale: ScaleOption = None,
     invert: InvertOption = False,
+    grey: GreyOption = False,
+    label: LabelOption = None,
     model: ModelOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -89,9 +93,9 @@ def inpaint(
     kinds = (*outputs.PICTURES, *outputs.ARRAYS, outputs.FOLDER)
     target = outputs.output(output, kinds, [*files, mask] if mask else files)
     chain: _Chain = {"iterations": iterations, "average": average, "seed": seed}
-    with calling(context, model, "inpaint") as calls:
+    with calling(context, model, "inpaint", label) as calls:
         known = calls.model()
-        pixels = inputs.read_images(files, known, invert=invert)
+        pixels = inputs.read_images(files, known, inputs.Framing(invert=invert, grey=grey))
         missing = _mask_in(mask, known) if mask else _part(hide, known)
         done = calls.client.inpaint(
             pixels, missing, **chain, image_dtype=target.image_dtype, **calls.shared

@@ -18,8 +18,9 @@ from latens.models import Model
 
 _ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
 _IMAGE_NAMES = ("images", "image")
+_ITEM_NAMES = ("items", "item")
 _FIT_ADVICE = "--fit crop, --fit pad or --fit resize makes it fit"
-_LATENT_NAMES = ("latents", "mean", "means", "z")
+_LATENT_NAMES = ("latents", "mean", "means", "z", "codes")
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
@@ -46,18 +47,22 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
 
 @dataclass(frozen=True)
 class Framing:
-    """The size that pictures get, and how."""
+    """What pictures become before the model sees them."""
 
     fit: pictures.Fit | None = None
     """None: `pad` for a model of one size; where the caller chooses, pictures stay as they are."""
     size: tuple[int, int] | None = None
     """Height and width; None for the model's, or the allowed size nearest to the first picture."""
+    invert: bool = False
+    """Whether dark becomes light."""
+    grey: bool = False
+    """Whether colour pictures may lose their colour for a model of grey ones."""
 
 
-def read_images(
-    paths: Sequence[Path], model: Model, *, invert: bool = False, framing: Framing = Framing()
-) -> NDArray[Any]:
+def read_images(paths: Sequence[Path], model: Model, framing: Framing = Framing()) -> NDArray[Any]:
     """All images of the files, `[n, channels, height, width]` of one shape that the model takes.
+
+    Of a model whose data are no images: all items, `[n, *image_shape]`, of arrays alone.
 
     Pictures are fitted to it, with a note; arrays must have it. Where the model leaves sizes free,
     pictures are fitted only if `framing` says how.
@@ -71,18 +76,20 @@ def read_images(
     for path in paths:
         if pictures.is_picture(path):
             pixels = _read_picture(path)
+            _check_colour(path, pixels, model, framing)
             if model.is_free and framing.fit is None and pixels.shape[1:] != shape[1:]:
                 raise bad_data(_of_another_size(path, pixels.shape, shape))
             batches.append(_fitted(pixels, shape, framing.fit or "pad")[np.newaxis])
             changed += [path] if pixels.shape != shape else []
         else:
-            batches.append(_shaped(read_array(path, _IMAGE_NAMES), path, model))
+            names = _IMAGE_NAMES if model.is_image else _ITEM_NAMES
+            batches.append(_shaped(read_array(path, names), path, model))
     if len({batch.dtype for batch in batches}) > 1:
         batches = [_as_floats(batch) for batch in batches]
     if len({batch.shape[1:] for batch in batches}) > 1:
         raise bad_data(f"expected images of one size, got several; {_FIT_ADVICE}")
     images = np.concatenate(batches)
-    if invert:
+    if framing.invert:
         images = 255 - images if images.dtype == np.uint8 else 1 - images
     if changed:
         _note_fitting(changed, shape)
@@ -102,7 +109,9 @@ def _shaped(array: NDArray[Any], path: Path, model: Model) -> NDArray[Any]:
         array = array[:, np.newaxis]
     if not axes.fits(image, array.shape[1:]):
         joined = ", ".join(axis.name if axis.is_free else str(axis.size) for axis in image)
-        raise bad_data(f"{path}: expected images [n, {joined}], got {list(array.shape)}")
+        raise bad_data(
+            f"{path}: expected {model.data_field} [n, {joined}], got {list(array.shape)}"
+        )
     return array
 
 
@@ -113,12 +122,22 @@ def _read_picture(path: Path) -> pictures.Pixels:
         raise bad_data(str(error)) from error
 
 
+def _check_colour(path: Path, pixels: pictures.Pixels, model: Model, framing: Framing) -> None:
+    if model.image_shape[0] == 1 and not framing.grey and pictures.is_coloured(pixels):
+        raise bad_data(
+            f"{path}: is a colour picture, the model takes grey; --grey drops the colour"
+        )
+
+
 def _picture_shape(paths: Sequence[Path], model: Model, framing: Framing) -> tuple[int, ...]:
     """The shape that the pictures get: one for all of them.
 
     Raises:
         CommandError: the model takes no such size.
     """
+    if paths and not model.is_image:
+        kind = model.modality.lower()
+        raise bad_data(f"{paths[0]}: the model takes {kind} items, not pictures; give an .npy")
     if not model.is_free and framing.size is None:
         return model.image_shape
     if not paths:

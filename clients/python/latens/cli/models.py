@@ -55,7 +55,7 @@ def _list(models: tuple[Model, ...], default: str) -> None:
         )
         for model in models
     ]
-    columns = ("model", "version", "state", "architecture", "image", "latent", "beta", "data set")
+    columns = ("model", "version", "state", "architecture", "data", "latent", "beta", "data set")
     console.print_table("", columns, rows)
     if default:
         console.note("* the default model")
@@ -67,8 +67,8 @@ def _describe(model: Model) -> None:
         "model": f"{model.name}/{model.version}",
         "state": model.state + (f": {model.state_reason}" if model.state_reason else ""),
         "architecture": f"{model.architecture}, {model.parameter_count:,} parameters",
-        "image": f"{_shape(model.image_axes)} (channels, height, width)",
-        "latent": f"{_shape(model.latent_axes)}, posterior {_words(model.posterior)}",
+        _words(model.modality): f"{_shape(model.image_axes)} ({_names(model.image_axes)})",
+        "latent": f"{_shape(model.latent_axes)}, {_latent(model)}",
         **{axis.name: _sizes(axis) for axis in model.image_axes if axis.is_free},
         "prior": _words(model.prior),
         "trained on": f"{model.dataset}, beta {model.beta:g}, {_likelihood(model)}",
@@ -90,6 +90,17 @@ def _describe(model: Model) -> None:
             for dim in (model.latent_dims[index],)
         ]
         console.print_table("", ("coordinate", "KL (nats)", "mean", "std"), dims)
+
+
+def _names(described: Axes) -> str:
+    return ", ".join(axis.name for axis in described)
+
+
+def _latent(model: Model) -> str:
+    if model.has_codes:
+        return f"codes from 0 to {model.codebook_size - 1}"
+    conditional = f", conditional on {model.label_count} classes" if model.label_count else ""
+    return f"posterior {_words(model.posterior)}{conditional}"
 
 
 def _words(name: str) -> str:

@@ -129,6 +129,10 @@ InvertOption = Annotated[
     bool,
     typer.Option("--invert", help="Turn dark ink on white paper into light on black, as in MNIST."),
 ]
+GreyOption = Annotated[
+    bool,
+    typer.Option("--grey", help="Take colour pictures for a model of grey ones, without colour."),
+]
 
 ImagesArgument = Annotated[
     list[Path],
@@ -136,6 +140,17 @@ ImagesArgument = Annotated[
 ]
 ImagesOutput = Annotated[
     Path, typer.Option("--output", "-o", help=".png (a sheet), .npy, .npz, or a folder/ of PNGs.")
+]
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        "-l",
+        metavar="CLASS",
+        help="Of a conditional model: the class of all rows, by number or name; repeated, that of "
+        "each.",
+        show_default=False,
+    ),
 ]
 AttributesOption = Annotated[
     list[str] | None,

@@ -17,6 +17,7 @@ from PIL import Image
 
 from latens import sheets
 from latens.cli.failures import CommandError, bad_data
+from latens.models import Model
 
 PICTURES = (".png",)
 ARRAYS = (".npy", ".npz")
@@ -69,6 +70,17 @@ def output(text: Path, kinds: Sequence[str], reads: Sequence[Path] = ()) -> Outp
     return found
 
 
+def check_kind(target: Output, model: Model) -> None:
+    """Refuses pictures of a model whose data are no images.
+
+    Raises:
+        CommandError: says what can be written.
+    """
+    if not model.is_image and target.kind not in ARRAYS:
+        kind = model.modality.lower()
+        raise bad_data(f"{target.path}: the model has {kind} items; write an .npy or .npz")
+
+
 def _refuse_inputs(target: Output, reads: Sequence[Path]) -> None:
     if not target.path.exists():
         return
@@ -96,6 +108,7 @@ def write_images(
     columns: int | None = None,
     scale: int | None = None,
     gap: int = 1,
+    name: str = "images",
 ) -> None:
     """Writes images `[n, channels, height, width]` in the form of the output.
 
@@ -106,11 +119,12 @@ def write_images(
         columns: images per row of a sheet.
         scale: the side of the square that a pixel becomes.
         gap: pixels between the images of a sheet.
+        name: of the images in an .npz.
     """
     if target.kind == ".npy":
         target.write(npy_bytes(images))
     elif target.kind == ".npz":
-        target.write(npz_bytes({"images": images, **arrays}))
+        target.write(npz_bytes({name: images, **arrays}))
     elif target.kind == FOLDER:
         _write_folder(target.path, sheets.as_bytes(images), scale or 1)
     else:

@@ -14,9 +14,11 @@ from latens.cli import console, inputs, outputs
 from latens.cli.options import (
     AttributesOption,
     ColumnsOption,
+    GreyOption,
     ImagesArgument,
     InvertOption,
     JsonOption,
+    LabelOption,
     ModelOption,
     ScaleOption,
     strengths,
@@ -42,6 +44,8 @@ def reconstruct(
     columns: ColumnsOption = None,
     scale: ScaleOption = None,
     invert: InvertOption = False,
+    grey: GreyOption = False,
+    label: LabelOption = None,
     model: ModelOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -58,8 +62,10 @@ def reconstruct(
     kinds = (*outputs.PICTURES, *outputs.ARRAYS, outputs.FOLDER)
     target = outputs.output(output, kinds, files)
     dtype = target.image_dtype
-    with calling(context, model, "reconstruct") as calls:
-        pixels = inputs.read_images(files, calls.model(), invert=invert)
+    with calling(context, model, "reconstruct", label) as calls:
+        known = calls.model()
+        outputs.check_kind(target, known)
+        pixels = inputs.read_images(files, known, inputs.Framing(invert=invert, grey=grey))
         done = calls.client.reconstruct(
             pixels, attributes=shifts, image_dtype=dtype, **calls.shared
         )
@@ -67,8 +73,12 @@ def reconstruct(
     if target.kind == ".png":
         shown, columns = sheets.beside(sheets.as_bytes(pixels), sheets.as_bytes(shown), columns)
     figures = _figures(done)
-    arrays = {"originals": pixels, "latents": done.latents, **figures}
-    outputs.write_images(target, shown, arrays, columns=columns, scale=scale)
+    arrays = {
+        "originals": pixels,
+        "codes" if known.has_codes else "latents": done.latents,
+        **figures,
+    }
+    outputs.write_images(target, shown, arrays, columns=columns, scale=scale, name=known.data_field)
     means = {name: round(float(figure.mean()), 3) for name, figure in figures.items()}
     facts = {"count": len(pixels), "version": done.version, **means}
     console.report(target.path, facts, as_json=as_json)

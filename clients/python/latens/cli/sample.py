@@ -13,6 +13,7 @@ from latens.cli.options import (
     ColumnsOption,
     ImagesOutput,
     JsonOption,
+    LabelOption,
     ModelOption,
     ScaleOption,
     SeedOption,
@@ -37,6 +38,7 @@ def sample(
     size: SizeOption = None,
     columns: ColumnsOption = None,
     scale: ScaleOption = None,
+    label: LabelOption = None,
     model: ModelOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -46,13 +48,16 @@ def sample(
       latens sample -o digits.png
       latens sample -n 16 --seed 7 --model mnist-2d -o digits.png
       latens sample -n 4 --size 64x32 -o faces.png
+      latens sample -n 8 --label 7 -o sevens.png
 
-    A model that leaves the size free is sampled at its usual size without --size.
+    A model that leaves the size free is sampled at its usual size without --size. Of a conditional
+    model the classes are sampled in turn without --label.
     """
     target = outputs.output(output, (*outputs.PICTURES, *outputs.ARRAYS, outputs.FOLDER))
     dtype, chosen = target.image_dtype, height_and_width(size)
-    with calling(context, model, "sample") as calls:
+    with calling(context, model, "sample", label) as calls:
         known = calls.model()
+        outputs.check_kind(target, known)
         shape = inputs.latent_shape(known, chosen) if known.is_free or chosen else None
         done = calls.client.sample(
             count,
@@ -66,6 +71,10 @@ def sample(
         "latents": done.latents,
         "seed": np.array(done.seed, np.uint64),
     }
-    outputs.write_images(target, done.images, arrays, columns=columns, scale=scale)
+    if done.labels is not None:
+        arrays["labels"] = done.labels
+    outputs.write_images(
+        target, done.images, arrays, columns=columns, scale=scale, name=known.data_field
+    )
     facts = {"count": count, "seed": done.seed, "version": done.version}
     console.report(target.path, facts, as_json=as_json)

@@ -8,7 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from latens.cli import console, inputs, outputs
-from latens.cli.options import ImagesArgument, InvertOption, JsonOption, ModelOption, SeedOption
+from latens.cli.options import (
+    GreyOption,
+    ImagesArgument,
+    InvertOption,
+    JsonOption,
+    LabelOption,
+    ModelOption,
+    SeedOption,
+)
 from latens.cli.session import calling
 from latens.results import SCORE_SAMPLES, Scores
 
@@ -34,6 +42,8 @@ def score(
     below: BelowOption = None,
     seed: SeedOption = None,
     invert: InvertOption = False,
+    grey: GreyOption = False,
+    label: LabelOption = None,
     model: ModelOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -50,8 +60,8 @@ def score(
     """
     files = inputs.files_of(images)
     target = outputs.output(output, outputs.ARRAYS, files) if output else None
-    with calling(context, model, "score") as calls:
-        pixels = inputs.read_images(files, calls.model(), invert=invert)
+    with calling(context, model, "score", label) as calls:
+        pixels = inputs.read_images(files, calls.model(), inputs.Framing(invert=invert, grey=grey))
         done = calls.client.score(pixels, samples=samples, seed=seed, **calls.shared)
     facts = {"count": len(pixels), "samples": samples, "version": done.version, "seed": done.seed}
     rows = _scored(done, [str(path) for path in files], below)

@@ -14,6 +14,7 @@ from latens.channel import DEFAULT_ADDRESS, Connection, Tls
 from latens.chunks import Progress
 from latens.cli import console
 from latens.client import Client
+from latens.labels import Labels
 from latens.models import Model
 
 ROWS_PER_CALL = 1024
@@ -80,14 +81,17 @@ class BatchArguments(ModelArguments):
     """The client's arguments that all calls of batches share."""
 
     progress: Progress | None
+    labels: Labels | None
 
 
 class Calls:
     """The client of a command, and the model that it asks."""
 
-    def __init__(self, client: Client, model: str, progress: Progress | None) -> None:
+    def __init__(
+        self, client: Client, model: str, progress: Progress | None, labels: Labels | None
+    ) -> None:
         self.client = client
-        self.shared: BatchArguments = {**named(model), "progress": progress}
+        self.shared: BatchArguments = {**named(model), "progress": progress, "labels": labels}
         self._named = named(model)
 
     def model(self) -> Model:
@@ -96,10 +100,20 @@ class Calls:
 
 
 @contextmanager
-def calling(context: typer.Context, model: str, label: str) -> Iterator[Calls]:
-    """A connection for the length of a command, with a progress bar of this label."""
-    with connect(context) as client, console.progress(label) as progress:
-        yield Calls(client, model, progress)
+def calling(
+    context: typer.Context, model: str, verb: str, labels: list[str] | None = None
+) -> Iterator[Calls]:
+    """A connection for the length of a command, with a progress bar of its verb.
+
+    Args:
+        context: of the command.
+        model: as the option --model has it.
+        verb: of the command.
+        labels: as the option --label has them: one for all rows, or one for each.
+    """
+    classes = labels[0] if labels and len(labels) == 1 else labels
+    with connect(context) as client, console.progress(verb) as progress:
+        yield Calls(client, model, progress, classes)
 
 
 def token_from(text: str | None, path: Path | None) -> str | None:

@@ -9,7 +9,14 @@ import typer
 
 from latens.cli import console, inputs, outputs
 from latens.cli.coordinates import check_indices, indices, name_of
-from latens.cli.options import InvertOption, JsonOption, ModelOption, ScaleOption
+from latens.cli.options import (
+    GreyOption,
+    InvertOption,
+    JsonOption,
+    LabelOption,
+    ModelOption,
+    ScaleOption,
+)
 from latens.cli.session import calling
 
 SheetOutput = Annotated[Path, typer.Option("--output", "-o", help=".png, .npy or .npz.")]
@@ -39,7 +46,9 @@ def traverse(
     steps: StepsOption = 11,
     reach: RangeOption = 3.0,
     invert: InvertOption = False,
+    grey: GreyOption = False,
     scale: ScaleOption = None,
+    label: LabelOption = None,
     model: ModelOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -53,11 +62,13 @@ def traverse(
     chosen = indices(coordinates) if coordinates else []
     files = inputs.files_of([image]) if image else []
     target = outputs.output(output, (*outputs.PICTURES, *outputs.ARRAYS), files)
-    with calling(context, model, "traverse") as calls:
+    with calling(context, model, "traverse", label) as calls:
         known = calls.model()
         check_indices(chosen, known)
         axes: list[int | str] = [*chosen, *(attribute or ())]
-        base = inputs.read_images(files, known, invert=invert)[:1] if files else None
+        outputs.check_kind(target, known)
+        framing = inputs.Framing(invert=invert, grey=grey)
+        base = inputs.read_images(files, known, framing)[:1] if files else None
         done = calls.client.traverse(
             base,
             axes=axes or known.coordinates_by_activity()[:_MOST_LINES],
@@ -68,7 +79,8 @@ def traverse(
             image_dtype=target.image_dtype,
             **calls.shared,
         )
-    images = done.images.reshape(-1, *done.images.shape[-3:])
-    outputs.write_images(target, images, {"latents": done.latents}, columns=steps, scale=scale)
+    images = done.images.reshape(-1, *done.images.shape[3:])
+    arrays = {"latents": done.latents}
+    outputs.write_images(target, images, arrays, columns=steps, scale=scale, name=known.data_field)
     facts = {"axes": [name_of(axis) for axis in done.axes], "version": done.version}
     console.report(target.path, facts, as_json=as_json)

@@ -1,7 +1,7 @@
 """The calls that take a batch, one class per RPC: its arguments, its requests, its result."""
 
 from latens.operations.decode import Decode
-from latens.operations.encode import Encode
+from latens.operations.encode import Encode, EncodeCodes
 from latens.operations.endpoints import Kind
 from latens.operations.inpaint import Chain, Inpaint
 from latens.operations.interpolate import Interpolate, Mode, Walk
@@ -16,6 +16,7 @@ __all__ = [
     "Chain",
     "Decode",
     "Encode",
+    "EncodeCodes",
     "Inpaint",
     "Interpolate",
     "Kind",

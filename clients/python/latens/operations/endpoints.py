@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -12,12 +12,13 @@ from latens.axes import Sizes
 from latens.calls import Plan
 from latens.chunks import CallBudget, ModelRef
 from latens.errors import invalid
+from latens.labels import Labels
 from latens.models import Model
 from latens.operations.decode import Decode
 from latens.picture_rows import PictureSources
 from latens.results import Images
 
-Kind = Literal["latents", "images"]
+Kind = Literal["latents", "images", "items"]
 """What an array holds, where its shape does not tell."""
 
 
@@ -27,8 +28,8 @@ def kind(field: str, value: Kind | None) -> Kind | None:
     Raises:
         InvalidInputError: another word.
     """
-    if value not in (None, "latents", "images"):
-        raise invalid(field, f"expected latents or images, got {value!r}")
+    if value not in (None, *get_args(Kind)):
+        raise invalid(field, f"expected latents, images or items, got {value!r}")
     return value
 
 
@@ -47,20 +48,20 @@ def endpoint(
         return f"{name}.images", arguments.image_rows(array, model)
     shaped = arguments.with_channel(array, model)
     row = shaped.shape[1:]
-    is_images = shaped.dtype == np.uint8 or (
+    is_data = shaped.dtype == np.uint8 or (
         axes.fits(model.image_axes, row) and not axes.fits(model.latent_axes, row)
     )
-    if given == "images" or (given is None and is_images):
-        return f"{name}.images", arguments.pixels(name, shaped)
-    return f"{name}.latents", arguments.latents(name, array)
+    if given in ("images", "items") or (given is None and is_data):
+        return f"{name}.{model.data_field}", arguments.pixels(name, shaped)
+    return f"{name}.latents", arguments.latents(array)
 
 
 def sizes_of(path: str, rows: arguments.ImageRows, model: Model) -> Sizes:
     """The sizes of the points that `endpoint` gave with the path of their field."""
     shape = rows.shape[1:]
-    if path.endswith(".images"):
-        return model.sizes_of_image(path, shape)
-    return model.sizes_of_latent(path, shape)
+    if path.endswith(".latents"):
+        return model.sizes_of_latent(path, shape)
+    return model.sizes_of_image(path, shape)
 
 
 def decoded(
@@ -70,6 +71,7 @@ def decoded(
     model: Model,
     ref: ModelRef,
     budget: CallBudget,
+    labels: Labels | None = None,
 ) -> Plan[Images]:
     """The images of points, in as many calls as they need.
 
@@ -80,9 +82,10 @@ def decoded(
         model: for its limits.
         ref: the version that is to decode.
         budget: of each call.
+        labels: the class of each point, or of all; for a conditional model.
     """
     points.flags.writeable = False  # all results are read-only
     around, latent_shape = points.shape[:batch_axes], points.shape[batch_axes:]
-    decode = Decode(points.reshape(-1, *latent_shape), None, image_dtype)
+    decode = Decode(points.reshape(-1, *latent_shape), None, image_dtype, labels)
     result = yield from decode.plan(model, ref, budget)
     return result.images.reshape(*around, *result.images.shape[1:])

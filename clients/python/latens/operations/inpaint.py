@@ -11,6 +11,7 @@ from latens import arguments, calls
 from latens.calls import Call
 from latens.chunks import BatchReply, BatchSpec, ModelRef
 from latens.errors import invalid
+from latens.labels import Labels, label_rows
 from latens.models import Model
 from latens.operations.operation import Operation
 from latens.picture_rows import PictureArgument
@@ -34,7 +35,9 @@ class Inpaint(Operation[Inpainting]):
         masks: ArrayLike,
         chain: Chain,
         image_dtype: DTypeLike,
+        labels: Labels | None = None,
     ) -> None:
+        self._labels = labels
         self._images = arguments.images("images", images)
         self._masks = arguments.masks("masks", masks)
         self._iterations = arguments.positive("iterations", chain.iterations)
@@ -46,6 +49,8 @@ class Inpaint(Operation[Inpainting]):
         images = arguments.image_rows(self._images, model)
         masks = _masks_for(images, self._masks)
 
+        labels = label_rows(self._labels, model, len(images))
+
         def call(ref: ModelRef, start: int, stop: int) -> Call:
             request = pb.InpaintRequest(
                 **ref._asdict(),
@@ -54,6 +59,7 @@ class Inpaint(Operation[Inpainting]):
                 seed=self._seed,
                 first_row=start,
                 image_dtype=self._code,
+                labels=labels[start:stop],
             )
             parts = {"images": images[start:stop], "masks": masks[start:stop]}
             return Call(calls.INPAINT, request, parts)

@@ -11,6 +11,7 @@ from latens import arguments, calls, paths
 from latens.calls import Call, Plan
 from latens.chunks import BatchReply, BatchSpec, CallBudget, ModelRef, in_memory, send
 from latens.errors import invalid
+from latens.labels import Labels, label_rows, labels_of_points
 from latens.models import Model
 from latens.operations.endpoints import Kind, decoded, endpoint, kind, sizes_of
 from latens.operations.operation import Operation
@@ -44,7 +45,9 @@ class Interpolate(Operation[Paths]):
         ends: ArrayLike | PictureArgument,
         walk: Walk,
         image_dtype: DTypeLike,
+        labels: Labels | None = None,
     ) -> None:
+        self._labels = labels
         if walk.mode not in _MODES:
             raise invalid("mode", f"expected {' or '.join(_MODES)}, got {walk.mode!r}")
         self._mode = walk.mode
@@ -67,9 +70,15 @@ class Interpolate(Operation[Paths]):
             endpoint(name, array, model, self._kind) for name, array in self._ends.items()
         )
 
+        labels = label_rows(self._labels, model, self._paths)
+
         def call(ref: ModelRef, start: int, stop: int) -> Call:
             request = pb.InterpolateRequest(
-                **ref._asdict(), steps=steps, mode=_MODES[self._mode], image_dtype=self._code
+                **ref._asdict(),
+                steps=steps,
+                mode=_MODES[self._mode],
+                image_dtype=self._code,
+                labels=labels[start:stop],
             )
             parts = {path: array[start:stop] for path, array in arrays.items()}
             return Call(calls.INTERPOLATE, request, parts)
@@ -81,7 +90,7 @@ class Interpolate(Operation[Paths]):
         return BatchSpec(self._paths, item_bytes, call, rows=steps, row_bytes=sizes.row_bytes)
 
     def result(self, reply: BatchReply) -> Paths:
-        return Paths(reply.array("images"), reply.array("latents"), reply.message.version)
+        return Paths(reply.data(), reply.array("latents"), reply.message.version)
 
     def plan(self, model: Model, ref: ModelRef, budget: CallBudget) -> Plan[Paths]:
         """Sends the ends; a path that no call can carry is computed here and then decoded.
@@ -96,5 +105,6 @@ class Interpolate(Operation[Paths]):
         with in_memory():
             path = _PATHS[self._mode](starts, stops, self._steps)
         pinned = ref._replace(version=ends.message.version)
-        images = yield from decoded(path, 2, self._dtype, model, pinned, budget)
+        classes = labels_of_points(label_rows(self._labels, model, self._paths), self._steps)
+        images = yield from decoded(path, 2, self._dtype, model, pinned, budget, classes)
         return Paths(images, path, pinned.version)

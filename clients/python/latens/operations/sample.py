@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from latens import arguments, calls
 from latens.calls import Call
 from latens.chunks import BatchReply, BatchSpec, ModelRef
+from latens.labels import Labels, label_rows
 from latens.models import Model
 from latens.operations.operation import Operation
 from latens.results import Samples
@@ -23,7 +25,9 @@ class Sample(Operation[Samples]):
         temperature: float | None,
         latent_shape: Sequence[int] | None,
         image_dtype: DTypeLike,
+        labels: Labels | None = None,
     ) -> None:
+        self._labels = labels
         self._count = arguments.positive("count", count)
         self._seed = arguments.seed(seed)
         self._temperature = (
@@ -35,21 +39,28 @@ class Sample(Operation[Samples]):
     def spec(self, model: Model) -> BatchSpec:
         sizes = model.sizes_of_latent("latent_shape", self._shape)
         answer = sizes.image_bytes(self._dtype.itemsize) + sizes.latent_bytes
-        return BatchSpec(self._count, answer, self._call, row_bytes=sizes.row_bytes)
+        labels = label_rows(self._labels, model, self._count)
 
-    def _call(self, ref: ModelRef, start: int, stop: int) -> Call:
-        request = pb.SampleRequest(
-            **ref._asdict(),
-            count=stop - start,
-            seed=self._seed,
-            temperature=self._temperature,
-            first_row=start,
-            image_dtype=self._code,
-            latent_shape=self._shape,
-        )
-        return Call(calls.SAMPLE, request)
+        def call(ref: ModelRef, start: int, stop: int) -> Call:
+            request = pb.SampleRequest(
+                **ref._asdict(),
+                count=stop - start,
+                seed=self._seed,
+                temperature=self._temperature,
+                first_row=start,
+                image_dtype=self._code,
+                latent_shape=self._shape,
+                labels=labels[start:stop],
+            )
+            return Call(calls.SAMPLE, request)
+
+        return BatchSpec(self._count, answer, call, row_bytes=sizes.row_bytes)
 
     def result(self, reply: BatchReply) -> Samples:
         return Samples(
-            reply.array("images"), reply.array("latents"), self._seed, reply.message.version
+            images=reply.data(),
+            latents=reply.array("latents"),
+            seed=self._seed,
+            version=reply.message.version,
+            labels=np.array(reply.labels, np.int64) if reply.labels else None,
         )

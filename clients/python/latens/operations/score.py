@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from latens import arguments, calls
 from latens.calls import Call
 from latens.chunks import BatchReply, BatchSpec, ModelRef
+from latens.labels import Labels, label_rows
 from latens.models import Model
 from latens.operations.operation import Operation
 from latens.picture_rows import PictureArgument
@@ -15,7 +16,14 @@ from latens.v1 import latens_pb2 as pb
 
 
 class Score(Operation[Scores]):
-    def __init__(self, images: ArrayLike | PictureArgument, samples: int, seed: int | None) -> None:
+    def __init__(
+        self,
+        images: ArrayLike | PictureArgument,
+        samples: int,
+        seed: int | None,
+        labels: Labels | None = None,
+    ) -> None:
+        self._labels = labels
         self._images = arguments.images("images", images)
         self._samples = arguments.positive("samples", samples)
         self._seed = arguments.seed(seed)
@@ -23,9 +31,15 @@ class Score(Operation[Scores]):
     def spec(self, model: Model) -> BatchSpec:
         images = arguments.image_rows(self._images, model)
 
+        labels = label_rows(self._labels, model, len(images))
+
         def call(ref: ModelRef, start: int, stop: int) -> Call:
             request = pb.ScoreRequest(
-                **ref._asdict(), samples=self._samples, seed=self._seed, first_row=start
+                **ref._asdict(),
+                samples=self._samples,
+                seed=self._seed,
+                first_row=start,
+                labels=labels[start:stop],
             )
             return Call(calls.SCORE, request, {"images": images[start:stop]})
 

@@ -14,6 +14,7 @@ from latens import arguments, calls, models, paths
 from latens.calls import Call, Plan
 from latens.chunks import BatchReply, BatchSpec, CallBudget, ModelRef, in_memory, send
 from latens.errors import invalid
+from latens.labels import Labels, label_rows, labels_of_points
 from latens.models import Model
 from latens.operations.endpoints import Kind, decoded, endpoint, kind, sizes_of
 from latens.operations.operation import Operation
@@ -39,8 +40,13 @@ class Scan:
 
 class Traverse(Operation[Traversal]):
     def __init__(
-        self, bases: ArrayLike | PictureArgument | None, scan: Scan, image_dtype: DTypeLike
+        self,
+        bases: ArrayLike | PictureArgument | None,
+        scan: Scan,
+        image_dtype: DTypeLike,
+        labels: Labels | None = None,
     ) -> None:
+        self._labels = labels
         self._bases = None if bases is None else arguments.points("bases", bases)
         self._kind = kind("bases_are", scan.bases_are)
         self._scan = replace(
@@ -61,6 +67,9 @@ class Traverse(Operation[Traversal]):
             path, array = endpoint("bases", self._bases, model, self._kind)
             arrays[path] = array
 
+        items = next((len(array) for array in arrays.values()), 1)
+        labels = label_rows(self._labels, model, items)
+
         def call(ref: ModelRef, start: int, stop: int) -> Call:
             request = pb.TraverseRequest(
                 **ref._asdict(),
@@ -69,6 +78,7 @@ class Traverse(Operation[Traversal]):
                 stop=scan.stop,
                 steps=scan.steps,
                 image_dtype=self._code,
+                labels=labels[start:stop],
             )
             parts = {path: array[start:stop] for path, array in arrays.items()}
             return Call(calls.TRAVERSE, request, parts)
@@ -78,13 +88,12 @@ class Traverse(Operation[Traversal]):
         rows = scan.steps * (len(self._axes) or math.prod(sizes.latent))
         point = sizes.image_bytes(self._dtype.itemsize) + sizes.latent_bytes
         sent = sum(arguments.row_bytes(array) for array in arrays.values())
-        items = next((len(array) for array in arrays.values()), 1)
         item_bytes = max(sent, rows * point)
         return BatchSpec(items, item_bytes, call, rows=rows, row_bytes=sizes.row_bytes)
 
     def result(self, reply: BatchReply) -> Traversal:
         return Traversal(
-            images=reply.array("images"),
+            images=reply.data(),
             latents=reply.array("latents"),
             axes=_axes_in(reply),
             version=reply.message.version,
@@ -109,7 +118,9 @@ class Traverse(Operation[Traversal]):
         with in_memory():
             drawn = [_line(origins[:, at], axis, values, model) for at, axis in enumerate(axes)]
             lines = np.stack(drawn, axis=1)
-        images = yield from decoded(lines, 3, self._dtype, model, pinned, budget)
+        points = lines.shape[1] * lines.shape[2]
+        classes = labels_of_points(label_rows(self._labels, model, len(lines)), points)
+        images = yield from decoded(lines, 3, self._dtype, model, pinned, budget, classes)
         return Traversal(images, lines, axes, pinned.version)
 
     def _values(self) -> NDArray[np.float32]:

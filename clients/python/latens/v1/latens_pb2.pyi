@@ -12,6 +12,7 @@ class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATA_TYPE_FLOAT32: _ClassVar[DataType]
     DATA_TYPE_UINT8: _ClassVar[DataType]
     DATA_TYPE_FLOAT16: _ClassVar[DataType]
+    DATA_TYPE_INT64: _ClassVar[DataType]
 
 class InterpolationMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -58,6 +59,7 @@ DATA_TYPE_UNSPECIFIED: DataType
 DATA_TYPE_FLOAT32: DataType
 DATA_TYPE_UINT8: DataType
 DATA_TYPE_FLOAT16: DataType
+DATA_TYPE_INT64: DataType
 INTERPOLATION_MODE_UNSPECIFIED: InterpolationMode
 INTERPOLATION_MODE_LINEAR: InterpolationMode
 INTERPOLATION_MODE_SPHERICAL: InterpolationMode
@@ -110,57 +112,69 @@ class AttributeShift(_message.Message):
     def __init__(self, name: _Optional[str] = ..., strength: _Optional[float] = ...) -> None: ...
 
 class EncodeRequest(_message.Message):
-    __slots__ = ("model", "version", "images", "draw")
+    __slots__ = ("model", "version", "images", "draw", "items", "labels")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     DRAW_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     images: Tensor
     draw: PosteriorDraw
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., images: _Optional[_Union[Tensor, _Mapping]] = ..., draw: _Optional[_Union[PosteriorDraw, _Mapping]] = ...) -> None: ...
+    items: Tensor
+    labels: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., images: _Optional[_Union[Tensor, _Mapping]] = ..., draw: _Optional[_Union[PosteriorDraw, _Mapping]] = ..., items: _Optional[_Union[Tensor, _Mapping]] = ..., labels: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class EncodeResponse(_message.Message):
-    __slots__ = ("mean", "log_var", "latents", "seed", "version")
+    __slots__ = ("mean", "log_var", "latents", "seed", "version", "codes")
     MEAN_FIELD_NUMBER: _ClassVar[int]
     LOG_VAR_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    CODES_FIELD_NUMBER: _ClassVar[int]
     mean: Tensor
     log_var: Tensor
     latents: Tensor
     seed: int
     version: str
-    def __init__(self, mean: _Optional[_Union[Tensor, _Mapping]] = ..., log_var: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
+    codes: Tensor
+    def __init__(self, mean: _Optional[_Union[Tensor, _Mapping]] = ..., log_var: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., version: _Optional[str] = ..., codes: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class DecodeRequest(_message.Message):
-    __slots__ = ("model", "version", "latents", "image_dtype", "attributes")
+    __slots__ = ("model", "version", "latents", "image_dtype", "attributes", "codes", "labels")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DTYPE_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    CODES_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     latents: Tensor
     image_dtype: DataType
     attributes: _containers.RepeatedCompositeFieldContainer[AttributeShift]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., image_dtype: _Optional[_Union[DataType, str]] = ..., attributes: _Optional[_Iterable[_Union[AttributeShift, _Mapping]]] = ...) -> None: ...
+    codes: Tensor
+    labels: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., image_dtype: _Optional[_Union[DataType, str]] = ..., attributes: _Optional[_Iterable[_Union[AttributeShift, _Mapping]]] = ..., codes: _Optional[_Union[Tensor, _Mapping]] = ..., labels: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class DecodeResponse(_message.Message):
-    __slots__ = ("images", "version", "latents")
+    __slots__ = ("images", "version", "latents", "items")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
     images: Tensor
     version: str
     latents: Tensor
-    def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., version: _Optional[str] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+    items: Tensor
+    def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., version: _Optional[str] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., items: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class SampleRequest(_message.Message):
-    __slots__ = ("model", "version", "count", "seed", "temperature", "first_row", "image_dtype", "latent_shape")
+    __slots__ = ("model", "version", "count", "seed", "temperature", "first_row", "image_dtype", "latent_shape", "labels")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -169,6 +183,7 @@ class SampleRequest(_message.Message):
     FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DTYPE_FIELD_NUMBER: _ClassVar[int]
     LATENT_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     count: int
@@ -177,30 +192,37 @@ class SampleRequest(_message.Message):
     first_row: int
     image_dtype: DataType
     latent_shape: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., first_row: _Optional[int] = ..., image_dtype: _Optional[_Union[DataType, str]] = ..., latent_shape: _Optional[_Iterable[int]] = ...) -> None: ...
+    labels: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., first_row: _Optional[int] = ..., image_dtype: _Optional[_Union[DataType, str]] = ..., latent_shape: _Optional[_Iterable[int]] = ..., labels: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SampleResponse(_message.Message):
-    __slots__ = ("images", "latents", "seed", "version")
+    __slots__ = ("images", "latents", "seed", "version", "items", "labels")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     images: Tensor
     latents: Tensor
     seed: int
     version: str
-    def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
+    items: Tensor
+    labels: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., version: _Optional[str] = ..., items: _Optional[_Union[Tensor, _Mapping]] = ..., labels: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Endpoints(_message.Message):
-    __slots__ = ("latents", "images")
+    __slots__ = ("latents", "images", "items")
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
     latents: Tensor
     images: Tensor
-    def __init__(self, latents: _Optional[_Union[Tensor, _Mapping]] = ..., images: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+    items: Tensor
+    def __init__(self, latents: _Optional[_Union[Tensor, _Mapping]] = ..., images: _Optional[_Union[Tensor, _Mapping]] = ..., items: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class InterpolateRequest(_message.Message):
-    __slots__ = ("model", "version", "starts", "ends", "steps", "mode", "image_dtype")
+    __slots__ = ("model", "version", "starts", "ends", "steps", "mode", "image_dtype", "labels")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STARTS_FIELD_NUMBER: _ClassVar[int]
@@ -208,6 +230,7 @@ class InterpolateRequest(_message.Message):
     STEPS_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DTYPE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     starts: Endpoints
@@ -215,49 +238,60 @@ class InterpolateRequest(_message.Message):
     steps: int
     mode: InterpolationMode
     image_dtype: DataType
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., starts: _Optional[_Union[Endpoints, _Mapping]] = ..., ends: _Optional[_Union[Endpoints, _Mapping]] = ..., steps: _Optional[int] = ..., mode: _Optional[_Union[InterpolationMode, str]] = ..., image_dtype: _Optional[_Union[DataType, str]] = ...) -> None: ...
+    labels: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., starts: _Optional[_Union[Endpoints, _Mapping]] = ..., ends: _Optional[_Union[Endpoints, _Mapping]] = ..., steps: _Optional[int] = ..., mode: _Optional[_Union[InterpolationMode, str]] = ..., image_dtype: _Optional[_Union[DataType, str]] = ..., labels: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class InterpolateResponse(_message.Message):
-    __slots__ = ("images", "latents", "version")
+    __slots__ = ("images", "latents", "version", "items")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
     images: Tensor
     latents: Tensor
     version: str
-    def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., version: _Optional[str] = ...) -> None: ...
+    items: Tensor
+    def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., version: _Optional[str] = ..., items: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class ReconstructRequest(_message.Message):
-    __slots__ = ("model", "version", "images", "draw", "attributes", "image_dtype")
+    __slots__ = ("model", "version", "images", "draw", "attributes", "image_dtype", "items", "labels")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     DRAW_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DTYPE_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     images: Tensor
     draw: PosteriorDraw
     attributes: _containers.RepeatedCompositeFieldContainer[AttributeShift]
     image_dtype: DataType
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., images: _Optional[_Union[Tensor, _Mapping]] = ..., draw: _Optional[_Union[PosteriorDraw, _Mapping]] = ..., attributes: _Optional[_Iterable[_Union[AttributeShift, _Mapping]]] = ..., image_dtype: _Optional[_Union[DataType, str]] = ...) -> None: ...
+    items: Tensor
+    labels: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., images: _Optional[_Union[Tensor, _Mapping]] = ..., draw: _Optional[_Union[PosteriorDraw, _Mapping]] = ..., attributes: _Optional[_Iterable[_Union[AttributeShift, _Mapping]]] = ..., image_dtype: _Optional[_Union[DataType, str]] = ..., items: _Optional[_Union[Tensor, _Mapping]] = ..., labels: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ReconstructResponse(_message.Message):
-    __slots__ = ("images", "latents", "reconstruction", "kl", "seed", "version")
+    __slots__ = ("images", "latents", "reconstruction", "kl", "seed", "version", "items", "codes")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     RECONSTRUCTION_FIELD_NUMBER: _ClassVar[int]
     KL_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    CODES_FIELD_NUMBER: _ClassVar[int]
     images: Tensor
     latents: Tensor
     reconstruction: Tensor
     kl: Tensor
     seed: int
     version: str
-    def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., reconstruction: _Optional[_Union[Tensor, _Mapping]] = ..., kl: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
+    items: Tensor
+    codes: Tensor
+    def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., reconstruction: _Optional[_Union[Tensor, _Mapping]] = ..., kl: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., version: _Optional[str] = ..., items: _Optional[_Union[Tensor, _Mapping]] = ..., codes: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class TraversalAxis(_message.Message):
     __slots__ = ("coordinate", "attribute")
@@ -268,7 +302,7 @@ class TraversalAxis(_message.Message):
     def __init__(self, coordinate: _Optional[int] = ..., attribute: _Optional[str] = ...) -> None: ...
 
 class TraverseRequest(_message.Message):
-    __slots__ = ("model", "version", "bases", "axes", "start", "stop", "steps", "image_dtype")
+    __slots__ = ("model", "version", "bases", "axes", "start", "stop", "steps", "image_dtype", "labels")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BASES_FIELD_NUMBER: _ClassVar[int]
@@ -277,6 +311,7 @@ class TraverseRequest(_message.Message):
     STOP_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DTYPE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     bases: Endpoints
@@ -285,22 +320,25 @@ class TraverseRequest(_message.Message):
     stop: float
     steps: int
     image_dtype: DataType
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., bases: _Optional[_Union[Endpoints, _Mapping]] = ..., axes: _Optional[_Iterable[_Union[TraversalAxis, _Mapping]]] = ..., start: _Optional[float] = ..., stop: _Optional[float] = ..., steps: _Optional[int] = ..., image_dtype: _Optional[_Union[DataType, str]] = ...) -> None: ...
+    labels: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., bases: _Optional[_Union[Endpoints, _Mapping]] = ..., axes: _Optional[_Iterable[_Union[TraversalAxis, _Mapping]]] = ..., start: _Optional[float] = ..., stop: _Optional[float] = ..., steps: _Optional[int] = ..., image_dtype: _Optional[_Union[DataType, str]] = ..., labels: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class TraverseResponse(_message.Message):
-    __slots__ = ("images", "latents", "axes", "version")
+    __slots__ = ("images", "latents", "axes", "version", "items")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     AXES_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
     images: Tensor
     latents: Tensor
     axes: _containers.RepeatedCompositeFieldContainer[TraversalAxis]
     version: str
-    def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., axes: _Optional[_Iterable[_Union[TraversalAxis, _Mapping]]] = ..., version: _Optional[str] = ...) -> None: ...
+    items: Tensor
+    def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., axes: _Optional[_Iterable[_Union[TraversalAxis, _Mapping]]] = ..., version: _Optional[str] = ..., items: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class InpaintRequest(_message.Message):
-    __slots__ = ("model", "version", "images", "masks", "iterations", "average", "seed", "first_row", "image_dtype")
+    __slots__ = ("model", "version", "images", "masks", "iterations", "average", "seed", "first_row", "image_dtype", "labels")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
@@ -310,6 +348,7 @@ class InpaintRequest(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DTYPE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     images: Tensor
@@ -319,7 +358,8 @@ class InpaintRequest(_message.Message):
     seed: int
     first_row: int
     image_dtype: DataType
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., images: _Optional[_Union[Tensor, _Mapping]] = ..., masks: _Optional[_Union[Tensor, _Mapping]] = ..., iterations: _Optional[int] = ..., average: _Optional[int] = ..., seed: _Optional[int] = ..., first_row: _Optional[int] = ..., image_dtype: _Optional[_Union[DataType, str]] = ...) -> None: ...
+    labels: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., images: _Optional[_Union[Tensor, _Mapping]] = ..., masks: _Optional[_Union[Tensor, _Mapping]] = ..., iterations: _Optional[int] = ..., average: _Optional[int] = ..., seed: _Optional[int] = ..., first_row: _Optional[int] = ..., image_dtype: _Optional[_Union[DataType, str]] = ..., labels: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class InpaintResponse(_message.Message):
     __slots__ = ("images", "latents", "seed", "version")
@@ -334,20 +374,22 @@ class InpaintResponse(_message.Message):
     def __init__(self, images: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
 
 class ScoreRequest(_message.Message):
-    __slots__ = ("model", "version", "images", "samples", "seed", "first_row")
+    __slots__ = ("model", "version", "images", "samples", "seed", "first_row", "labels")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     images: Tensor
     samples: int
     seed: int
     first_row: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., images: _Optional[_Union[Tensor, _Mapping]] = ..., samples: _Optional[int] = ..., seed: _Optional[int] = ..., first_row: _Optional[int] = ...) -> None: ...
+    labels: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., images: _Optional[_Union[Tensor, _Mapping]] = ..., samples: _Optional[int] = ..., seed: _Optional[int] = ..., first_row: _Optional[int] = ..., labels: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ScoreResponse(_message.Message):
     __slots__ = ("bound", "standard_error", "effective_samples", "seed", "version")
@@ -440,7 +482,7 @@ class Attribute(_message.Message):
     def __init__(self, name: _Optional[str] = ..., direction: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "state", "state_reason", "image_shape", "latent_shape", "architecture", "beta", "dataset", "likelihood", "posterior", "precision", "tolerance", "encoder_sha256", "decoder_sha256", "parameter_count", "limits", "noise_generator", "provider", "latent_dims", "metrics", "attributes", "sigma", "image_axes", "latent_axes", "prior", "modality", "scaling", "tiling", "measured_error")
+    __slots__ = ("name", "version", "state", "state_reason", "image_shape", "latent_shape", "architecture", "beta", "dataset", "likelihood", "posterior", "precision", "tolerance", "encoder_sha256", "decoder_sha256", "parameter_count", "limits", "noise_generator", "provider", "latent_dims", "metrics", "attributes", "sigma", "image_axes", "latent_axes", "prior", "modality", "scaling", "tiling", "measured_error", "codebook_size", "label_names", "label_count")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -478,6 +520,9 @@ class Model(_message.Message):
     SCALING_FIELD_NUMBER: _ClassVar[int]
     TILING_FIELD_NUMBER: _ClassVar[int]
     MEASURED_ERROR_FIELD_NUMBER: _ClassVar[int]
+    CODEBOOK_SIZE_FIELD_NUMBER: _ClassVar[int]
+    LABEL_NAMES_FIELD_NUMBER: _ClassVar[int]
+    LABEL_COUNT_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     state: ModelState
@@ -508,7 +553,10 @@ class Model(_message.Message):
     scaling: Scaling
     tiling: Tiling
     measured_error: float
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., image_shape: _Optional[_Iterable[int]] = ..., latent_shape: _Optional[_Iterable[int]] = ..., architecture: _Optional[str] = ..., beta: _Optional[float] = ..., dataset: _Optional[str] = ..., likelihood: _Optional[_Union[Likelihood, str]] = ..., posterior: _Optional[_Union[Posterior, str]] = ..., precision: _Optional[str] = ..., tolerance: _Optional[float] = ..., encoder_sha256: _Optional[str] = ..., decoder_sha256: _Optional[str] = ..., parameter_count: _Optional[int] = ..., limits: _Optional[_Union[ModelLimits, _Mapping]] = ..., noise_generator: _Optional[str] = ..., provider: _Optional[str] = ..., latent_dims: _Optional[_Iterable[_Union[LatentDim, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., attributes: _Optional[_Iterable[_Union[Attribute, _Mapping]]] = ..., sigma: _Optional[float] = ..., image_axes: _Optional[_Iterable[_Union[Axis, _Mapping]]] = ..., latent_axes: _Optional[_Iterable[_Union[Axis, _Mapping]]] = ..., prior: _Optional[_Union[Prior, str]] = ..., modality: _Optional[_Union[Modality, str]] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., tiling: _Optional[_Union[Tiling, _Mapping]] = ..., measured_error: _Optional[float] = ...) -> None: ...
+    codebook_size: int
+    label_names: _containers.RepeatedScalarFieldContainer[str]
+    label_count: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., image_shape: _Optional[_Iterable[int]] = ..., latent_shape: _Optional[_Iterable[int]] = ..., architecture: _Optional[str] = ..., beta: _Optional[float] = ..., dataset: _Optional[str] = ..., likelihood: _Optional[_Union[Likelihood, str]] = ..., posterior: _Optional[_Union[Posterior, str]] = ..., precision: _Optional[str] = ..., tolerance: _Optional[float] = ..., encoder_sha256: _Optional[str] = ..., decoder_sha256: _Optional[str] = ..., parameter_count: _Optional[int] = ..., limits: _Optional[_Union[ModelLimits, _Mapping]] = ..., noise_generator: _Optional[str] = ..., provider: _Optional[str] = ..., latent_dims: _Optional[_Iterable[_Union[LatentDim, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., attributes: _Optional[_Iterable[_Union[Attribute, _Mapping]]] = ..., sigma: _Optional[float] = ..., image_axes: _Optional[_Iterable[_Union[Axis, _Mapping]]] = ..., latent_axes: _Optional[_Iterable[_Union[Axis, _Mapping]]] = ..., prior: _Optional[_Union[Prior, str]] = ..., modality: _Optional[_Union[Modality, str]] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., tiling: _Optional[_Union[Tiling, _Mapping]] = ..., measured_error: _Optional[float] = ..., codebook_size: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ..., label_count: _Optional[int] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("model", "version")

@@ -22,7 +22,7 @@ from latens_serving.errors import (
 from latens_serving.models.model import LoadedModel
 from latens_serving.models.repository import Repository
 
-NAMES = ("images", "means", "labels")
+NAMES = ("images", "means", "labels", "axes", "spreads")
 _LEVEL = 6
 _MOST_KEPT = 24
 _STATUSES: Final[dict[type[LatensError], int]] = {
@@ -42,7 +42,10 @@ class EmbeddingArrays:
         self._packed: dict[tuple[str, str], bytes] = {}
 
     async def respond(self, request: Request) -> Response:
-        """The array, with gzip; 404 if there is none, 503 while the model is not ready."""
+        """The array, with gzip; 204 if the embeddings lack it, 404 without embeddings or model.
+
+        503 while the model is not ready.
+        """
         part = request.path_params
         try:
             self._tokens.authorize(request.headers.get("authorization", ""), "infer")
@@ -51,8 +54,10 @@ class EmbeddingArrays:
             return _refusal(error)
         name, embeddings = part["array"], model.test_embeddings
         array = getattr(embeddings, name, None) if name in NAMES else None
-        if array is None or model.manifest.test_embeddings is None:
+        if model.manifest.test_embeddings is None or name not in NAMES:
             return PlainTextResponse("the model's bundle has no such array\n", 404)
+        if array is None:
+            return Response(status_code=204)
         digest = model.manifest.test_embeddings.sha256
         headers = {
             "ETag": f'"{digest[:20]}"',
@@ -88,5 +93,5 @@ def _refusal(error: LatensError) -> Response:
 
 def _packed(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     return gzip.compress(buffer.getvalue(), _LEVEL, mtime=0)

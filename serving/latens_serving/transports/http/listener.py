@@ -30,30 +30,22 @@ class WebServer:
     def __init__(
         self,
         app: ASGIApp,
-        host: str,
-        port: int,
+        listening: socket.socket,
         tls: ssl.SSLContext | None = None,
         *,
-        reuse_port: bool = False,
         connections: Connections | None = None,
         head_seconds: float = HEAD_SECONDS,
     ) -> None:
-        """Binds at once, so that a port that is taken is known before anything else is done.
+        """Accepts nothing yet.
 
         Args:
             app: the application.
-            host: the address to listen on.
-            port: 0 for any free one.
+            listening: the socket to accept connections from; closed with the server.
             tls: for encrypted connections.
-            reuse_port: let other processes listen on the same port (SO_REUSEPORT).
             connections: the set that open connections are kept in, with its limit.
             head_seconds: how long a client may take to send the head of a request.
-
-        Raises:
-            OSError: the address cannot be had.
         """
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family, reuse_port=reuse_port)
+        self._socket = listening
         self.port: int = self._socket.getsockname()[1]
         connections = Connections() if connections is None else connections
         protocol: Any = functools.partial(Connection, connections, head_seconds)

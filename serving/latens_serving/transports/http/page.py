@@ -13,6 +13,8 @@ from starlette.responses import PlainTextResponse, Response
 
 _IN_WHEEL = Path(__file__).parent / "page"
 _IN_CHECKOUT = Path(__file__).parents[4] / "clients" / "web"
+_MODULES = b"<!-- modules -->"
+_NOT_PRELOADED = ("first.js", "main.js")
 # Declared here, since the system's table of types differs between machines.
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -32,8 +34,8 @@ class PageFile:
     """The content with gzip, which every browser accepts; decompressed for other clients."""
 
     @classmethod
-    def of(cls, path: Path) -> PageFile:
-        content = path.read_bytes()
+    def of(cls, path: Path, content: bytes) -> PageFile:
+        """A file by its path, which says its type, and its content."""
         digest = hashlib.sha256(content).hexdigest()[:20]
         media_type = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or ""
         return cls(media_type, f'"{digest}"', gzip.compress(content, 9, mtime=0))
@@ -50,6 +52,19 @@ class PageFile:
         return Response(content, media_type=self.media_type, headers=headers)
 
 
+def _content(root: Path, path: Path) -> bytes:
+    """A file's content; the page names all modules, so that a browser fetches them at once."""
+    content = path.read_bytes()
+    if path != root / "index.html":
+        return content
+    links = "\n".join(
+        f'<link rel="modulepreload" href="js/{module.name}">'
+        for module in sorted((root / "js").glob("*.js"))
+        if module.name not in _NOT_PRELOADED
+    )
+    return content.replace(_MODULES, links.encode())
+
+
 class Page:
     """The files of the page; no path leads to any other file."""
 
@@ -61,7 +76,7 @@ class Page:
         """
         root = root or (_IN_WHEEL if _IN_WHEEL.is_dir() else _IN_CHECKOUT)
         self.files = {
-            "/" + path.relative_to(root).as_posix(): PageFile.of(path)
+            "/" + path.relative_to(root).as_posix(): PageFile.of(path, _content(root, path))
             for path in sorted(root.rglob("*"))
             if path.suffix in _TYPES and path.is_file()
         }

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from latens.oip import open_inference_pb2 as oip
-from latens_serving.bundle.spec import ModelSpec, Posterior
+from latens_serving.bundle.spec import ModelSpec
 from latens_serving.errors import ModelNotFoundError
 
 PLATFORM = "onnxruntime_onnx"
 BACKEND = "onnxruntime"
+_TYPES = {"FP32": oip.TYPE_FP32, "INT64": oip.TYPE_INT64}
 
 
 class Graph(Enum):
@@ -22,11 +23,13 @@ class Graph(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TensorFacts:
-    """An input or output: its name and the shape of one row. All are FP32."""
+    """An input or output: its name, the shape of one row, and its element type."""
 
     name: str
     row_shape: tuple[int, ...]
     """-1 stands for a free axis."""
+    datatype: str = "FP32"
+    """`FP32`, or `INT64` for codes."""
 
 
 def model_name(bundle: str, graph: Graph) -> str:
@@ -49,17 +52,33 @@ def split_name(name: str) -> tuple[str, Graph]:
 
 
 def input_of(spec: ModelSpec, graph: Graph) -> TensorFacts:
+    """The input; a conditional model's rows carry their labels as the graphs take them."""
     if graph is Graph.ENCODER:
-        return TensorFacts("images", _sizes(spec.data_shape))
-    return TensorFacts("latents", _sizes(spec.latent_shape))
+        return TensorFacts(spec.data_field, _input_sizes(spec, spec.data_shape))
+    shape = _input_sizes(spec, spec.latent_shape)
+    return TensorFacts(spec.latent_field, shape, _latent_datatype(spec))
 
 
 def outputs_of(spec: ModelSpec, graph: Graph) -> tuple[TensorFacts, ...]:
     if graph is Graph.DECODER:
-        return (TensorFacts("images", _sizes(spec.data_shape)),)
-    is_deterministic = spec.posterior is Posterior.DETERMINISTIC
-    heads = ["mean"] if is_deterministic else ["mean", "log_var"]
-    return tuple(TensorFacts(head, _sizes(spec.latent_shape)) for head in heads)
+        return (TensorFacts(spec.data_field, _sizes(spec.data_shape)),)
+    shape, datatype = _sizes(spec.latent_shape), _latent_datatype(spec)
+    return tuple(TensorFacts(name, shape, datatype) for name in spec.encoded_fields)
+
+
+def input_datatypes(spec: ModelSpec, graph: Graph) -> tuple[str, ...]:
+    """The element types that requests may have."""
+    if graph is Graph.ENCODER:
+        return ("FP32", "UINT8") if spec.is_image else ("FP32",)
+    return (_latent_datatype(spec),)
+
+
+def _latent_datatype(spec: ModelSpec) -> str:
+    return "INT64" if spec.has_codes else "FP32"
+
+
+def _input_sizes(spec: ModelSpec, shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    return spec.graph_shape(_sizes(shape))
 
 
 def _sizes(shape: tuple[int | None, ...]) -> tuple[int, ...]:
@@ -73,7 +92,7 @@ def metadata(
 
     def tensor(facts: TensorFacts) -> oip.ModelMetadataResponse.TensorMetadata:
         return oip.ModelMetadataResponse.TensorMetadata(
-            name=facts.name, datatype="FP32", shape=[-1, *facts.row_shape]
+            name=facts.name, datatype=facts.datatype, shape=[-1, *facts.row_shape]
         )
 
     return oip.ModelMetadataResponse(
@@ -86,7 +105,7 @@ def metadata(
             "architecture": spec.architecture,
             "dataset": spec.dataset,
             "precision": spec.precision,
-            "input_datatypes": "FP32,UINT8" if graph is Graph.ENCODER else "FP32",
+            "input_datatypes": ",".join(input_datatypes(spec, graph)),
         },
     )
 
@@ -99,9 +118,11 @@ def config(name: str, max_rows: int, spec: ModelSpec, graph: Graph) -> oip.Model
         platform=PLATFORM,
         backend=BACKEND,
         max_batch_size=max_rows,
-        input=[oip.ModelInput(name=given.name, data_type=oip.TYPE_FP32, dims=given.row_shape)],
+        input=[
+            oip.ModelInput(name=given.name, data_type=_TYPES[given.datatype], dims=given.row_shape)
+        ],
         output=[
-            oip.ModelOutput(name=facts.name, data_type=oip.TYPE_FP32, dims=facts.row_shape)
+            oip.ModelOutput(name=facts.name, data_type=_TYPES[facts.datatype], dims=facts.row_shape)
             for facts in outputs_of(spec, graph)
         ],
         dynamic_batching=oip.ModelDynamicBatching(),

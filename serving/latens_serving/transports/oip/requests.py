@@ -8,7 +8,7 @@ guesses.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,26 @@ from latens.tensors import TensorFields
 from latens.v1 import latens_pb2 as pb
 from latens_serving.bundle.spec import ModelSpec
 from latens_serving.errors import InvalidInputError, UnsupportedError
-from latens_serving.transports.oip.graphs import Graph, TensorFacts, input_of, outputs_of
+from latens_serving.transports.oip.graphs import (
+    Graph,
+    TensorFacts,
+    input_datatypes,
+    input_of,
+    outputs_of,
+)
 
-_CODES = {"FP32": pb.DATA_TYPE_FLOAT32, "UINT8": pb.DATA_TYPE_UINT8}
-_SIZES = {"FP32": 4, "UINT8": 1}
-_CONTENTS = {"FP32": "fp32_contents", "UINT8": "uint_contents"}
-_ARRAY_TYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "UINT8": np.dtype("u1")}
+_CODES = {
+    "FP32": pb.DATA_TYPE_FLOAT32,
+    "UINT8": pb.DATA_TYPE_UINT8,
+    "INT64": pb.DATA_TYPE_INT64,
+}
+_CONTENTS = {"FP32": "fp32_contents", "UINT8": "uint_contents", "INT64": "int64_contents"}
+_ARRAY_TYPES: dict[str, np.dtype[Any]] = {
+    "FP32": np.dtype("<f4"),
+    "UINT8": np.dtype("u1"),
+    "INT64": np.dtype("<i8"),
+}
+_SIZES = {name: dtype.itemsize for name, dtype in _ARRAY_TYPES.items()}
 _SHARED_MEMORY = "shared_memory_region"
 
 
@@ -92,7 +106,7 @@ def tensor_of(
 def _understand(request: oip.ModelInferRequest, spec: ModelSpec, graph: Graph) -> Understood:
     outputs = _wanted_outputs(request, outputs_of(spec, graph))
     tensor = _only_input(request, input_of(spec, graph))
-    _check_datatype(tensor.datatype, graph)
+    _check_datatype(tensor.datatype, input_datatypes(spec, graph))
     _check_shape(tensor.shape)
     return Understood(spec, graph, outputs, tensor.datatype, tuple(tensor.shape))
 
@@ -136,8 +150,7 @@ def _refuse_parameters(parameters: Iterable[str], field: str, *more: str) -> Non
             raise UnsupportedError(f"{field}: {name} is not supported; send the tensor in the call")
 
 
-def _check_datatype(datatype: str, graph: Graph) -> None:
-    allowed = ["FP32", "UINT8"] if graph is Graph.ENCODER else ["FP32"]
+def _check_datatype(datatype: str, allowed: Sequence[str]) -> None:
     if datatype not in allowed:
         raise InvalidInputError.at(
             "inputs[0].datatype", f"expected {_either(allowed)}, got {datatype[:20]!r}"
@@ -201,5 +214,5 @@ def _from_typed(tensor: oip.ModelInferRequest.InferInputTensor) -> bytes:
         ) from error
 
 
-def _either(names: list[str]) -> str:
+def _either(names: Sequence[str]) -> str:
     return " or ".join(repr(name) for name in names)

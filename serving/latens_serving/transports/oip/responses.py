@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from latens.oip import open_inference_pb2 as oip
 from latens_serving.models.statistics import GraphStatistics
+
+_DATATYPES: Final = {"float32": "FP32", "int64": "INT64"}
 
 
 @dataclass(slots=True)
@@ -21,8 +23,8 @@ class Inferred:
     version: str
     id: str
     """The request's."""
-    outputs: dict[str, NDArray[np.float32]]
-    """`[n, *row_shape]` each, C-contiguous and little-endian."""
+    outputs: dict[str, NDArray[Any]]
+    """float32 or int64 `[n, *row_shape]` each, C-contiguous and little-endian."""
     statistics: GraphStatistics
     """Of the graph that answered."""
 
@@ -33,7 +35,7 @@ class Inferred:
             model_version=self.version,
             outputs=[
                 oip.ModelInferResponse.InferOutputTensor(
-                    name=name, datatype="FP32", shape=array.shape
+                    name=name, datatype=_DATATYPES[array.dtype.name], shape=array.shape
                 )
                 for name, array in self.outputs.items()
             ],

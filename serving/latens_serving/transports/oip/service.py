@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from latens.oip import open_inference_pb2 as oip
 from latens_serving.calls.admission import Admission
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError, LatensError, UnsupportedError
-from latens_serving.models.model import LoadedModel
+from latens_serving.models.model import Labels, LoadedModel
 from latens_serving.models.repository import Entry, Repository, State
 from latens_serving.models.statistics import GraphStatistics
 from latens_serving.service import validation
+from latens_serving.service.labels import labels_apart
 from latens_serving.transports.oip import graphs, requests
 from latens_serving.transports.oip.graphs import Graph
 from latens_serving.transports.oip.requests import ReadRequest
@@ -109,12 +109,16 @@ class OpenInferenceService:
             statistics = model.statistics[graph.value]
             begun = time.perf_counter_ns()
             understood = request.understand(model.spec, graph)
-            given = requests.tensor_of(message, understood, raw)
-            check = validation.pixels_of if graph is Graph.ENCODER else validation.latents_of
+            given: validation.Given = requests.tensor_of(message, understood, raw)
+            check = validation.data_of if graph is Graph.ENCODER else validation.latents_of
+            labels: Labels | None = None
+            if model.spec.label_count is not None:
+                row_shape = graphs.input_of(model.spec, graph).row_shape
+                given, labels = labels_apart(given, "inputs[0]", model, row_shape)
             rows = await validation.checked(check, given, "inputs[0]", model)
             call.rows = len(rows)
             statistics.input_ns += time.perf_counter_ns() - begun
-            outputs = await _run(model, graph, rows, call)
+            outputs = await _run(model, graph, rows, labels, call)
             wanted = {name: outputs[name] for name in understood.outputs}
             return Inferred(message.model_name, model.version, message.id, wanted, statistics)
 
@@ -188,13 +192,18 @@ _ADMIN_ONLY = "models are loaded and unloaded at the administration's address"
 
 
 async def _run(
-    model: LoadedModel, graph: Graph, rows: NDArray[Any], call: CallContext
-) -> dict[str, NDArray[np.float32]]:
+    model: LoadedModel,
+    graph: Graph,
+    rows: NDArray[Any],
+    labels: Labels | None,
+    call: CallContext,
+) -> dict[str, NDArray[Any]]:
     """The outputs of a graph by name."""
+    spec = model.spec
     if graph is Graph.DECODER:
-        return {"images": await model.decode(rows, call.deadline)}
-    posterior = await model.encode(rows, call.deadline)
-    outputs = {"mean": posterior.mean}
+        return {spec.data_field: await model.decode(rows, call.deadline, labels)}
+    posterior = await model.encode(rows, call.deadline, labels)
+    outputs = {spec.encoded_fields[0]: posterior.mean}
     if posterior.log_var is not None:
         outputs["log_var"] = posterior.log_var
     return outputs

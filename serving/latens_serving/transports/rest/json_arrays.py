@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,20 +12,19 @@ from starlette.responses import Response
 
 from latens_serving.errors import InvalidInputError, TooLargeError
 
-Floats = NDArray[np.float32]
-
 MOST_BYTES: Final = 1 << 20
 """Of a body: the parser keeps the interpreter to itself, about 15 ms for so many."""
 _MOST_NUMBERS: Final = 1 << 20
 """Of an answer."""
 
 
-def read(content: bytes, names: Collection[str]) -> dict[str, Floats]:
-    """The arrays of an object, float32, by name.
+def read(content: bytes, names: Sequence[str], instead: str = "") -> dict[str, NDArray[Any]]:
+    """The arrays of an object by name: `codes` int64, others float32.
 
     Args:
         content: the bytes of the object.
         names: all fields that it must have; it may have no other.
+        instead: a field that may stand in place of the first.
 
     Raises:
         InvalidInputError: it is no such object, or a field is no array of numbers.
@@ -36,6 +35,8 @@ def read(content: bytes, names: Collection[str]) -> dict[str, Floats]:
         raise InvalidInputError.at("request", "the body is no JSON") from error
     if not isinstance(given, dict):
         raise InvalidInputError.at("request", "expected a JSON object")
+    if instead and instead in given:
+        names = [instead, *names[1:]]
     for name in given:
         if name not in names:
             expected = " and ".join(names)
@@ -72,12 +73,16 @@ def _text(array: NDArray[Any]) -> str:
     return f"[{', '.join(map(_text, array))}]"
 
 
-def _array(name: str, value: Any) -> Floats:
+def _array(name: str, value: Any) -> NDArray[Any]:
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError):  # lists of several lengths
         array = np.empty(0, object)
     if array.dtype.kind not in "iuf":
         raise InvalidInputError.at(name, "expected nested lists of numbers, of one shape")
+    if name == "codes":
+        if array.dtype.kind == "f":
+            raise InvalidInputError.at(name, "expected whole numbers")
+        return array.astype(np.int64)
     with np.errstate(over="ignore"):  # what becomes infinite is refused with the elements
         return array.astype(np.float32)

@@ -27,6 +27,11 @@ _KINDS: Final[Mapping[Parse, Schema]] = {
     parameters.word: {"type": "string"},
     parameters.number: {"type": "number"},
     parameters.flag: {"type": "boolean"},
+    parameters.classes: {
+        "type": "string",
+        "pattern": "^[0-9]+(,[0-9]+)*$",
+        "description": "Of a conditional model the class of each row, or one for all.",
+    },
     parameters.fit: {"type": "string", "enum": ["pad", "crop", "resize"]},
     parameters.size: {"type": "string", "pattern": "^[0-9]+x[0-9]+$"},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -23,10 +24,11 @@ from latens_serving.service.encode import encode
 from latens_serving.service.offload import COPIES, offload
 from latens_serving.service.service import LatentService
 from latens_serving.transports.rest import json_arrays, parameters, pictures
-from latens_serving.transports.rest.json_arrays import Floats
 from latens_serving.transports.rest.parameters import Parse
 from latens_serving.transports.rest.plain_calls import accepted, body_of, media_type
 from latens_serving.transports.rest.refusals import HttpRefusal
+
+Floats = NDArray[np.float32]
 
 JSON: Final = "application/json"
 PICTURES: Final = ("image/png", "image/jpeg", JSON)
@@ -34,7 +36,11 @@ NUMBERS: Final = (JSON,)
 _SMALL_BODY: Final = 16 << 10
 _SMALL_ANSWER: Final = 1 << 12
 
-_MODEL: Final[Mapping[str, Parse]] = {"model": parameters.word, "version": parameters.word}
+_MODEL: Final[Mapping[str, Parse]] = {
+    "model": parameters.word,
+    "version": parameters.word,
+    "labels": parameters.classes,
+}
 _READ: Final[Mapping[str, Parse]] = {
     "fit": parameters.fit,
     "size": parameters.size,
@@ -79,23 +85,24 @@ class Operations:
         body = await self._body(request, given)
         with self._service.lease(*_name(given), call) as model:
             images = await _images(body, given, model)
-            wanted = pb.EncodeRequest()
+            wanted = pb.EncodeRequest(labels=given.get("labels"))
             if "seed" in given:
                 wanted.draw.seed = given["seed"]
-            rows = await encode(wanted, images, model, call)
-            arrays = {"mean": rows.mean, "log_var": rows.log_var, "latents": rows.latents}
+            rows = await encode(wanted, {model.spec.data_field: images}, model, call)
+            encoded = model.spec.encoded_fields[0]
+            arrays = {encoded: rows.mean, "log_var": rows.log_var, "latents": rows.latents}
             return await _numbers(arrays, _facts(model))
 
     async def decode(self, request: Request, call: CallContext) -> Response:
         """Latents to a picture, or to numbers."""
         given = parameters.read(request, DECODE)
         kind = accepted(request, PICTURES)
-        latents = (await self._arrays(request, ["latents"]))["latents"]
+        latents = await self._arrays(request, ["latents"], "codes")
         with self._service.lease(*_name(given), call) as model:
             _check_kind(kind, model)
-            wanted = pb.DecodeRequest(image_dtype=_dtype(kind))
+            wanted = pb.DecodeRequest(image_dtype=_dtype(kind), labels=given.get("labels"))
             rows = await decode(wanted, latents, model, call)
-            return await self._images_answer(rows.images, kind, given, _facts(model))
+            return await self._data_answer(rows.data, kind, given, model)
 
     async def reconstruct(self, request: Request, call: CallContext) -> Response:
         """A picture, or numbers, encoded and decoded again."""
@@ -105,14 +112,17 @@ class Operations:
         with self._service.lease(*_name(given), call) as model:
             _check_kind(kind, model)
             images = await _images(body, given, model)
+            field = model.spec.data_field
             wanted = pb.ReconstructRequest(
                 model=model.name,
                 version=model.version,
-                images=await offload(images.size > COPIES, to_message, images),
                 image_dtype=_dtype(kind),
+                labels=given.get("labels"),
             )
+            message = await offload(images.size > COPIES, to_message, images)
+            getattr(wanted, field).CopyFrom(message)
             answer = await self._service.reconstruct(wanted, call)
-            return await self._images_answer(answer.images, kind, given, _facts(model))
+            return await self._data_answer(getattr(answer, field), kind, given, model)
 
     async def sample(self, request: Request, call: CallContext) -> Response:
         """New images."""
@@ -128,10 +138,11 @@ class Operations:
                 temperature=given.get("temperature"),
                 image_dtype=_dtype(kind),
                 latent_shape=_latent_shape(model, given.get("size")),
+                labels=given.get("labels"),
             )
             answer = await self._service.sample(wanted, call)
-            facts = _facts(model) | {"seed": answer.seed}
-            return await self._images_answer(answer.images, kind, given, facts)
+            data = getattr(answer, model.spec.data_field)
+            return await self._data_answer(data, kind, given, model, {"seed": answer.seed})
 
     async def interpolate(self, request: Request, call: CallContext) -> Response:
         """A walk from each start to its end, one row of images for each."""
@@ -150,14 +161,17 @@ class Operations:
                 steps=steps,
                 mode="INTERPOLATION_MODE_SPHERICAL" if spherical else "INTERPOLATION_MODE_LINEAR",
                 image_dtype=_dtype(kind),
+                labels=given.get("labels"),
             )
             answer = await self._service.interpolate(wanted, call)
-            return await self._images_answer(
-                answer.images, kind, {"columns": steps} | given, _facts(model)
-            )
+            data = getattr(answer, model.spec.data_field)
+            return await self._data_answer(data, kind, {"columns": steps} | given, model)
 
     async def _body(self, request: Request, given: Mapping[str, Any]) -> bytes | Floats:
-        """A picture file, or the field `images` of JSON. Read before a model is leased."""
+        """A picture file, or the field `images` or `items` of JSON.
+
+        Read before a model is leased.
+        """
         kind = media_type(request)
         if kind in pictures.TYPES:
             return await body_of(request, self._most)
@@ -167,31 +181,36 @@ class Operations:
         for name in _READ:
             if name in given:
                 raise InvalidInputError.at(name, "expected with a picture, not with numbers")
-        return (await self._arrays(request, ["images"]))["images"]
+        (array,) = (await self._arrays(request, ["images"], "items")).values()
+        return array
 
-    async def _arrays(self, request: Request, names: list[str]) -> dict[str, Floats]:
+    async def _arrays(
+        self, request: Request, names: list[str], instead: str = ""
+    ) -> dict[str, NDArray[Any]]:
         if (kind := media_type(request)) != JSON:
             raise HttpRefusal(415, f"expected Content-Type {JSON}, got {kind[:60]!r}")
         content = await body_of(request, json_arrays.MOST_BYTES)
-        return await offload(len(content) > _SMALL_BODY, json_arrays.read, content, names)
+        return await offload(len(content) > _SMALL_BODY, json_arrays.read, content, names, instead)
 
-    async def _images_answer(
+    async def _data_answer(
         self,
-        images: validation.Given,
+        data: validation.Given,
         kind: str,
         given: Mapping[str, Any],
-        facts: Mapping[str, Any],
+        model: LoadedModel,
+        more: Mapping[str, Any] = MappingProxyType({}),
     ) -> Response:
-        """Images `[..., channels, height, width]` as a picture or as numbers."""
+        """Data `[..., *data_shape]` as a picture or as numbers; `more` facts of them."""
+        facts = {**_facts(model), **more}
         if kind == JSON:
-            array = await offload(math.prod(images.shape) > COPIES, _array, images)
-            return await _numbers({"images": array}, facts)
+            array = await offload(math.prod(data.shape) > COPIES, _array, data)
+            return await _numbers({model.spec.data_field: array}, facts)
         scale, columns = given.get("scale", 1), given.get("columns")
-        if math.prod(images.shape) * scale**2 > self._most:
+        if math.prod(data.shape) * scale**2 > self._most:
             raise InvalidInputError.at("scale", f"the picture would have over {self._most} bytes")
 
         def drawn() -> bytes:
-            array = _array(images)
+            array = _array(data)
             rows = array.reshape(-1, *array.shape[-3:])
             picture = pictures.sheet_of(pictures.as_pixels(rows), columns, scale)
             return pictures.file_of(picture, kind)

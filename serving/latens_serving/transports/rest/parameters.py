@@ -83,6 +83,14 @@ def flag(text: str) -> bool:
     return known[text.lower()]
 
 
+def classes(text: str) -> tuple[int, ...]:
+    """Whole numbers, joined by commas."""
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and len(part) < _MOST_DIGITS for part in parts):
+        raise ValueError("whole numbers, for example 3 or 3,1,4")
+    return tuple(map(int, parts))
+
+
 def fit(text: str) -> Fit:
     """How a picture gets the model's size."""
     if text not in get_args(Fit):

@@ -71,7 +71,7 @@ def row_of(
     except read.PictureError as error:
         reason = str(error).rpartition(": ")[2]
         raise InvalidInputError.at("request", f"the body is no picture: {reason}") from error
-    if channels == 1 and len(pixels) == 3 and not grey:
+    if channels == 1 and not grey and read.is_coloured(pixels):
         raise InvalidInputError.at(
             "grey",
             "expected a grey picture for a model of grey ones, got colour; grey=true takes it",

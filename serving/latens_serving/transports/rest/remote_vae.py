@@ -19,6 +19,7 @@ from latens_serving.bundle.spec import ModelSpec
 from latens_serving.calls.context import CallContext
 from latens_serving.errors import InvalidInputError
 from latens_serving.models.model import LoadedModel
+from latens_serving.service.arguments import refuse_codes
 from latens_serving.service.decode import decode
 from latens_serving.service.encode import encode
 from latens_serving.service.offload import COPIES, offload
@@ -73,6 +74,7 @@ class RemoteVae:
         content = await body_of(request, self._most)
         with self._service.lease(_model(request), given.get("version", ""), call) as model:
             pictures.check_pictures(model.spec)
+            refuse_codes(model, "remote_decode")
 
             def prepared() -> Floats:
                 tensor = raw_tensors.read(content, shape, given.get("dtype", "float32"))
@@ -80,8 +82,8 @@ class RemoteVae:
 
             scaled = await offload(len(content) > COPIES, prepared)
             wanted = pb.DecodeRequest(image_dtype=output.image_dtype)
-            rows = await decode(wanted, scaled, model, call)
-            return await pictures.in_thread(output.written, rows.images)
+            rows = await decode(wanted, {"latents": scaled}, model, call)
+            return await pictures.in_thread(output.written, rows.data)
 
     async def encode(self, request: Request, call: CallContext) -> Response:
         """`remote_encode`: a picture or a tensor to the mean, or to a draw if `seed` is given."""
@@ -89,11 +91,12 @@ class RemoteVae:
         scaling = _scaling(given)
         content = await body_of(request, self._most)
         with self._service.lease(_model(request), given.get("version", ""), call) as model:
+            refuse_codes(model, "remote_encode")
             images = await _images(content, shape, given, model)
             wanted = pb.EncodeRequest()
             if "seed" in given:
                 wanted.draw.seed = given["seed"]
-            rows = await encode(wanted, images, model, call)
+            rows = await encode(wanted, {"images": images}, model, call)
             latents = rows.mean if rows.latents is None else rows.latents
             is_long = latents.size > COPIES
             scaled = await offload(is_long, scaling.from_graph, latents, model.spec)
