@@ -8,16 +8,25 @@ import platform
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from latens_export.checks import parity
 from latens_export.checks.fitted_prior import fit_prior
 from latens_export.checks.inputs import Inputs, inputs_of, require_shapes, values_of
+from latens_export.checks.locality import measure_locality
 from latens_export.checks.reference import measure_reference
 from latens_export.checks.test_embeddings import make_atlas
 from latens_export.graphs.exporting import OPSET
-from latens_export.graphs.pixels import with_byte_input, with_byte_output
+from latens_export.graphs.forms import (
+    DECODER_FLOAT32_FILE,
+    DECODER_UINT8_FILE,
+    ENCODER_FLOAT32_FILE,
+    ENCODER_UINT8_FILE,
+    byte_graphs,
+    float32_graphs,
+    weights_of,
+)
+from latens_export.graphs.precision import Precision
 from latens_export.graphs.splitting import split_within
 from latens_export.network import Network
 from latens_export.publish import publish, staging
@@ -35,16 +44,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from latens_export.checks.parity import Parity
-    from latens_export.graphs.splitting import Graphs
 
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
-ENCODER_UINT8_FILE = "encoder-uint8.onnx"
-DECODER_UINT8_FILE = "decoder-uint8.onnx"
 PROBE_ROWS = 8
 PROBE_ELEMENTS = 1 << 20
-LARGEST_DOUBLED = 64 << 20
-"""Bytes of a graph: of a larger one there is no second form for pixels as bytes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,6 +73,13 @@ class Bundle:
             probe=records[PROBE_FILE],
             encoder_uint8=records.get(ENCODER_UINT8_FILE),
             decoder_uint8=records.get(DECODER_UINT8_FILE),
+            encoder_float32=records.get(ENCODER_FLOAT32_FILE),
+            decoder_float32=records.get(DECODER_FLOAT32_FILE),
+            weights={
+                graph: records[file]
+                for graph in ("encoder", "decoder")
+                if (file := f"{graph}.weights") in records
+            },
             test_embeddings=records.get(EMBEDDINGS_FILE),
             prior=records.get(PRIOR_FILE),
             reference=self.reference,
@@ -84,6 +95,8 @@ class BundleOptions:
     """How many test images go into the bundle with their latents; 0 for none."""
     byte_graphs: bool = True
     """Whether both graphs are written a second time, for pixels 0..255, unless they are large."""
+    float32_graphs: bool = False
+    """Whether a bundle in float16 has its graphs in float32 as well, for rows that overflow."""
     opset: int | None = OPSET
     """Of the graphs; None for the one that runs quickest on this machine."""
 
@@ -171,10 +184,14 @@ def make_bundle(
         ENCODER_FILE: graphs.encoder,
         DECODER_FILE: graphs.decoder,
         PROBE_FILE: probe_bytes(_probe(network, inputs.first)),
+        **weights_of(graphs),
     }
+    is_half = network.spec.precision == Precision.FLOAT16
     if options.byte_graphs and network.spec.is_image:
-        files |= _byte_graphs(graphs, step)
-    if options.atlas_images:
+        files |= byte_graphs(graphs, step, decoder=not is_half)
+    if options.float32_graphs:
+        files |= float32_graphs(network, inputs, options.opset, step)
+    if options.atlas_images and not network.spec.has_codes:
         step("adding test images and their latents")
         files[EMBEDDINGS_FILE] = make_atlas(
             network, inputs.first, inputs.labels, options.atlas_images
@@ -185,19 +202,18 @@ def make_bundle(
         files[PRIOR_FILE] = prior_bytes(fit_prior(graphs, network.spec, data))
     step("measuring the test set as the reference for drift")
     reference = measure_reference(graphs, network.spec, inputs.first)
-    spec = network.spec.model_copy(update={"error": measured.largest})
+    if network.spec.is_free:
+        step("finding whether large rows can be computed in tiles")
+    found = measure_locality(network)
+    spec = network.spec.model_copy(
+        update={
+            "error": measured.largest,
+            "tiles": found.tiles,
+            "halo": found.halo,
+            "activation_bytes": found.activation_bytes,
+        }
+    )
     return Bundle(spec, _provenance(*provenance), reference, files, measured)
-
-
-def _byte_graphs(graphs: Graphs, step: Callable[[str], None]) -> dict[str, bytes]:
-    largest = max(len(graphs.encoder), len(graphs.decoder))
-    if largest > LARGEST_DOUBLED:
-        step(f"leaving out the graphs for pixels as bytes: they would double {largest} bytes")
-        return {}
-    return {
-        ENCODER_UINT8_FILE: with_byte_input(graphs.encoder),
-        DECODER_UINT8_FILE: with_byte_output(graphs.decoder),
-    }
 
 
 def _probe(network: Network, data: Tensor) -> Probe:
@@ -205,8 +221,8 @@ def _probe(network: Network, data: Tensor) -> Probe:
     rows = max(1, min(PROBE_ROWS, PROBE_ELEMENTS // data[0].numel()))
     values = values_of(data[:rows])
     posterior = parity.reference_posterior(network, values)
-    mean = posterior["mean"]
-    latents = np.concatenate([mean, parity.draws(network, mean)])
+    mean = next(iter(posterior.values()))
+    latents = parity.probing_latents(network, mean, values)
     return Probe(
         images=values,
         mean=mean,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from latens_export.folding import FoldedDecoder, FoldedEncoder, Folding
@@ -34,6 +35,12 @@ class Network(nn.Module):
         """What callers of Encode get: mean and log_var; None if deterministic."""
         mean, *log_var = FoldedEncoder(self.encoder, self.folding)(data)
         return mean, log_var[0] if log_var else None
+
+    def decodable(self, latents: Tensor, data: Tensor) -> Tensor:
+        """Latents of data as `decode` takes them: of a conditional model with the data's labels."""
+        if self.spec.label_count is None:
+            return latents
+        return torch.cat([latents, data[:, -1:].flatten(1)[:, :1]], 1)
 
     def decode(self, latents: Tensor) -> Tensor:
         """What callers of Decode get."""

@@ -70,6 +70,23 @@ class CommonSettings(BaseSettings):
             "64 MiB have none; --no-byte-graphs leaves them out"
         ),
     ] = True
+    atlas_images: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=10_000,
+            description="how many test images go into the bundle for the explorer's map; 0 for "
+            "none, as where the images are nobody else's business; default: 2000 of a training "
+            "run, and none of other models, whose --images may be put there",
+        ),
+    ] = None
+    keep_float32: Annotated[
+        bool,
+        Field(
+            description="with --precision float16, both graphs in float32 as well: a server "
+            "computes rows again with them that float16 cannot hold"
+        ),
+    ] = False
     json_output: Annotated[bool, Field(alias="json", description="print the result as JSON")] = (
         False
     )
@@ -131,15 +148,6 @@ class ExportSettings(CommonSettings):
         Path | None,
         Field(description="folder with the files of the named data set, for the test images"),
     ] = None
-    atlas_images: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=10_000,
-            description="how many test images go into the bundle for the explorer's map; 0 for "
-            "none, as where the images are nobody else's business",
-        ),
-    ] = 2000
     fit_prior: Annotated[
         bool,
         Field(
@@ -199,7 +207,7 @@ class ModuleSettings(ExternalSettings):
 
 
 class DiffusersSettings(ExternalSettings):
-    """Exports AutoencoderKL, AutoencoderTiny, AutoencoderDC or VQModel of diffusers."""
+    """Exports AutoencoderKL, -Tiny, -DC, -Oobleck or VQModel of diffusers."""
 
     folder: CliPositionalArg[
         Annotated[Path, Field(description="folder with config.json and safetensors, or a pipeline")]
@@ -207,6 +215,13 @@ class DiffusersSettings(ExternalSettings):
     raw_latents: Annotated[
         bool,
         Field(description="leave the config's scaling and shift of latents out of the graphs"),
+    ] = False
+    codes: Annotated[
+        bool,
+        Field(
+            description="of a VQModel: encode to the numbers of codes, and decode from them, in "
+            "place of the latents before quantization"
+        ),
     ] = False
 
     @property

@@ -12,7 +12,7 @@ from latens_serving.bundle.files import read_manifest, verified_bytes
 from latens_serving.bundle.prior import FittedPrior, read_prior
 from latens_serving.bundle.spec import Prior
 from latens_training import checkpoint
-from latens_training.run_data import dataset_of
+from latens_training.runs.data import dataset_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,27 +12,12 @@ from safetensors.torch import save_file
 
 from latens import Client
 from latens_export.cli import main
+from own_module import OWN
 from server_process import running_server
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-OWN = """
-import torch
-from torch import nn
-
-class Own(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.into = nn.Conv2d(3, 8, 4, 4)
-        self.out = nn.ConvTranspose2d(4, 3, 4, 4)
-
-    def encode(self, x):
-        return self.into(x).chunk(2, dim=1)
-
-    def decode(self, z):
-        return torch.tanh(self.out(z))
-"""
 SIZES = ((64, 48), (32, 32), (4, 120))
 
 

@@ -47,6 +47,9 @@ class Observer:
     def ran(self, model: str, graph: str, provider: str, report: BatchReport) -> None:
         self.graphs.append(graph)
 
+    def recomputed(self, model: str, graph: str, rows: int) -> None:
+        del model, graph, rows
+
     def lost(self, model: str, graph: str, error: BaseException) -> None:
         self.gone.append(graph)
 

@@ -26,7 +26,7 @@ from latens_serving.bundle.files import read_manifest
 from latens_training import checkpoint
 from latens_training.config import ModelConfig
 from latens_training.data import datasets
-from latens_training.models.autoencoder import build
+from latens_training.models.build import build
 
 if TYPE_CHECKING:
     from pathlib import Path

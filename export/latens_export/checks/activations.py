@@ -59,7 +59,7 @@ def layers_beyond_half(network: Network, batches: Sequence[Tensor]) -> dict[str,
         for batch in batches:
             data = torch.from_numpy(values_of(batch[:_ROWS]))
             mean, _ = network.encode(data)
-            network.decode(mean)
+            network.decode(network.decodable(mean, data))
     return found
 
 
@@ -71,8 +71,10 @@ def require_finite(half: Network, batches: Sequence[Tensor], kept: dict[str, flo
     """
     smallest = min(batches, key=lambda batch: batch[0].numel())
     with torch.no_grad():
-        mean, log_var = half.encode(torch.from_numpy(values_of(smallest[:1])))
-        answers = [mean, half.decode(mean), *([] if log_var is None else [log_var])]
+        data = torch.from_numpy(values_of(smallest[:1]))
+        mean, log_var = half.encode(data)
+        decoded = half.decode(half.decodable(mean, data))
+        answers = [mean, decoded, *([] if log_var is None else [log_var])]
     if all(bool(answer.isfinite().all()) for answer in answers) and _is_mostly_half(half):
         return
     layers = ", ".join(f"{name or 'the network'} ({value:,.0f})" for name, value in kept.items())

@@ -42,7 +42,9 @@ def fit_prior(graphs: Graphs, spec: ModelSpec, data: Tensor) -> FittedPrior:
     """
     if len(data) < 2:
         raise UsageError(f"fit-prior: expected at least 2 rows of data, got {len(data)}")
-    means = _encoded(graphs, data[:MOST_ROWS]).astype(np.float64)
+    if spec.has_codes:
+        raise UsageError("fit-prior: the model encodes to codes, to which no Gaussian is fitted")
+    means = _encoded(graphs, spec, data[:MOST_ROWS]).astype(np.float64)
     size = means[0].size
     if not spec.is_free and size <= LARGEST_FACTOR and len(means) > size:
         centre = means.mean(0)
@@ -56,11 +58,11 @@ def fit_prior(graphs: Graphs, spec: ModelSpec, data: Tensor) -> FittedPrior:
     return FittedPrior(_float32(centre), std=_float32(std))
 
 
-def _encoded(graphs: Graphs, data: Tensor) -> Floats:
+def _encoded(graphs: Graphs, spec: ModelSpec, data: Tensor) -> Floats:
     encode = session(graphs.encoder)
     rows = max(1, _ELEMENTS_A_RUN // data[0].numel())
     parts = [
-        encode.run(["mean"], {"images": values_of(data[first : first + rows])})[0]
+        encode.run(["mean"], {spec.data_field: values_of(data[first : first + rows])})[0]
         for first in range(0, len(data), rows)
     ]
     return np.concatenate(parts)

@@ -74,7 +74,7 @@ def inputs_of(
         batches += [resized(first, shape) for shape in shapes if shape not in known]
     for batch in batches:
         try:
-            spec.check_data_shape(tuple(batch.shape[1:]))
+            spec.check_data_shape(spec.row_shape(tuple(batch.shape[1:])))
         except SpecError as error:
             raise UsageError(f"probe inputs: {error}") from error
     return Inputs(tuple(batches), labels, batches[0] if calibration is None else calibration)
@@ -89,11 +89,11 @@ def require_shapes(network: Network, batches: Sequence[Tensor]) -> None:
     spec = network.spec
     for batch in batches:
         values = torch.from_numpy(values_of(batch[:1]))
-        shape = list(values.shape[1:])
+        shape = list(spec.row_shape(tuple(values.shape[1:])))
         try:
             with torch.inference_mode():
                 mean, log_var = network.encode(values)
-                decoded = network.decode(mean)
+                decoded = network.decode(network.decodable(mean, values))
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise GraphError(f"data of shape {shape} are not taken: {reason}") from error
@@ -103,15 +103,25 @@ def require_shapes(network: Network, batches: Sequence[Tensor]) -> None:
                 f"the spec says {spec.posterior}"
             )
         expected = list(spec.latent_shape_of(shape))
+        if spec.codebook_size is not None:
+            _require_codes(mean, spec.codebook_size)
         if list(mean.shape[1:]) != expected:
             raise GraphError(
                 f"data of shape {shape} encode to {list(mean.shape[1:])}, the spec says {expected}"
             )
-        if decoded.shape != values.shape:
+        if list(decoded.shape[1:]) != shape:
             raise GraphError(
                 f"data of shape {shape} come back as {list(decoded.shape[1:])}; "
                 "is a multiple or a stride of the spec wrong?"
             )
+
+
+def _require_codes(codes: Tensor, size: int) -> None:
+    if codes.dtype != torch.int64:
+        raise GraphError(f"codebook_size: the encoder gives {codes.dtype}, expected int64 codes")
+    least, most = int(codes.min()), int(codes.max())
+    if least < 0 or most >= size:
+        raise GraphError(f"codebook_size: {size}, but the encoder gives codes {least} to {most}")
 
 
 def values_of(data: Tensor) -> Floats:

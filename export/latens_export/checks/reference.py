@@ -9,6 +9,7 @@ import numpy as np
 from latens_export.checks.inputs import Floats, values_of
 from latens_export.errors import ParityError
 from latens_export.graphs.sessions import session
+from latens_serving.bundle.conditional import joined, labels_of
 from latens_serving.bundle.likelihood import kl_to_prior, reconstruction_error
 from latens_serving.bundle.schema import Reference, Spread
 
@@ -46,8 +47,12 @@ def measure_reference(graphs: Graphs, spec: ModelSpec, data: Tensor) -> Referenc
     errors: list[Floats] = []
     for first in range(0, count, rows):
         values = values_of(data[chosen[first : first + rows]])
-        mean, *log_var = encode.run(None, {"images": values})
-        (decoded,) = decode.run(None, {"latents": mean})
+        mean, *log_var = encode.run(None, {spec.data_field: values})
+        latents = mean
+        if spec.label_count is not None:
+            latents = joined(mean, labels_of(values))
+            values = values[:, :-1]
+        (decoded,) = decode.run(None, {spec.latent_field: latents})
         if spec.gives_kl:
             kl += [kl_to_prior(mean, found) for found in log_var]
         errors.append(reconstruction_error(values, decoded, spec))

@@ -16,6 +16,7 @@ from onnxscript.rewriter.rules.common import _no_op
 
 from latens_export.errors import GraphError
 from latens_export.graphs.naming import name_sizes, named, without_traces
+from latens_export.graphs.weights import serialized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +38,13 @@ class Tracing:
     """A module of one input that is traced once, and written in one opset or several."""
 
     def __init__(
-        self, module: nn.Module, axes: Sequence[Axis], input_name: str, output_names: list[str]
+        self,
+        module: nn.Module,
+        axes: Sequence[Axis],
+        input_name: str,
+        output_names: list[str],
+        dtype: torch.dtype = torch.float32,
+        part: str = "graph",
     ) -> None:
         """Takes what is to be written.
 
@@ -46,15 +53,19 @@ class Tracing:
             axes: of a row of the input; batch and free axes stay free.
             input_name: of the graph.
             output_names: of the graph.
+            dtype: of the input.
+            part: `encoder` or `decoder`: the name of the file of weights, if they need one.
         """
+        self._dtype = dtype
+        self._part = part
         self._module = module.eval()
-        self._axes = axes
+        self.axes = axes
         self._input_name = input_name
         self._output_names = output_names
         self._program: ExportedProgram | None = None
 
     def graph(self, opset: int) -> bytes:
-        """The module as a self-contained ONNX file.
+        """The module as an ONNX file, a `LargeGraph` if its weights exceed one.
 
         The same weights give the same bytes on every machine: what the exporter writes of source
         files and stack frames is taken out.
@@ -70,9 +81,9 @@ class Tracing:
         # What a network computes from its weights alone is computed once, here.
         fold_constants(written.model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
         graph = named(without_traces(written.model_proto), [self._input_name], self._output_names)
-        name_sizes(graph, [BATCH_AXIS, *(axis.name for axis in self._axes)])
-        require_free_axes(graph, self._axes)
-        return graph.SerializeToString(deterministic=True)
+        name_sizes(graph, [BATCH_AXIS, *(axis.name for axis in self.axes)])
+        require_free_axes(graph, self.axes)
+        return serialized(graph, f"{self._part}.weights")
 
     def _written(self, opset: int) -> Any:
         if self._program is not None:
@@ -81,8 +92,8 @@ class Tracing:
             )
         written = torch.onnx.export(
             self._module,
-            (torch.zeros(_TRACED_ROWS, *_traced_shape(self._axes)),),
-            dynamic_shapes=(_dimensions(self._axes),),
+            (torch.zeros(_TRACED_ROWS, *_traced_shape(self.axes), dtype=self._dtype),),
+            dynamic_shapes=(_dimensions(self.axes),),
             opset_version=opset,
             dynamo=True,
             external_data=False,

@@ -21,11 +21,9 @@ from latens_export.folding import (
 )
 from latens_export.graphs.exporting import small_graph
 from latens_export.graphs.naming import named, without_traces
+from latens_export.graphs.weights import serialized
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from latens_serving.bundle.axes import Axis
     from latens_serving.bundle.spec import ModelSpec
 
 _OLDEST_OPSET = 18
@@ -56,24 +54,23 @@ class OnnxDecoder(OnnxModule):
 
 
 def folded_encoder(encoder: OnnxModule, spec: ModelSpec, folding: Folding) -> bytes:
-    """The encoder's graph between the folding's: `images` to `mean` and `log_var`."""
+    """The encoder's graph between the folding's, with the names of the spec."""
     graph = _modern(encoder.graph)
-    names = ["mean", "log_var"][: len(graph.graph.output)]
     if folding.changes_data:
         graph = _joined(_graph_before(DataToNetwork(folding), graph), graph)
     if folding.changes_latents:
         graph = _joined(graph, _graph_after(NetworkToLatents(folding), graph))
-    return _finished(graph, "images", names, spec.data_axes)
+    return _finished(graph, spec.data_field, list(spec.encoded_fields), "encoder")
 
 
 def folded_decoder(decoder: OnnxModule, spec: ModelSpec, folding: Folding) -> bytes:
-    """The decoder's graph between the folding's: `latents` to `images`."""
+    """The decoder's graph between the folding's, with the names of the spec."""
     graph = _modern(decoder.graph)
     if folding.changes_latents:
         graph = _joined(_graph_before(LatentsToNetwork(folding), graph), graph)
     if folding.changes_data or folding.logits or folding.bounds is not None:
         graph = _joined(graph, _graph_after(NetworkToData(folding), graph))
-    return _finished(graph, "latents", ["images"], spec.latent_sizes)
+    return _finished(graph, spec.latent_field, [spec.data_field], "decoder")
 
 
 def opset_of(graph: onnx.ModelProto) -> int:
@@ -81,15 +78,13 @@ def opset_of(graph: onnx.ModelProto) -> int:
     return next(entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx"))
 
 
-def _finished(
-    graph: onnx.ModelProto, input_name: str, output_names: list[str], axes: Sequence[Axis]
-) -> bytes:
+def _finished(graph: onnx.ModelProto, input_name: str, output_names: list[str], part: str) -> bytes:
     graph = named(without_traces(graph), [input_name], output_names)
     try:
         onnx.checker.check_model(graph)
     except onnx.checker.ValidationError as error:
         raise GraphError(f"ONNX: {str(error).splitlines()[0]}") from error
-    return graph.SerializeToString(deterministic=True)
+    return serialized(graph, f"{part}.weights")
 
 
 def _graph_before(module: nn.Module, graph: onnx.ModelProto) -> onnx.ModelProto:

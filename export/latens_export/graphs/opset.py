@@ -15,6 +15,7 @@ import onnx
 from latens_export.errors import GraphError
 from latens_export.graphs.exporting import OPSET
 from latens_export.graphs.sessions import session
+from latens_serving.bundle.graph import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ def with_quickest_opset(write: Callable[[int], bytes], axes: Sequence[Axis]) -> 
         axes: of its input.
     """
     usual = write(OPSET)
-    if len(usual) > LARGEST_MEASURED or not _is_fused_later(usual):
+    if size_of(usual) > LARGEST_MEASURED or not _is_fused_later(usual):
         return usual
     graphs = [usual, *filter(None, (_written(write, opset) for opset in NEWER))]
     seconds = _measure(graphs, axes)
@@ -69,7 +70,8 @@ def _measure(graphs: list[bytes], axes: Sequence[Axis]) -> list[float]:
     shape = [axis.usual_size for axis in axes]
     if np.prod(shape) > _MOST_ELEMENTS:
         shape = [axis.smallest_size for axis in axes]
-    values = np.zeros((1, *shape), np.float32)
+    is_coded = sessions[0].get_inputs()[0].type == "tensor(int64)"
+    values = np.zeros((1, *shape), np.int64 if is_coded else np.float32)
     found = [float("inf")] * len(graphs)
     for _ in range(_ROUNDS):
         for index, ready in enumerate(sessions):

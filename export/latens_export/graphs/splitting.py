@@ -18,6 +18,7 @@ from latens_export.graphs.onnx_files import OnnxModule
 from latens_export.graphs.precision import Precision
 from latens_export.graphs.rounding import as_tf32, in_half_precision
 from latens_export.graphs.tracing import decoder_graph, encoder_graph
+from latens_serving.bundle.graph import LargeGraph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,7 +100,7 @@ def split_within(
     graphs = split(network, precision, inputs, step, opset)
     step("comparing the graphs with the network")
     measured = measure(network, graphs, precision, inputs.batches)
-    error = measured.differences["images"]
+    error = measured.differences[network.spec.data_field]
     if error > tolerance and count_products(graphs.encoder) and count_products(graphs.decoder):
         step(f"keeping the decoder in float32: in integers its images differ by {error:.2g}")
         graphs = Graphs(graphs.encoder, decoder_graph(network, opset=opset))
@@ -151,7 +152,9 @@ def _half(network: Network, inputs: Inputs, step: Callable[[str], None]) -> Netw
 
 def _in_int8(network: Network, graphs: Graphs, calibration: Tensor) -> Graphs:
     pixels = values_of(calibration[:CALIBRATION_IMAGES])
-    means = parity.reference_posterior(network, pixels)["mean"]
+    if isinstance(graphs.encoder, LargeGraph) or isinstance(graphs.decoder, LargeGraph):
+        raise UsageError("precision: int8 is not offered for graphs of more than 1 GiB of weights")
+    means = parity.reference_latents(network, pixels)
     latents = np.concatenate([means, parity.draws(network, means)])
     encoder = with_int8_products(graphs.encoder, pixels)
     decoder = with_int8_products(graphs.decoder, latents)

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from latens_export.folding import FoldedDecoder, FoldedEncoder
 from latens_export.graphs.exporting import OPSET, Tracing
 from latens_export.graphs.onnx_files import OnnxModule, folded_decoder, folded_encoder
 from latens_export.graphs.opset import with_quickest_opset
-from latens_serving.bundle.spec import Posterior
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import nn
-
     from latens_export.network import Network
-    from latens_serving.bundle.axes import Axis
 
 
 def encoder_graph(network: Network, *, opset: int | None = OPSET) -> bytes:
-    """The encoder as ONNX: `images` to `mean` and `log_var` (no `log_var` if deterministic).
+    """The encoder as ONNX: `images` to `mean` and `log_var`, by the names of the spec.
 
     Without an opset, the one whose graph runs quickest is taken.
     """
     if isinstance(network.encoder, OnnxModule):
         return folded_encoder(network.encoder, network.spec, network.folding)
     module = FoldedEncoder(network.encoder, network.folding)
-    deterministic = network.spec.posterior is Posterior.DETERMINISTIC
-    names = ["mean"] if deterministic else ["mean", "log_var"]
-    return _graph(module, network.spec.data_axes, "images", names, opset)
+    spec = network.spec
+    return _graph(
+        Tracing(
+            module,
+            spec.graph_data_axes,
+            spec.data_field,
+            list(spec.encoded_fields),
+            part="encoder",
+        ),
+        opset,
+    )
 
 
 def decoder_graph(network: Network, *, opset: int | None = OPSET) -> bytes:
@@ -37,11 +41,15 @@ def decoder_graph(network: Network, *, opset: int | None = OPSET) -> bytes:
     if isinstance(network.decoder, OnnxModule):
         return folded_decoder(network.decoder, network.spec, network.folding)
     module = FoldedDecoder(network.decoder, network.folding)
-    return _graph(module, network.spec.latent_sizes, "latents", ["images"], opset)
+    spec = network.spec
+    dtype = torch.int64 if spec.has_codes else torch.float32
+    return _graph(
+        Tracing(
+            module, spec.graph_latent_axes, spec.latent_field, [spec.data_field], dtype, "decoder"
+        ),
+        opset,
+    )
 
 
-def _graph(
-    module: nn.Module, axes: Sequence[Axis], source: str, names: list[str], opset: int | None
-) -> bytes:
-    tracing = Tracing(module, axes, source, names)
-    return tracing.graph(opset) if opset else with_quickest_opset(tracing.graph, axes)
+def _graph(tracing: Tracing, opset: int | None) -> bytes:
+    return tracing.graph(opset) if opset else with_quickest_opset(tracing.graph, tracing.axes)

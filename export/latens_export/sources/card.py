@@ -56,6 +56,10 @@ class Card(Strict):
     sigma: Annotated[FiniteFloat, Field(gt=0)] | None = None
     beta: Annotated[FiniteFloat, Field(ge=0)] | None = None
     scaling: Scaling | None = None
+    codebook_size: Annotated[int, Field(ge=1)] | None = None
+    """The number of codes, where encode gives int64 codes and decode takes them."""
+    label_count: Annotated[int, Field(ge=1)] | None = None
+    """Classes of a conditional model: encode(x, labels) and decode(z, labels), int64 [n]."""
     architecture: str = ""
     dataset: str = ""
 
@@ -118,6 +122,8 @@ def spec_of(card: Card, precision: str, tolerance: float, parameter_count: int) 
         "likelihood": card.likelihood,
         "beta": card.beta,
         "scaling": card.scaling,
+        "codebook_size": card.codebook_size,
+        "label_count": card.label_count,
         "precision": precision,
         "tolerance": tolerance,
         "architecture": card.architecture,

@@ -13,14 +13,19 @@ from latens_export.settings import (
     OnnxSettings,
 )
 from latens_export.sources.card import Card, card_text, read_card
-from latens_export.sources.description import describe
+from latens_export.sources.description import describe, with_fixed_sizes
 from latens_export.sources.external import Source, Target, export_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import nn
+
     from latens_export.bundling import WrittenBundle
     from latens_export.settings import CommonSettings
+
+
+RUN_ATLAS_IMAGES = 2000
 
 
 def export(settings: CommonSettings, step: Callable[[str], None]) -> WrittenBundle:
@@ -29,8 +34,12 @@ def export(settings: CommonSettings, step: Callable[[str], None]) -> WrittenBund
     Raises:
         ExportError: the source cannot be read or exported.
     """
-    atlas = settings.atlas_images if isinstance(settings, ExportSettings) else 0
-    options = BundleOptions(atlas, settings.byte_graphs, settings.accepted_opset)
+    atlas = settings.atlas_images
+    if atlas is None:
+        atlas = RUN_ATLAS_IMAGES if isinstance(settings, ExportSettings) else 0
+    options = BundleOptions(
+        atlas, settings.byte_graphs, settings.keep_float32, settings.accepted_opset
+    )
     if isinstance(settings, ExportSettings):
         from latens_export.sources.run import export_run
 
@@ -78,11 +87,30 @@ def _source(settings: ExternalSettings) -> Source:
 
 
 def _module(settings: ModuleSettings, given: Card) -> Source:
-    from latens_export.sources.modules import DecodeOf, EncodeOf, load_module
+    from latens_export.sources.labelled import (
+        DecoderOfFirstClass,
+        EncoderOfFirstClass,
+        LabelledDecoder,
+        LabelledEncoder,
+    )
+    from latens_export.sources.modules import (
+        DecodeOf,
+        EncodeOf,
+        load_module,
+        require_arguments,
+    )
 
     module = load_module(settings.factory, settings.weights)
-    encoder, decoder = EncodeOf(module).eval(), DecodeOf(module).eval()
-    card = describe(encoder, decoder, given)
+    require_arguments(module, labels=given.label_count is not None)
+    encoder: nn.Module
+    decoder: nn.Module
+    if given.label_count is None:
+        encoder, decoder = EncodeOf(module).eval(), DecodeOf(module).eval()
+        card = describe(encoder, decoder, given)
+    else:
+        card = describe(EncoderOfFirstClass(module), DecoderOfFirstClass(module), given)
+        card = with_fixed_sizes(card)
+        encoder, decoder = LabelledEncoder(module).eval(), LabelledDecoder(module).eval()
     if not card.architecture:
         card = card.model_copy(update={"architecture": type(module).__name__})
     count = sum(parameter.numel() for parameter in module.parameters())
@@ -92,7 +120,7 @@ def _module(settings: ModuleSettings, given: Card) -> Source:
 def _diffusers(settings: DiffusersSettings, given: Card) -> Source:
     from latens_export.sources.diffusers import load_diffusers
 
-    found = load_diffusers(settings.folder, raw_latents=settings.raw_latents)
+    found = load_diffusers(settings.folder, raw_latents=settings.raw_latents, codes=settings.codes)
     card = describe(found.encoder, found.decoder, given.over(found.card), found.usual)
     return Source(
         found.encoder, found.decoder, card, found.parameter_count, {"source": "diffusers"}

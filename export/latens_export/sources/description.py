@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from latens_export.errors import UsageError
 from latens_export.sources.card import Card, FreeAxis
 from latens_export.sources.inference import ShapeRunner, infer
@@ -13,8 +15,6 @@ from latens_serving.bundle.spec import Axis, LatentAxis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from torch import nn
 
     from latens_export.sources.inference import Inferred
 
@@ -37,11 +37,30 @@ def describe(
     inferred = infer(encoder, decoder, given.data_shape, usual)
     if given.scaling is not None and given.scaling.packing > 1:
         inferred = _packed(inferred, given.scaling.packing)
-    card = given.over(_card_of(inferred))
+    card = given.over(_card_of(inferred, encoder))
     if given.latent is None:
         card = card.model_copy(update={"latent": _following(card, inferred)})
     _check_sizes(ShapeRunner(encoder, decoder), card, inferred)
     return card
+
+
+def codebook_size(encoder: nn.Module) -> int:
+    """The number of codes: an attribute of a module, or the rows of its only embedding.
+
+    Raises:
+        UsageError: neither is there.
+    """
+    for module in encoder.modules():
+        size = getattr(module, "codebook_size", None)
+        if isinstance(size, int):
+            return size
+    tables = [module for module in encoder.modules() if isinstance(module, nn.Embedding)]
+    if len(tables) == 1:
+        return tables[0].num_embeddings
+    raise UsageError(
+        "card: codebook_size: expected a value: the encoder gives codes, and has no attribute "
+        "codebook_size"
+    )
 
 
 def with_fixed_sizes(card: Card) -> Card:
@@ -89,8 +108,10 @@ def _in_steps(axis: Axis, step: int) -> Axis:
     )
 
 
-def _card_of(inferred: Inferred) -> Card:
+def _card_of(inferred: Inferred, encoder: nn.Module) -> Card:
+    codes = {"codebook_size": codebook_size(encoder)} if inferred.has_codes else {}
     return Card(
+        **codes,
         modality=inferred.modality,
         data={axis.name: _size(axis) for axis in inferred.data_axes},
         latent={axis.name: _latent_size(axis) for axis in inferred.latent_axes},

@@ -67,36 +67,65 @@ class _Decoder(nn.Module):
         return images
 
 
-class _VqDecoder(nn.Module):
-    """The decoder of a VQModel, which takes latents to the nearest codes first.
+class _Codebook(nn.Module):
+    """A VQModel with its codebook: latents to the nearest codes, and back.
 
-    As `VQModel.decode` does, but with products, since ONNX has no operator for torch.cdist.
+    As `VQModel.quantize` does, but with products, since ONNX has no operator for torch.cdist.
     """
 
     def __init__(self, autoencoder: Any) -> None:
         super().__init__()
         self.autoencoder = autoencoder
+        self.codebook_size = int(autoencoder.quantize.embedding.weight.shape[0])
 
-    def forward(self, latents: Tensor) -> Tensor:
-        codes = self.autoencoder.quantize.embedding.weight
+    def codes_of(self, latents: Tensor) -> Tensor:
+        """Latents `[n, channels, height, width]` to codes `[n, height, width]`."""
+        table = self.autoencoder.quantize.embedding.weight
         places = latents.permute(0, 2, 3, 1)
-        distances = codes.square().sum(1) - 2 * places @ codes.T
-        nearest = nn.functional.embedding(distances.argmin(-1), codes).permute(0, 3, 1, 2)
+        codes: Tensor = (table.square().sum(1) - 2 * places @ table.T).argmin(-1)
+        return codes
+
+    def images_of(self, codes: Tensor) -> Tensor:
+        table = self.autoencoder.quantize.embedding.weight
+        nearest = nn.functional.embedding(codes, table).permute(0, 3, 1, 2)
         images: Tensor = self.autoencoder.decode(
             nearest, force_not_quantize=True, return_dict=False
         )[0]
         return images
 
 
-CLASSES = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "VQModel")
+class _VqDecoder(_Codebook):
+    """The decoder of a VQModel, which takes latents to the nearest codes first."""
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.images_of(self.codes_of(latents))
 
 
-def load_diffusers(folder: Path, *, raw_latents: bool) -> DiffusersModel:
+class _CodeEncoder(_Codebook):
+    """The encoder of a VQModel with its quantizer: images to codes."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        (latents,) = self.autoencoder.encode(images, return_dict=False)
+        return self.codes_of(latents)
+
+
+class _CodeDecoder(_Codebook):
+    """The decoder of a VQModel for codes."""
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return self.images_of(codes)
+
+
+CLASSES = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "VQModel", "AutoencoderOobleck")
+
+
+def load_diffusers(folder: Path, *, raw_latents: bool, codes: bool = False) -> DiffusersModel:
     """Loads the autoencoder of a folder, or of a pipeline's `vae` or `vqvae`, as float32.
 
     Args:
         folder: has `config.json`, or a folder `vae` or `vqvae` that has.
         raw_latents: whether the config's scaling and shift are left out.
+        codes: whether a VQModel encodes to the numbers of codes, which are not scaled.
 
     Raises:
         SourceError: the folder cannot be read.
@@ -112,12 +141,20 @@ def load_diffusers(folder: Path, *, raw_latents: bool) -> DiffusersModel:
             f"{folder}: class {name!r} is unknown; expected one of {', '.join(CLASSES)}; other "
             "classes can be exported as a module: latens-export module"
         )
+    if codes and name != "VQModel":
+        raise UsageError(f"codes: expected a VQModel, {name} has no codebook")
     autoencoder = _loaded(folder, name)
-    encoder = _Encoder(autoencoder).eval()
-    decoder = (_VqDecoder if name == "VQModel" else _Decoder)(autoencoder).eval()
+    encoder, decoder = (part(autoencoder).eval() for part in _parts(name, codes=codes))
     count = sum(parameter.numel() for parameter in autoencoder.parameters())
-    scaling = None if raw_latents else _scaling(config, autoencoder)
+    scaling = None if raw_latents or codes else _scaling(config, autoencoder)
     return DiffusersModel(encoder, decoder, _card(config, scaling), _usual(config), count)
+
+
+def _parts(name: str, *, codes: bool) -> tuple[type[nn.Module], type[nn.Module]]:
+    """The encoder and the decoder of a class."""
+    if name != "VQModel":
+        return _Encoder, _Decoder
+    return (_CodeEncoder, _CodeDecoder) if codes else (_Encoder, _VqDecoder)
 
 
 def _folder_with_config(folder: Path) -> Path:
@@ -199,7 +236,10 @@ def _scaling(config: dict[str, Any], autoencoder: Any) -> Scaling | None:
 
 
 def _card(config: dict[str, Any], scaling: Scaling | None) -> Card:
-    said: dict[str, Any] = {"architecture": config["_class_name"], "graph_range": RANGE}
+    name = config["_class_name"]
+    said: dict[str, Any] = {"architecture": name}
+    if name != "AutoencoderOobleck":  # of sound, whose values are taken as they are
+        said["graph_range"] = RANGE
     if scaling is not None:
         said["scaling"] = scaling
     return Card(**said)

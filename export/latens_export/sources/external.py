@@ -9,6 +9,7 @@ from latens_export.bundling import BundleOptions, write_bundle
 from latens_export.errors import GraphError
 from latens_export.sources.card import Card, spec_of
 from latens_export.sources.description import with_fixed_sizes
+from latens_export.sources.labelled import labels_in_turn, with_labels
 from latens_export.sources.pictures import drawn, read_pictures
 from latens_serving.bundle.spec import Prior
 
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from latens_export.bundling import WrittenBundle
+    from latens_serving.bundle.spec import ModelSpec
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def _written(
     spec = spec_of(source.card, target.precision, target.tolerance, source.parameter_count)
     if images is None:
         step("proving the graphs with inputs that are drawn; --images FOLDER gives real ones")
-    inputs = drawn(spec) if images is None else read_pictures(images, spec)
+    inputs = _inputs(images, spec)
     return write_bundle(
         source.encoder,
         source.decoder,
@@ -103,8 +105,16 @@ def _written(
         target.repository,
         target.name,
         logits=source.card.logits,
-        prior_data=None if fit_prior is None else read_pictures(fit_prior, spec),
+        prior_data=None if fit_prior is None else _inputs(fit_prior, spec),
         provenance=({}, {**source.origin, "probe": "drawn" if images is None else "pictures"}),
         options=options,
         step=step,
     )
+
+
+def _inputs(folder: Path | None, spec: ModelSpec) -> Tensor:
+    """Pictures of a folder or drawn ones; of a conditional model with every class in turn."""
+    data = drawn(spec) if folder is None else read_pictures(folder, spec)
+    if spec.label_count is None:
+        return data
+    return with_labels(data, labels_in_turn(data, spec.label_count))

@@ -46,6 +46,8 @@ class Inferred:
     posterior: Posterior
     graph_range: Range | None
     """Of a last sigmoid or tanh; None where the decoder has none."""
+    has_codes: bool = False
+    """Whether the encoder gives int64 codes."""
 
 
 class ShapeRunner:
@@ -60,6 +62,12 @@ class ShapeRunner:
         with torch.no_grad():
             found = parts_of(on_meta(self.encoder, torch.empty(ROWS, *shape, device="meta")))
         return tuple(part.shape[1:] for part in found)
+
+    def has_codes(self, shape: Sequence[int]) -> bool:
+        """Whether a row of data encodes to codes."""
+        with torch.no_grad():
+            found = parts_of(on_meta(self.encoder, torch.empty(ROWS, *shape, device="meta")))
+        return found[0].dtype == torch.int64
 
     def latent_shape(self, shape: Sequence[int]) -> tuple[int, ...] | None:
         """The shape of the latent of a row of data that decodes to the same shape; else None."""
@@ -102,7 +110,12 @@ def infer(
     require_deterministic(encoder, decoder, shape)
     names = _AXIS_NAMES.get(len(shape)) or tuple(f"axis{place}" for place in range(len(shape)))
     data_axes = [Axis(name=name, size=size) for name, size in zip(names, shape, strict=True)]
-    latent_axes = _fixed_latent_axes(latent, names if len(latent) == len(shape) else ())
+    has_codes = runner.has_codes(shape)
+    # The codes of an image are [height, width].
+    latent_names = names[len(shape) - len(latent) :] if has_codes else names
+    if len(latent_names) != len(latent):
+        latent_names = ()
+    latent_axes = _fixed_latent_axes(latent, latent_names)
     for place in range(1, len(shape)):
         if found := _free_axis(runner, shape, latent, place):
             many, stride, where = found
@@ -115,7 +128,8 @@ def infer(
         tuple(data_axes),
         tuple(latent_axes),
         Posterior.DETERMINISTIC if len(runner.encoded(shape)) == 1 else Posterior.DIAGONAL_GAUSSIAN,
-        last_range(decoder, latent),
+        last_range(decoder, latent, torch.int64 if has_codes else torch.float32),
+        has_codes,
     )
 
 

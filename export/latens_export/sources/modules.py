@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,31 @@ def load_module(factory: str, weights: Path) -> nn.Module:
             )
     load_weights(module, weights)
     return module.float().eval()
+
+
+def require_arguments(module: nn.Module, *, labels: bool) -> None:
+    """Refuses methods that take labels where the card names no classes, and the reverse.
+
+    Raises:
+        UsageError: says which method, and what to write.
+    """
+    for name, data in (("encode", "x"), ("decode", "z")):
+        parameters = inspect.signature(getattr(module, name)).parameters.values()
+        needed = [
+            one
+            for one in parameters
+            if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD
+        ]
+        if len(needed) > 1 and not labels:
+            raise UsageError(
+                f"{type(module).__name__}.{name} takes {len(needed)} arguments; of a conditional "
+                f"model, {name}({data}, labels), the card says the number of classes: label_count"
+            )
+        if labels and len(parameters) < 2:
+            raise UsageError(
+                f"card: label_count: expected {name}({data}, labels), but "
+                f"{type(module).__name__}.{name} takes {data} alone"
+            )
 
 
 def load_weights(module: nn.Module, weights: Path) -> None:

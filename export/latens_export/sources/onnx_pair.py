@@ -101,9 +101,12 @@ def _require_usable(what: str, graph: onnx.ModelProto) -> None:
     if len(graph.graph.output) > most:
         names = ", ".join(value.name for value in graph.graph.output)
         raise GraphError(f"{what}: expected at most {most} outputs, got {names}")
+    latents = graph.graph.output if what == "encoder" else inputs
     for value in (*inputs, *graph.graph.output):
-        if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-            raise GraphError(f"{what}: {value.name}: expected float32")
+        element = value.type.tensor_type.elem_type
+        is_code = element == onnx.TensorProto.INT64 and value in latents
+        if element != onnx.TensorProto.FLOAT and not is_code:
+            raise GraphError(f"{what}: {value.name}: expected float32, or int64 for codes")
     batch = inputs[0].type.tensor_type.shape.dim[0]
     if not batch.dim_param:
         raise GraphError(
@@ -134,6 +137,8 @@ def _card(encoder: onnx.ModelProto, decoder: onnx.ModelProto) -> Card:
         if all(sizes):
             names = _NAMES.get(len(sizes)) or [f"axis{place}" for place in range(len(sizes))]
             said[field] = dict(zip(names, sizes, strict=True))
+    if decoder.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.INT64:
+        said["posterior"] = Posterior.DETERMINISTIC
     makers = {name: node.op_type for node in decoder.graph.node for name in node.output}
     found = _RANGES.get(makers.get(decoder.graph.output[0].name, ""))
     if found is not None:

@@ -41,10 +41,12 @@ def require_deterministic(encoder: nn.Module, decoder: nn.Module, shape: Sequenc
         )
 
 
-def last_range(decoder: nn.Module, latent: Sequence[int]) -> Range | None:
+def last_range(
+    decoder: nn.Module, latent: Sequence[int], dtype: torch.dtype = torch.float32
+) -> Range | None:
     """The range of the decoder's last operator, a sigmoid or tanh; None for any other."""
     with torch.no_grad(), _Recorder() as recorder:
-        decoded = on_meta(decoder, torch.empty(ROWS, *latent, device="meta"))
+        decoded = on_meta(decoder, torch.empty(ROWS, *latent, device="meta", dtype=dtype))
     name, source = recorder.made.get(id(decoded), ("", None))
     while name in _SAME_VALUES and source is not None:
         name, source = recorder.made.get(id(source), ("", None))
