@@ -64,6 +64,22 @@ class RowEncoder(Protocol):
         ...
 
 
+def require_latents_of_images(
+    model: str, modality: str, *, has_codes: bool, is_conditional: bool
+) -> None:
+    """Refuses models whose data or latents have no place in the outputs.
+
+    Raises:
+        BadDataError: the model's data are no images, its latents are codes, or it needs labels.
+    """
+    if is_conditional:
+        raise BadDataError(f"model {model} needs the class of each image; expected one without")
+    if modality.lower() not in ("image", "unspecified"):
+        raise BadDataError(f"model {model} is of {modality.lower()} items; expected one of images")
+    if has_codes:
+        raise BadDataError(f"model {model} encodes to codes; expected latents of real numbers")
+
+
 class LocalEncoder:
     """The engine of this process."""
 
@@ -75,6 +91,13 @@ class LocalEncoder:
             kind = NotFoundError if str(error).startswith("no such model") else BadDataError
             raise kind(str(error)) from error
         manifest = self._encoder.manifest
+        spec = manifest.spec
+        require_latents_of_images(
+            manifest.name,
+            spec.modality,
+            has_codes=spec.has_codes,
+            is_conditional=spec.label_count is not None,
+        )
         has_variance = manifest.spec.posterior == "diagonal-gaussian"
         heads = ("mean", "log_var") if has_variance else ("mean",)
         self.identity = ModelIdentity(
@@ -111,6 +134,12 @@ class ServedEncoder:
             found = self._client.model(model)
         except LatensError as error:
             raise _failure(error, address) from error
+        require_latents_of_images(
+            found.name,
+            found.modality,
+            has_codes=found.has_codes,
+            is_conditional=found.label_count > 0,
+        )
         self._address = address
         self.provider = found.provider
         is_deterministic = found.posterior in ("POINT", "DETERMINISTIC")

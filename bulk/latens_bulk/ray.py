@@ -8,12 +8,14 @@ images = ray.data.read_parquet("s3://bucket/images")          # columns `id` and
 encode(images, "/models/mnist", concurrency=8).write_parquet("s3://bucket/latents")
 ```
 
-Ray is not among the dependencies: install `ray[data]`. The bundle must be readable under the same
-path on every machine.
+`encode_parquet` does these three steps with Ray's checkpoints, so that a driver that died can be
+started again. Ray is not among the dependencies: install `ray[data]`. The bundle must be readable
+under the same path on every machine.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,12 @@ from numpy.typing import NDArray
 from latens_bulk.errors import BadDataError
 from latens_bulk.preprocessing import FitRule, Preprocessing
 from latens_serving import Encoder
+
+_BLOCK_BYTES = 8 << 20
+"""Of the blocks of a resumable run. Ray notes a block once it is written: small ones lose less."""
+_CPUS = 0.5
+"""Of one actor of a resumable run: where actors take every CPU, the reading of the noted ids waits
+for ever."""
 
 
 class EncodeBatch:
@@ -111,3 +119,52 @@ def encode(
         concurrency=concurrency,
         **resources,
     )
+
+
+def encode_parquet(
+    source: str,
+    bundle: str,
+    target: str,
+    *,
+    checkpoints: str,
+    id_column: str = "id",
+    block_bytes: int = _BLOCK_BYTES,
+    num_cpus: float = _CPUS,
+    **options: Any,
+) -> None:
+    """Encodes the images of Parquet files to Parquet files; a second start does what is missing.
+
+    Ray's `CheckpointConfig` notes the ids of the rows of each file that is written. It is in beta,
+    reads all noted ids into memory, and needs an id of its own for every row.
+
+    Args:
+        source: the files, or the folder or address of them.
+        bundle: as for `encode`.
+        target: the folder to write to.
+        checkpoints: the folder of the notes, an absolute path on storage that all machines share;
+            they are kept when the run has ended.
+        id_column: the column that tells rows apart.
+        block_bytes: of the parts that Ray cuts the rows into; a part that was not written yet is
+            encoded again.
+        num_cpus: of one actor; all actors together must leave some.
+        options: further ones of `encode`.
+
+    Raises:
+        BadDataError: `checkpoints` is no absolute path or address.
+    """
+    import ray
+    from ray.data.checkpoint import CheckpointConfig
+
+    if "://" not in checkpoints and not Path(checkpoints).is_absolute():
+        raise BadDataError(f"checkpoints: expected an absolute path, got {checkpoints}")
+    context = ray.data.DataContext.get_current()
+    before = context.checkpoint_config, context.target_max_block_size
+    context.checkpoint_config = CheckpointConfig(
+        id_column, checkpoints, delete_checkpoint_on_success=False
+    )
+    context.target_max_block_size = block_bytes
+    try:
+        images = ray.data.read_parquet(source)
+        encode(images, bundle, num_cpus=num_cpus, **options).write_parquet(target)
+    finally:
+        context.checkpoint_config, context.target_max_block_size = before

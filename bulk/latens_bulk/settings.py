@@ -67,7 +67,16 @@ class EncodeSettings(BaseSettings):
     token_file: Path | None = None
     """File with the bearer token for the server."""
 
-    format: Literal["parquet", "webdataset", "mds", "sd-scripts", "sd-scripts-sized"] = "parquet"
+    format: Literal[
+        "parquet",
+        "webdataset",
+        "mds",
+        "sd-scripts",
+        "sd-scripts-sized",
+        "sd-scripts-sd",
+        "sd-scripts-sdxl",
+        "sd-scripts-flux",
+    ] = "parquet"
     """What is written."""
     dtype: Literal["float32", "float16"] = "float32"
     """The type of the latents written."""

@@ -15,6 +15,8 @@ import pytest
 
 from bulk_cases import digits, rows_of, run, write_folder, write_npz, write_parquet, write_tars
 from command_line import Outcome, ok
+from latens_bulk.encoders import require_latents_of_images
+from latens_bulk.errors import BadDataError
 
 IMAGES = digits(40)
 
@@ -192,3 +194,21 @@ def test_a_full_disk_ends_in_one_line_and_finished_shards_stay(
     refused(Outcome(done.returncode, done.stdout, done.stderr), 1, "too large")
     assert list(output.glob("part-*")) == []
     assert json.loads(ok(run(capsys, *command[3:], "--bundle", bundle, "--json")).out)["complete"]
+
+
+@pytest.mark.parametrize(
+    ("modality", "has_codes", "is_conditional", "said"),
+    [
+        ("audio", False, False, "model m is of audio items; expected one of images"),
+        ("TABULAR", False, False, "model m is of tabular items"),
+        ("IMAGE", True, False, "model m encodes to codes; expected latents of real numbers"),
+        ("IMAGE", False, True, "model m needs the class of each image; expected one without"),
+    ],
+)
+def test_models_whose_latents_have_no_place_in_the_output(
+    modality: str, has_codes: bool, is_conditional: bool, said: str
+) -> None:
+    facts = {"has_codes": has_codes, "is_conditional": is_conditional}
+    with pytest.raises(BadDataError, match=said):
+        require_latents_of_images("m", modality, **facts)
+    require_latents_of_images("m", "image", has_codes=False, is_conditional=False)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from environments import environment
 from grid_bundle import write_grid_bundle
 from latens_bulk.settings import EncodeSettings
 from latens_serving import Encoder
@@ -76,12 +77,46 @@ def test_every_option_on_the_page_is_a_setting() -> None:
     assert named - known == set()
 
 
+def spark_recipe(bundle: Path) -> str:
+    (recipe,) = [text for _, _, text in BLOCK.findall(PAGE) if "def encode(batches)" in text]
+    return str(recipe.replace("/models/mnist", str(bundle)))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(
+    "LATENS_TEST_SPARK" not in os.environ,
+    reason="Spark is a download of 456 MB and needs Java: LATENS_TEST_SPARK=1 runs it",
+)
+def test_the_recipe_runs_on_spark_itself(model_repository: Path, tmp_path: Path) -> None:
+    pins = [f"-r{ROOT / 'requirements' / 'serve-cpu.txt'}"]
+    python = environment("spark", ["pyspark", "pandas", "pyarrow", *pins])
+    images = np.random.default_rng(0).integers(0, 256, (500, 1, 28, 28), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    (tmp_path / "recipe.py").write_text(spark_recipe(model_repository / "mnist-2d"))
+    script = Path(__file__).parent / "spark_recipe.py"
+    output = tmp_path / "out.npz"
+    paths = [str(ROOT / name) for name in ("clients/python", "serving")]
+    done = subprocess.run(
+        [python, script, tmp_path / "recipe.py", tmp_path / "images.npy", output],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYSPARK_PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    direct = Encoder(model_repository / "mnist-2d", device="cpu")(images)
+    with np.load(output) as encoded:
+        assert encoded["ids"].tolist() == list(range(500))
+        for head in ("mean", "log_var"):
+            np.testing.assert_array_equal(encoded[head], direct[head])
+
+
 def test_the_recipe_for_spark_encodes(model_repository: Path) -> None:
     """Without Spark: with what it calls, and with the few things of pandas that are used."""
-    (recipe,) = [text for _, _, text in BLOCK.findall(PAGE) if "def encode(batches)" in text]
     bundle = model_repository / "mnist-2d"
     names: dict[str, Any] = {"frame": SimpleNamespace(mapInPandas=lambda *_: None)}
-    exec(recipe.replace("/models/mnist", str(bundle)), names)
+    exec(spark_recipe(bundle), names)
     images = np.random.default_rng(0).integers(0, 256, (5, 1, 28, 28), np.uint8)
 
     class Frame(dict):

@@ -13,6 +13,7 @@ from bulk_cases import array_of, rows_of, run
 from command_line import ok
 from grid_bundle import IMAGE, write_grid_bundle
 from latens import pictures
+from latens_bulk import LatentDataset
 from latens_serving import Encoder
 
 SIZES = [(16, 24), (32, 48), (40, 40), (20, 60), (16, 24), (33, 21)]
@@ -69,6 +70,24 @@ def test_sd_scripts_finds_its_arrays(
     broken = run(capsys, "verify", output)
     assert broken.code == 5
     assert "a/photo.3.npz: missing" in broken.err
+
+
+@pytest.mark.parametrize(("family", "suffix"), [("sd", ""), ("sdxl", ""), ("flux", "_2x3")])
+def test_newer_versions_of_sd_scripts_find_their_names(
+    family: str, suffix: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = write_grid_bundle(tmp_path / "models" / "grid")
+    output = tmp_path / "out"
+    options = ["--bundle", bundle, "--fit", "crop", "--format", f"sd-scripts-{family}"]
+    ok(run(capsys, "encode", photos, output, *options))
+    for number, (height, width) in enumerate(SIZES):
+        name = f"photo.{number}_{width:04d}x{height:04d}_{family}.npz"
+        with np.load(output / "a" / name) as arrays:
+            assert arrays[f"original_size{suffix}"].tolist() == [width, height]
+            assert arrays[f"latents{suffix}"].shape == (4, 2, 3)
+    ok(run(capsys, "verify", output))
+    latents = LatentDataset(output)
+    assert latents.column("key") == [f"a/photo.{number}" for number in range(len(SIZES))]
 
 
 def test_two_images_of_one_name_are_refused(

@@ -52,4 +52,4 @@ FORMATS = {
     "mds": Format(mds.SUFFIX, mds.write, mds.row_count, mds.read, mds.column, mds.write_index),
     "sd-scripts": _SD_SCRIPTS,
     "sd-scripts-sized": _SD_SCRIPTS,
-}
+} | dict.fromkeys(sd_scripts.FAMILIES, _SD_SCRIPTS)

@@ -2,8 +2,9 @@
 
 A file has `latents`, `original_size` (width, height), `crop_ltrb` and, with `--mirror`,
 `latents_flipped`. Trainers of several resolutions expect the names with the size of the latent
-appended, as in `latents_64x64`: that is the format `sd-scripts-sized`. Latents are the first draw,
-or the mean where there are no draws.
+appended, as in `latents_64x64`: that is the format `sd-scripts-sized`. Newer versions look for
+names such as `photo_0640x0480_sdxl.npz` first. Latents are the first draw, or the mean where there
+are no draws.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import posixpath
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,11 @@ from latens_bulk.errors import BadDataError
 from latens_bulk.outputs.rows import MIRRORED, Floats, ShardRows
 
 SUFFIX = ".sha256"
+FAMILIES = {"sd-scripts-sd": "sd", "sd-scripts-sdxl": "sdxl", "sd-scripts-flux": "flux"}
+"""By format, what newer versions append to a file's name, after the picture's width and height."""
+_LONG_NAME = re.compile(rf"_\d{{4,}}x\d{{4,}}_({'|'.join(FAMILIES.values())})$")
+_SIZED = ("sd-scripts-sized", "sd-scripts-flux")
+"""Formats whose names of arrays have the size of the latent."""
 
 
 def write(path: Path, rows: ShardRows, description: dict[str, Any]) -> None:
@@ -33,7 +40,7 @@ def write(path: Path, rows: ShardRows, description: dict[str, Any]) -> None:
         )
     lines, seen = [], set()
     for row, key in enumerate(rows.keys):
-        name = _file_name(key)
+        name = _file_name(key, rows.sizes[row], description["format"])
         if name in seen:
             raise BadDataError(f"{key}: another image of this folder would be {name}, too")
         seen.add(name)
@@ -83,7 +90,7 @@ def column(path: Path, name: str) -> list[Any]:
     """
     if name != "key":
         raise BadDataError(f"{path.parent}: sd-scripts files have no column {name!r}")
-    return [posixpath.splitext(file)[0] for file in _files(path)]
+    return [_LONG_NAME.sub("", posixpath.splitext(file)[0]) for file in _files(path)]
 
 
 def _files(path: Path) -> list[str]:
@@ -121,7 +128,7 @@ def _arrays(
     }
     if head + MIRRORED in rows.latents:
         arrays["latents_flipped"] = latent(head + MIRRORED)
-    if description["format"] != "sd-scripts-sized":
+    if description["format"] not in _SIZED:
         return arrays
     rows_and_columns = "x".join(map(str, arrays["latents"].shape[-2:]))
     return {f"{name}_{rows_and_columns}": array for name, array in arrays.items()}
@@ -133,8 +140,13 @@ def _npz(arrays: dict[str, NDArray[Any]]) -> bytes:
     return content.getvalue()
 
 
-def _file_name(key: str) -> str:
-    name = posixpath.normpath(posixpath.splitext(key)[0].replace(":", "-")) + ".npz"
+def _file_name(key: str, size: NDArray[np.int64], output_format: str) -> str:
+    """The file of an image, whose height and width are `size`."""
+    name = posixpath.normpath(posixpath.splitext(key)[0].replace(":", "-"))
+    if output_format in FAMILIES:
+        height, width = (int(length) for length in size)
+        name += f"_{width:04d}x{height:04d}_{FAMILIES[output_format]}"
+    name += ".npz"
     if name.startswith(("/", "..")) or name.split("/")[0] in ("shards", "claims", "unfinished"):
         raise BadDataError(f"{key}: not a name that a file of the output may have")
     return name
