@@ -49,7 +49,8 @@ def test_every_file_is_served_compressed_and_revalidated(server: Server) -> None
         url = "/" + path.relative_to(WEB).as_posix()
         first = request(server.http_address, url, headers={"Accept-Encoding": "gzip"})
         assert first.status == 200, url
-        assert gzip.decompress(first.body) == path.read_bytes()
+        if path.name != "index.html":
+            assert gzip.decompress(first.body) == path.read_bytes()
         known = {"If-None-Match": first.headers["etag"]}
         assert request(server.http_address, url, headers=known).status == 304
     assert request(server.http_address, "/js/main.js").body == (WEB / "js/main.js").read_bytes()
@@ -62,10 +63,9 @@ def test_the_page_refers_to_no_other_site() -> None:
         assert not re.search(r"(src|href|from|import|url)\s*[=(:]?\s*[\"']?https?:", text), path
 
 
-def test_every_module_is_preloaded() -> None:
-    announced = set(
-        re.findall(r'rel="modulepreload" href="([^"]+)"', (WEB / "index.html").read_text())
-    )
+def test_every_module_is_preloaded(server: Server) -> None:
+    served = request(server.http_address, "/").body.decode()
+    announced = set(re.findall(r'rel="modulepreload" href="([^"]+)"', served))
     modules = {f"js/{path.name}" for path in (WEB / "js").glob("*.js")}
     assert announced == modules - {"js/first.js", "js/main.js"}
 

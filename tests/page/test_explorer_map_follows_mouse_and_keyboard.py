@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Route
@@ -104,7 +105,7 @@ def find_dot(page: Explorer) -> str:
     return page.text("#card figcaption")
 
 
-def test_a_point_shows_its_image_and_a_click_pins_it(page: Explorer) -> None:
+def test_a_point_shows_its_image_and_a_click_goes_there(page: Explorer) -> None:
     words = find_dot(page)
     assert words.startswith("test image ")
     assert words[-1] in "0123456789"
@@ -112,9 +113,65 @@ def test_a_point_shows_its_image_and_a_click_pins_it(page: Explorer) -> None:
     before = page.point()
     page.page.mouse.down()
     page.page.mouse.up()
-    page.page.wait_for_selector("#pins .badge")
     page.until_moved(before)
-    page.until_text("#nearest", f"a\N{NO-BREAK SPACE}{words[-1]}")
+    page.until_text("#neighbours button:first-child span", words[-1])
+    page.until_count("#pins .badge", 0)
+
+
+def test_a_double_click_pins_a_point_or_what_is_there(page: Explorer) -> None:
+    assert "pin" in page.text("#pins li")
+    find_dot(page)
+    x, y = page.spot(0.5, 0.5)
+    page.page.mouse.dblclick(x, y)
+    page.until_count("#pins .badge", 1)
+    before = page.point()
+    page.page.mouse.dblclick(*page.spot(0.2, 0.85))
+    page.until_moved(before)
+    page.until_count("#pins .badge", 2)
+
+
+def test_the_nearest_test_images_are_beside_the_point_and_lead_there(page: Explorer) -> None:
+    page.until_count("#neighbours button", 7)
+    third = page.page.locator("#neighbours button").nth(2)
+    title = third.get_attribute("title")
+    before = page.point()
+    third.click()
+    page.until_moved(before)
+    page.until_holds(
+        lambda: page.page.get_attribute("#neighbours button:first-child", "title") == title,
+        "the image that was clicked is the nearest",
+    )
+    page.until_ink("#neighbours button:first-child canvas", lambda ink: ink > 20)
+
+
+def test_an_image_is_pinned_once(page: Explorer) -> None:
+    page.page.click("#pin")
+    page.until_count("#pins .badge", 1)
+    page.page.click("#pin")
+    page.until_text("#notice", "This image is pinned already, as A.")
+    page.until_count("#pins .badge", 1)
+
+
+def test_the_map_is_saved_as_the_embedding_projector_reads_it(page: Explorer) -> None:
+    with page.page.expect_download() as vectors:
+        page.page.click("#map-tsv")
+    rows = Path(vectors.value.path()).read_text().splitlines()
+    assert vectors.value.suggested_filename in {"vectors.tsv", "metadata.tsv"}
+    assert len(rows) == 1000, "one row per test image in the bundle"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "least"), [(1100, 800, 140), (1400, 900, 185), (1920, 1080, 380)]
+)
+def test_the_decoded_image_grows_with_the_window(
+    page: Explorer, width: int, height: int, least: int
+) -> None:
+    page.page.set_viewport_size({"width": width, "height": height})
+    page.until(f"document.getElementById('here').clientWidth >= {least}")
+    box = page.page.locator("#here").bounding_box()
+    assert box is not None
+    assert abs(box["width"] - box["height"]) < 3 or box["height"] > 0.4 * height
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_click_on_the_background_moves_the_point_there(page: Explorer) -> None:
@@ -216,6 +273,26 @@ def test_a_seed_gives_the_same_samples_and_r_draws_others(page: Explorer) -> Non
     before = page.point()
     page.page.locator("#samples button").nth(3).click()
     page.until_moved(before)
+
+
+def test_a_label_is_found_by_its_name(page: Explorer) -> None:
+    def shown() -> list[str]:
+        return page.page.locator("#legend .chip[aria-pressed=true]").all_inner_texts()
+
+    labels = shown()
+    assert "3" in labels
+    page.page.fill("#find", "3")
+    page.until_holds(lambda: shown() == ["3"], "only the label is shown")
+    before = page.point()
+    page.page.press("#find", "Enter")
+    page.until_moved(before)
+    page.page.fill("#find", "unicorn")
+    page.until("document.getElementById('find').getAttribute('aria-invalid') === 'true'")
+    assert shown() == labels
+    page.page.press("#find", "Enter")
+    page.until_text("#notice", "No label has unicorn in its name")
+    page.page.press("#find", "Escape")
+    page.until("document.getElementById('find').value === ''")
 
 
 def test_another_model_of_more_coordinates_is_shown_on_its_principal_axes(page: Explorer) -> None:

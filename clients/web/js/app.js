@@ -9,6 +9,7 @@ import { show } from "./pixels.js";
 import { remark, notify } from "./notify.js";
 
 const MOST_PINS = 4;
+const SMOOTH = 64; // pixels of a side beyond which images are enlarged smoothly
 
 /**
  * @typedef {object} Space one model, ready to roam in
@@ -59,10 +60,12 @@ export class App {
     this.missing.clear();
     const { state } = this.store, origin = new Array(model.latentSize).fill(0);
     const same = state.model === model.name && state.z.length === model.latentSize;
-    const kept = same ? {} : { z: origin, pins: [], image: "", mask: "", view: null, hidden: [], t: 0 };
-    const latents = new Latents(model);
+    const kept = same && state.label < (model.labelCount || 1) ? {} : { z: origin, label: 0, pins: [], image: "", mask: "", view: null, hidden: [], t: 0 };
+    const latents = new Latents(model, () => this.store.state.label);
     const space = { model, latents, plane: Plane.of(model, null), embeddings: /** @type {TestEmbeddings | null} */ (null) };
     this.space = space;
+    const [, height, width] = model.imageShape;
+    document.documentElement.toggleAttribute("data-smooth", Math.max(height, width) > SMOOTH);
     this.store.set({ ...kept, model: model.name, version: model.version }, false);
     this.store.begin();
     this.announce();
@@ -70,10 +73,18 @@ export class App {
     const embeddings = await TestEmbeddings.load(model).catch(() => null);
     if (this.space !== space || !embeddings) return;
     space.embeddings = embeddings;
-    space.plane = Plane.of(model, embeddings.means);
+    space.plane = Plane.of(model, embeddings);
     if (!model.dims.length) model.dims = embeddings.dims();
     this.announce();
-    await embeddings.loadImages().catch(this.trouble);
+    await this.loadImages();
+  }
+
+  /** Loads the test images, unless they are there: also again, when the server was lost meanwhile. */
+  async loadImages() {
+    const { space } = this;
+    if (!space?.embeddings || space.embeddings.images) return;
+    await space.embeddings.loadImages().catch(this.trouble);
+    if (this.space === space) for (const watcher of this.hereWatchers) watcher();
   }
 
   announce() {
@@ -101,6 +112,12 @@ export class App {
    */
   pin(pin, more = {}) {
     const { pins } = this.store.state;
+    const twin = pins.findIndex(({ z }) => z.every((x, i) => x === pin.z[i]));
+    if (twin >= 0) {
+      remark(`This image is pinned already, as ${"ABCD"[twin]}.`);
+      this.store.set(more);
+      return;
+    }
     if (pins.length === MOST_PINS) remark("There are at most four pins: the last one was replaced.");
     this.store.set({ pins: [...pins.slice(0, MOST_PINS - 1), pin], ...more });
   }

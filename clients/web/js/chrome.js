@@ -2,7 +2,8 @@
 
 import { labelColour } from "./colours.js";
 import { byId, figure, make, press } from "./dom.js";
-import { saveCanvas } from "./save.js";
+import { remark } from "./notify.js";
+import { saveCanvas, saveText } from "./save.js";
 
 /** @typedef {import("./app.js").App} App */
 
@@ -40,8 +41,15 @@ export function bindChrome(app, map, act) {
     tiles: () => store.set({ tiles: !store.state.tiles }, false),
     dots: () => store.set({ dots: !store.state.dots }, false),
     "map-save": () => saveCanvas(map.canvas, "map.png"),
+    "map-tsv": () => {
+      const tables = app.space?.embeddings?.tables();
+      if (!tables) { remark("This model has no test images to save."); return; }
+      saveText(tables.vectors, "vectors.tsv");
+      saveText(tables.metadata, "metadata.tsv");
+    },
   };
   for (const [id, work] of Object.entries(clicks)) byId(id).addEventListener("click", work);
+  byId("class").addEventListener("change", () => store.set({ label: byId("class").selectedIndex }));
   byId("model").addEventListener("change", () => {
     const model = app.models[byId("model").selectedIndex];
     if (model) act.choose(model);
@@ -62,9 +70,23 @@ export function showChrome(app) {
   }
   if (!space) return;
   byId("dots").hidden = !space.embeddings;
+  byId("find").hidden = !space.embeddings?.kinds.length;
   byId("axes").textContent = space.plane.axesText;
   showModels(app);
+  showClasses(app);
   showLegend(app);
+}
+
+/** The classes of a conditional model. @param {App} app */
+function showClasses(app) {
+  const select = byId("class"), { labelCount, labelNames } = /** @type {import("./app.js").Space} */ (app.space).model;
+  byId("classes").hidden = !labelCount;
+  const names = Array.from({ length: labelCount }, (_, label) => labelNames[label] ?? String(label));
+  if (names.join() !== select.dataset.names) {
+    select.dataset.names = names.join();
+    select.replaceChildren(...names.map((name) => make("option", {}, name)));
+  }
+  select.selectedIndex = app.store.state.label;
 }
 
 /** @param {App} app */
@@ -78,7 +100,7 @@ function showModels(app) {
   }
   select.selectedIndex = app.models.findIndex(({ name, version }) => name === space.model.name && version === space.model.version);
   const { architecture, imageShape, latentSize, beta, metrics, dataset } = space.model;
-  const parts = [`${dataset || "images"} ${imageShape.slice(1).join(" × ")}`, `${latentSize} latent ${latentSize === 1 ? "coordinate" : "coordinates"}`, `${architecture}, β = ${beta}`];
+  const parts = [`${dataset || "images"} ${imageShape.slice(1).join(" × ")}`, `${latentSize} latent ${latentSize === 1 ? "coordinate" : "coordinates"}`, beta ? `${architecture}, β = ${beta}` : architecture];
   if (metrics.elbo) parts.push(`ELBO ${figure(metrics.elbo, 1)} nats`);
   byId("facts").textContent = parts.join("  ·  ");
 }
@@ -88,7 +110,7 @@ function showLegend(app) {
   const { store, space } = app, legend = byId("legend"), kinds = space?.embeddings?.kinds ?? [];
   const { hidden, dots } = store.state;
   legend.hidden = !dots || !kinds.length;
-  const key = JSON.stringify([kinds, hidden]);
+  const key = JSON.stringify([kinds, hidden, space?.model.labelNames]);
   if (legend.dataset.key === key) return;
   legend.dataset.key = key;
   legend.replaceChildren(...kinds.slice(0, 40).map((kind, index) => {
@@ -96,6 +118,6 @@ function showLegend(app) {
     dot.style.color = labelColour(index, kinds.length);
     const toggle = () => store.set({ hidden: shown ? [...hidden, kind] : hidden.filter((other) => other !== kind) }, false);
     const only = () => store.set({ hidden: hidden.length ? [] : kinds.filter((other) => other !== kind) }, false);
-    return make("button.chip", { "aria-pressed": String(shown), title: "Show or hide; double click: only this", onclick: toggle, ondblclick: only }, dot, make("span", {}, String(kind)));
+    return make("button.chip", { "aria-pressed": String(shown), title: "Show or hide; double click: only this", onclick: toggle, ondblclick: only }, dot, make("span", {}, space?.embeddings?.name(kind) ?? String(kind)));
   }));
 }

@@ -46,8 +46,8 @@ async function errorOf(response) {
   }
 }
 
-/** @param {unknown} reason */
-function networkError(reason) {
+/** The error of a request that no server answered. @param {unknown} reason */
+export function networkError(reason) {
   const late = reason instanceof DOMException && reason.name === "TimeoutError";
   return late
     ? new CallError("deadline_exceeded", "the server took too long")

@@ -1,11 +1,12 @@
-// Pointer input on the map: drag the point or a pin, pan, pinch, wheel, hover, click.
+// Pointer input on the map: drag the point or a pin, pan, pinch, wheel, hover; a click moves the point,
+// a double click pins as well.
 
 const CLICK = 5; // pixels that the pointer may move in a click
 /** @typedef {import("./map.js").LatentMap} LatentMap */
 
 /**
  * @param {LatentMap} map
- * @param {{pinItem(item: number): void, hovered(item: number, x: number, y: number): void,
+ * @param {{goTo(item: number): void, pinItem(item: number): void, hovered(item: number, x: number, y: number): void,
  *   dragged(x: number, y: number, done: boolean): void}} act
  */
 export function bindHand(map, act) {
@@ -126,9 +127,14 @@ export function bindHand(map, act) {
     if (kind === "pin") { app.store.set({ z: state.pins[index].z }); return; }
     if (kind !== "pan" || !app.space) return;
     const item = map.dotAt(...at, 10);
-    if (item >= 0) act.pinItem(item);
+    if (item >= 0) act.goTo(item);
     else app.store.set({ z: app.space.plane.moved(state.z, ...map.port.toPlane(...at)) });
   }
+  canvas.addEventListener("dblclick", (event) => {
+    const at = place(event), item = map.dotAt(...at, 10);
+    if (item >= 0) act.pinItem(item);
+    else if (under(at, 17)?.kind !== "pin") app.pinHere();
+  });
   canvas.addEventListener("pointerup", release);
   canvas.addEventListener("pointercancel", release);
   canvas.addEventListener("pointerleave", () => { map.hover = -1; act.hovered(-1, 0, 0); map.invalidate(); });

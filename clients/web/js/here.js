@@ -1,15 +1,17 @@
 // The image at the point, beside the map and at the pointer; the card of the hovered dot.
 
-import { byId } from "./dom.js";
+import { byId, make } from "./dom.js";
 import { saveNpy, savePng } from "./save.js";
 
 const CARD_WIDTH = 98, CARD_HEIGHT = 128;
+const NEIGHBOURS = 7;
+const WHOLE = 64; // coordinates beyond which a latent is abridged
 
 /** @param {import("./app.js").App} app @param {import("./map.js").LatentMap} map */
 export function bindHere(app, map) {
   const picture = byId("here"), card = byId("card"), stage = card.parentElement;
   const cardCanvas = card.querySelector("canvas"), caption = card.querySelector("figcaption");
-  let dragging = false, hovered = -1;
+  let dragging = false, hovered = -1, shown = "";
 
   byId("pin").addEventListener("click", () => app.pinHere());
   byId("centre").addEventListener("click", () => app.centre());
@@ -25,7 +27,7 @@ export function bindHere(app, map) {
     app.show(picture, app.here);
     if (dragging) app.show(cardCanvas, app.here);
   }
-  app.onHere(paint);
+  app.onHere(() => { paint(); showNearest(); });
 
   /** @param {number} x @param {number} y */
   function placeCard(x, y) {
@@ -35,21 +37,41 @@ export function bindHere(app, map) {
     card.hidden = false;
   }
 
+  /** The nearest test images; a click goes to one. */
   function showNearest() {
-    const { space } = app, { z } = app.store.state;
-    if (!space?.embeddings || z.length !== space.model.latentSize) { byId("nearest").textContent = ""; return; }
-    const { item } = space.embeddings.nearest(z);
-    const label = space.embeddings.label(item);
-    byId("nearest").textContent = label >= 0 ? `nearest test image: a\u00a0${label}` : "";
+    const { space } = app, { z } = app.store.state, embeddings = space?.embeddings;
+    const known = Boolean(embeddings?.images) && z.length === space?.model.latentSize;
+    // It keeps its place, so that nothing moves under the hand when the images arrive.
+    byId("neighbours-here").style.visibility = known ? "" : "hidden";
+    if (!space || !embeddings || !known) return;
+    const items = embeddings.nearest(z, NEIGHBOURS), wanted = items.join();
+    if (wanted === shown) return;
+    shown = wanted;
+    byId("neighbours").replaceChildren(...items.map((item) => {
+      const canvas = make("canvas"), image = embeddings.image(item, space.model.imageShape), label = embeddings.label(item);
+      if (image) app.show(canvas, image);
+      return make("button", { title: `Go to test image ${item}${label >= 0 ? `: ${embeddings.name(label)}` : ""}`, onclick: () => app.store.set({ z: embeddings.mean(item) }) },
+        canvas, ...(label >= 0 ? [make("span", {}, embeddings.name(label))] : []));
+    }));
   }
 
   return {
-    repaint: paint,
+    repaint() {
+      shown = "";
+      paint();
+      showNearest();
+    },
 
     follow() {
       const { z } = app.store.state;
-      byId("where").textContent = `z = ${z.slice(0, 12).map((x) => x.toFixed(2)).join("  ")}${z.length > 12 ? " …" : ""}`;
+      byId("where").textContent = `z = ${z.slice(0, WHOLE).map((x) => x.toFixed(2)).join("  ")}${z.length > WHOLE ? ` … (${z.length} numbers)` : ""}`;
       showNearest();
+    },
+
+    /** @param {number} item */
+    goTo(item) {
+      const z = app.space?.embeddings?.mean(item);
+      if (z) app.store.set({ z });
     },
 
     /** @param {number} item */
@@ -67,7 +89,7 @@ export function bindHere(app, map) {
         const image = space.embeddings.image(item, space.model.imageShape), label = space.embeddings.label(item);
         if (image) app.show(cardCanvas, image);
         cardCanvas.hidden = !image;
-        caption.textContent = `test image ${item}${label >= 0 ? `: ${label}` : ""}`;
+        caption.textContent = `test image ${item}${label >= 0 ? `: ${space.embeddings.name(label)}` : ""}`;
         hovered = item;
       }
       placeCard(x, y);

@@ -3,6 +3,7 @@
 import { figure, make, press } from "./dom.js";
 import { DrawingCanvas } from "./drawing-canvas.js";
 import { Filling } from "./filling.js";
+import { Splicing } from "./splicing.js";
 import { latest } from "./latest.js";
 import { distance, errorMap, put } from "./pixels.js";
 import { fromBase64, toBase64 } from "./tensor.js";
@@ -23,8 +24,9 @@ export class ImagePanel {
     this.verdict = make("dl.verdict");
     this.result = make("div", { hidden: true }, this.trio(), this.verdict, this.moves());
     this.filling = new Filling(app, this.drawing);
+    this.splicing = new Splicing(app, this.drawing);
     this.brushes = this.makeBrushes();
-    panel.append(make("div.drawing", {}, this.paper, make("div.column", {}, this.brushes, ...this.sources())), this.result, this.filling.element);
+    panel.append(make("div.drawing", {}, this.paper, make("div.column", {}, this.brushes, ...this.sources())), this.result, this.filling.element, this.splicing.element);
     this.judge = latest((/** @type {boolean} */ done) => this.look(done), app.trouble);
     /** @type {string | null} what of the state is on the paper */ this.known = null;
     document.addEventListener("paste", (event) => this.paste(event));
@@ -108,7 +110,8 @@ export class ImagePanel {
   takeTest() {
     const { space } = this.app;
     if (!space?.embeddings?.images) return;
-    const item = Math.floor(Math.random() * space.embeddings.count);
+    const item = Math.floor(Math.random() * space.embeddings.count), label = space.embeddings.label(item);
+    if (label >= 0 && label < space.model.labelCount) this.app.store.set({ label }, false);
     this.drawing.set(space.model.imageShape, space.embeddings.image(item, space.model.imageShape), null);
     this.touched(true);
   }
@@ -125,6 +128,7 @@ export class ImagePanel {
   async look(done) {
     const { app, drawing } = this, { space } = app;
     this.filling.follow();
+    this.splicing.follow();
     this.result.hidden = drawing.empty;
     if (!space) return;
     if (drawing.empty) { app.posterior = null; app.redraw(); return; }
@@ -149,12 +153,14 @@ export class ImagePanel {
     const { app } = this, { space } = app;
     if (!space) return [];
     const parts = await app.offered("Reconstruct", () => space.latents.reconstruct(pixels));
-    const bound = space.model.spread && await app.offered("Score", () => space.latents.score(pixels, app.store.state.seed));
+    const scored = space.model.spread && space.model.nats;
+    const bound = scored && await app.offered("Score", () => space.latents.score(pixels, app.store.state.seed));
     return [
-      ...(parts ? [["reconstruction", `${parts.reconstruction.toFixed(1)} nats`]] : []),
+      ...(parts ? [["reconstruction", space.model.nats ? `${parts.reconstruction.toFixed(1)} nats`
+        : `${parts.reconstruction.toPrecision(3)} mean square`]] : []),
       ...(parts && parts.kl !== null ? [["KL", `${parts.kl.toFixed(1)} nats`]] : []),
       ...(bound ? [["log p(x) ≥", `${figure(bound.bound, 1)} ± ${bound.error.toFixed(1)} nats`]]
-        : space.model.spread ? [["score", "this server does not offer it"]] : []),
+        : scored ? [["score", "this server does not offer it"]] : []),
     ];
   }
 }

@@ -18,17 +18,34 @@ const SCORE_SAMPLES = 500;
  * @property {LatentDim[]} dims @property {Attribute[]} attributes
  * @property {string} architecture @property {number} beta @property {string} dataset
  * @property {Record<string, number>} metrics @property {boolean} spread whether q(z|x) has a variance
+ * @property {number} labelCount classes of a conditional model; 0 for others
+ * @property {string[]} labelNames what the labels 0, 1, ... stand for; empty if not known
+ * @property {boolean} hasPrior whether Sample draws @property {boolean} nats whether errors are in nats
+ * @property {boolean} spatial whether a latent is maps of features over the image
  * @property {string} state @property {string} stateReason
+ * @property {string} unshown why this page cannot show it; empty if it can
  */
+
+/** The sizes of axes, the usual ones where the caller chooses. @param {any[] | undefined} axes @param {any[] | undefined} shape */
+const sizes = (axes, shape) => (axes?.length ? axes.map((axis) => Number(axis.size || axis.usual)) : (shape ?? []).map(Number));
+
+/** @param {any} json @param {number[]} imageShape */
+function unshown(json, imageShape) {
+  if (json.codebookSize) return "has codes, which have no map";
+  if (json.modality && json.modality !== "MODALITY_IMAGE") return "is not of images";
+  return [1, 3].includes(imageShape[0] ?? 1) ? "" : `has images of ${imageShape[0]} channels`;
+}
 
 /** @param {any} json @returns {Model} */
 export function readModel(json) {
   /** @type {number[]} */
-  const latentShape = (json.latentShape ?? []).map(Number);
+  const latentShape = sizes(json.latentAxes, json.latentShape), imageShape = sizes(json.imageAxes, json.imageShape);
   const dim = (/** @type {any} */ u) => ({ kl: u.kl ?? 0, mean: u.mean ?? 0, std: u.std ?? 0 });
   return {
     name: json.name, version: json.version, latentShape,
-    imageShape: (json.imageShape ?? []).map(Number),
+    imageShape, labelNames: json.labelNames ?? [], labelCount: Number(json.labelCount ?? 0), spatial: latentShape.length === 3,
+    hasPrior: json.prior !== "PRIOR_NONE", nats: json.likelihood !== "LIKELIHOOD_NONE",
+    unshown: json.state === "MODEL_STATE_READY" ? unshown(json, imageShape) : "",
     latentSize: latentShape.reduce((a, b) => a * b, 1),
     maxRows: Number(json.limits?.maxRows ?? 256),
     maxPasses: Number(json.limits?.maxRowPasses || 10_000),
@@ -55,10 +72,15 @@ export async function listModels() {
 
 /** The calls to one version of one model. */
 export class Latents {
-  /** @param {Model} model */
-  constructor(model) {
+  /** @param {Model} model @param {() => number} label the class to say to a conditional model */
+  constructor(model, label) {
     this.model = model;
-    this.named = { model: model.name, version: model.version };
+    this.label = label;
+  }
+
+  get named() {
+    const { name, version, labelCount } = this.model;
+    return { model: name, version, ...(labelCount ? { labels: [this.label()] } : {}) };
   }
 
   /** @param {ArrayLike<number>} z n*L */
@@ -87,7 +109,7 @@ export class Latents {
 
   /** @param {number} count @param {number} seed @returns {Promise<{images: Uint8Array, latents: Float32Array}>} */
   async sample(count, seed) {
-    const asked = { ...this.named, count, seed, imageDtype: "DATA_TYPE_UINT8" };
+    const { latentShape } = this.model, asked = { ...this.named, count, seed, latentShape, imageDtype: "DATA_TYPE_UINT8" };
     const answer = await call("Sample", asked);
     return { images: bytes(answer.images), latents: floats(answer.latents) };
   }
@@ -107,7 +129,7 @@ export class Latents {
     return { images: bytes(answer.images), latents: floats(answer.latents) };
   }
 
-  /** @param {Uint8Array} pixels one image @returns {Promise<{reconstruction: number, kl: number | null}>} nats */
+  /** @param {Uint8Array} pixels one image @returns {Promise<{reconstruction: number, kl: number | null}>} nats, or a mean square */
   async reconstruct(pixels) {
     const answer = await call("Reconstruct", { ...this.named, images: this.imageTensor(pixels), imageDtype: "DATA_TYPE_UINT8" });
     return { reconstruction: floats(answer.reconstruction)[0], kl: answer.kl ? floats(answer.kl)[0] : null };

@@ -26,6 +26,7 @@ const isVector = (/** @type {unknown} */ value) =>
 /** @type {Record<string, (value: any) => boolean>} */
 const FITS = {
   z: isVector, hidden: isVector,
+  label: (value) => Number.isInteger(value) && value >= 0,
   corner: (value) => isVector(value) && value.length === 2,
   pins: (value) => Array.isArray(value) && value.length <= 4 && value.every((pin) => isVector(pin?.z)),
   view: (value) => value === null || isVector([value.x, value.y, value.scale]),

@@ -5,6 +5,7 @@ import { bindChrome, bindPanels, showChrome } from "./chrome.js";
 import { theme } from "./colours.js";
 import { pulse } from "./connect.js";
 import { byId } from "./dom.js";
+import { bindFind } from "./find.js";
 import { bindHand } from "./hand.js";
 import { bindHere } from "./here.js";
 import { bindKeys } from "./keys.js";
@@ -46,7 +47,20 @@ async function share() {
   }
 }
 
+let shownLabel = store.state.label;
+
+/** The class was changed: all that was decoded is of another one. @param {import("./store.js").State} state */
+function relabel(state) {
+  shownLabel = state.label;
+  map.tiles?.move();
+  app.decodeHere(state.z);
+  sliders.follow();
+  imagePanel.judge(true);
+}
+
 store.watch((state, changed) => {
+  if (changed.has("pins")) imagePanel.splicing.follow();
+  if (state.label !== shownLabel) relabel(state);
   showChrome(app);
   map.invalidate();
   if (changed.has("z")) app.decodeHere(state.z);
@@ -80,9 +94,13 @@ const switchTheme = theme(() => {
 
 bindHand(map, here);
 bindPanels(app);
+bindFind(app);
 bindChrome(app, map, { share, switchTheme, choose: (model) => app.enter(model).catch(app.trouble) });
 bindKeys(app, map, { draw: () => pins.draw(), play: () => mix.toggle(), share });
-watchPulse(lookAgain, () => { if (app.space) store.set({ z: store.state.z }, false); });
+watchPulse(lookAgain, () => {
+  if (app.space) store.set({ z: store.state.z }, false);
+  app.loadImages();
+});
 pulse.addEventListener("failure", (event) => {
   // The version that was shown was removed: show its successor, if there is one.
   if (/** @type {CustomEvent} */ (event).detail.error.code === "not_found") setTimeout(begin, RETRY);
@@ -103,7 +121,7 @@ async function begin() {
     setTimeout(begin, RETRY);
     return;
   }
-  const ready = found.models.filter((model) => model.state === "MODEL_STATE_READY");
+  const ready = found.models.filter((model) => model.state === "MODEL_STATE_READY" && !model.unshown);
   app.models = ready;
   const { state } = store;
   const model = ready.find(({ name, version }) => name === state.model && version === state.version)

@@ -9,6 +9,7 @@ import { drawEllipse, drawHandle, drawPath, drawPin, drawRings } from "./marks.j
 /** @typedef {import("./app.js").App} App */
 
 export const LETTERS = "ABCD";
+const FADES = 4; // shades of dots by their distance from the plane
 
 export class LatentMap {
   /** @param {HTMLCanvasElement} canvas @param {App} app */
@@ -17,7 +18,7 @@ export class LatentMap {
     this.app = app;
     this.port = new Viewport();
     /** @type {Tiles | null} */ this.tiles = null;
-    /** @type {{u: Float32Array, v: Float32Array} | null} */ this.dots = null;
+    /** @type {{u: Float32Array, v: Float32Array, away: Float32Array} | null} the dots, and how far each is from the plane */ this.dots = null;
     this.hover = -1;
     this.dragging = false;
     this.offset = ""; // what of the point the map does not show
@@ -38,7 +39,7 @@ export class LatentMap {
     this.dots = null;
     if (space.embeddings) {
       const { count } = space.embeddings;
-      this.dots = { u: new Float32Array(count), v: new Float32Array(count) };
+      this.dots = { u: new Float32Array(count), v: new Float32Array(count), away: new Float32Array(count) };
       for (let item = 0; item < count; item++)
         [this.dots.u[item], this.dots.v[item]] = space.plane.project(space.embeddings.mean(item));
     }
@@ -93,8 +94,19 @@ export class LatentMap {
     const space = /** @type {NonNullable<App["space"]>} */ (this.app.space);
     if (space.model.latentSize <= 2) return;
     const offset = space.plane.offset(z).map((x) => x.toFixed(3)).join();
-    if (offset !== this.offset) this.tiles?.move();
+    if (offset !== this.offset) { this.tiles?.move(); this.measure(space, z); }
     this.offset = offset;
+  }
+
+  /** How far each dot is from the map's plane, from 0 to 1. @param {NonNullable<App["space"]>} space @param {number[]} z */
+  measure(space, z) {
+    const { embeddings } = space, { dots } = this;
+    if (!embeddings || !dots) return;
+    const here = space.plane.offset(z), far = Math.sqrt(space.model.latentSize - 2) * 2;
+    for (let item = 0; item < embeddings.count; item++) {
+      const there = space.plane.offset(embeddings.mean(item));
+      dots.away[item] = Math.min(1, Math.hypot(...there.map((x, i) => x - here[i])) / far);
+    }
   }
 
   /** @param {CanvasRenderingContext2D} context */
@@ -104,18 +116,19 @@ export class LatentMap {
     const { hidden } = this.app.store.state;
     const radius = Math.min(5, Math.max(2, port.view.scale / 42));
     const kinds = embeddings.kinds.length ? embeddings.kinds : [-1];
-    kinds.forEach((kind, index) => {
+    // Off the plane, dots fade with their distance from it: the far ones are drawn first.
+    for (let layer = FADES - 1; layer >= 0; layer--) kinds.forEach((kind, index) => {
       if (hidden.includes(kind)) return;
       context.beginPath();
       for (let item = 0; item < embeddings.count; item++) {
-        if (embeddings.label(item) !== kind) continue;
+        if (embeddings.label(item) !== kind || Math.min(FADES - 1, Math.floor(dots.away[item] * FADES)) !== layer) continue;
         const [x, y] = port.toScreen(dots.u[item], dots.v[item]);
         if (x < -9 || y < -9 || x > port.width + 9 || y > port.height + 9) continue;
         context.moveTo(x + radius, y);
         context.arc(x, y, radius, 0, 7);
       }
       context.fillStyle = kind < 0 ? this.colours.accent : labelColour(index, kinds.length);
-      context.globalAlpha = 0.86;
+      context.globalAlpha = 0.86 - (0.62 * layer) / (FADES - 1);
       context.fill();
     });
     context.globalAlpha = 1;

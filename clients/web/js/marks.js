@@ -4,25 +4,41 @@
 /** @typedef {Record<string, string>} Colours */
 /** @typedef {[number, number]} Spot */
 
+const LABEL_AT = Math.SQRT1_2; // to the lower right, where no chips are
+
 /**
  * One, two and three standard deviations of the prior.
  * @param {Context} context @param {import("./viewport.js").Viewport} port @param {Colours} colours
  */
 export function drawRings(context, port, colours) {
   const [x, y] = port.toScreen(0, 0);
-  context.setLineDash([3, 5]);
-  context.lineWidth = 1;
-  context.strokeStyle = context.fillStyle = colours.quiet;
-  context.globalAlpha = 0.7;
-  context.font = "11px system-ui, sans-serif";
+  context.font = "600 11.5px system-ui, sans-serif";
+  context.textAlign = "center";
+  context.textBaseline = "middle";
   for (const sigma of [1, 2, 3]) {
+    const radius = sigma * port.view.scale;
+    // A dark line under a light one, or the reverse: legible on tiles of any grey.
+    for (const [colour, width, dash] of /** @type {[string, number, number[]][]} */ ([[colours.bg, 3, []], [colours.quiet, 1.25, [4, 4]]])) {
+      context.beginPath();
+      context.arc(x, y, radius, 0, 7);
+      context.lineWidth = width;
+      context.strokeStyle = colour;
+      context.globalAlpha = width > 2 ? 0.55 : 1;
+      context.setLineDash(dash);
+      context.stroke();
+    }
+    context.setLineDash([]);
+    context.globalAlpha = 1;
+    context.fillStyle = colours.bg;
     context.beginPath();
-    context.arc(x, y, sigma * port.view.scale, 0, 7);
-    context.stroke();
-    context.fillText(`${sigma}σ`, x + 4, y - sigma * port.view.scale - 4);
+    const [across, down] = [x + radius * LABEL_AT, y + radius * LABEL_AT];
+    context.roundRect(across - 14, down - 9, 28, 18, 9);
+    context.fill();
+    context.fillStyle = colours.text;
+    context.fillText(`${sigma}σ`, across, down + 0.5);
   }
-  context.setLineDash([]);
-  context.globalAlpha = 1;
+  context.textAlign = "start";
+  context.textBaseline = "alphabetic";
 }
 
 /**

@@ -58,12 +58,12 @@ export class Mix {
     this.word.hidden = !few;
     this.word.textContent = shape === "square"
       ? "Pin three or four images to mix them on a square; of three, the fourth corner completes the parallelogram."
-      : "Pin two to four images (click a point, or press P) to see the path between them.";
+      : "Pin two to four images (double-click the map, or press P) to see the path between them.";
     this.line.hidden = few || shape === "square";
     this.square.follow(open && !few && shape === "square");
     if (this.line.hidden || !open) { this.stop(); this.asked = ""; this.path = null; this.mark(); return; }
     this.scrubber.value = String(t);
-    const wanted = JSON.stringify([pins.map((pin) => pin.z), shape, app.space?.model.name, app.space?.model.version]);
+    const wanted = JSON.stringify([pins.map((pin) => pin.z), shape, app.store.state.label, app.space?.model.name, app.space?.model.version]);
     if (wanted !== this.asked) { this.asked = wanted; this.walk(undefined); }
     this.showFrame();
   }

@@ -12,6 +12,8 @@ const TEXTS = {
   not_found: "The server no longer has this model.",
 };
 
+const STALE = 15_000; // milliseconds after which a figure is of the past
+
 let timer = 0;
 
 /** @param {...(Node | string)} parts */
@@ -55,6 +57,11 @@ function askForToken() {
 
 /** @param {import("./latents.js").Model[]} models none of them ready */
 export function showEmpty(models) {
+  const unshown = models.filter((model) => model.unshown);
+  if (unshown.length) {
+    put("No model of this server can be shown here. ", ...unshown.map(({ name, unshown: why }) => make("span", {}, `${name} ${why}. `))).dataset.mood = "word";
+    return;
+  }
   const failed = models.filter((model) => model.state === "MODEL_STATE_FAILED");
   if (!failed.length) {
     put(models.length ? "The models are still being loaded. This page tries again by itself."
@@ -72,11 +79,14 @@ export function showEmpty(models) {
  */
 export function watchPulse(lost, revived) {
   const chip = byId("pulse"), text = byId("latency");
-  let dead = false, smooth = 0;
+  let dead = false, smooth = 0, aging = 0;
   pulse.addEventListener("hand", (event) => {
     const { ms } = /** @type {CustomEvent} */ (event).detail;
     smooth = smooth && smooth < 8 * ms ? smooth * 0.7 + ms * 0.3 : ms;
     text.textContent = `${smooth < 10 ? smooth.toFixed(1) : Math.round(smooth)} ms`;
+    delete chip.dataset.stale;
+    clearTimeout(aging);
+    aging = window.setTimeout(() => { chip.dataset.stale = ""; }, STALE);
   });
   pulse.addEventListener("answer", () => {
     chip.dataset.mood = "";

@@ -17,6 +17,7 @@ export class Pins {
     this.list = byId("pins");
     this.strip = byId("samples");
     this.seed = byId("seed");
+    this.samples = /** @type {HTMLElement} */ (this.strip.parentElement);
     this.fetchPins = latest(() => this.showPins(), app.trouble);
     this.fetchSamples = latest(() => this.showSamples(), app.trouble);
     byId("draw").addEventListener("click", () => this.draw());
@@ -33,12 +34,14 @@ export class Pins {
   }
 
   follow() {
-    const { pins, seed, model, version } = this.app.store.state;
+    const { pins, seed, model, version, label } = this.app.store.state;
     if (document.activeElement !== this.seed || Number(this.seed.value) !== seed) this.seed.value = String(seed);
-    const wanted = JSON.stringify([pins, model, version]);
+    const wanted = JSON.stringify([pins, model, version, label]);
     if (wanted !== this.asked) { this.layOut(pins.length); this.asked = wanted; if (this.app.space) this.fetchPins(undefined); }
-    const sampled = `${model}/${version}/${seed}`;
-    if (this.app.space && sampled !== this.sampled) { this.sampled = sampled; this.fetchSamples(undefined); }
+    const sampled = `${model}/${version}/${label}/${seed}`;
+    const offered = this.app.space?.model.hasPrior !== false;
+    this.samples.hidden = !offered;
+    if (this.app.space && offered && sampled !== this.sampled) { this.sampled = sampled; this.fetchSamples(undefined); }
   }
 
   /** @param {number} count */
@@ -50,7 +53,8 @@ export class Pins {
 
   /** @param {number} index */
   slot(index) {
-    return make("li", {}, make("button.slot.empty", { title: "Pin the image at the point (P)", onclick: () => this.app.pinHere() }, LETTERS[index]));
+    return make("li", {}, make("button.slot.empty", { title: "Pin the image at the point (P)", onclick: () => this.app.pinHere() },
+      LETTERS[index], make("small", {}, "pin")));
   }
 
   /** @param {number} index */

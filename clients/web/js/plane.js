@@ -1,6 +1,6 @@
 // The plane of the map: two orthonormal axes, with conversions to and from latents. With two
-// coordinates it is the latent space. With more it is the plane of the means' two principal axes (or,
-// without means, of the two most active coordinates), shifted so that it contains the point.
+// coordinates it is the latent space. With more it is the plane of the means' two principal axes, which
+// the bundle has, or else of the two most active coordinates, shifted so that it contains the point.
 
 /** @param {ArrayLike<number>} a @param {ArrayLike<number>} b */
 function dot(a, b) {
@@ -16,42 +16,6 @@ function unit(size, at) {
   return axis;
 }
 
-/** Covariance of rows, size x size. @param {ArrayLike<number>} rows @param {number} size */
-function covariance(rows, size) {
-  const count = rows.length / size;
-  const mean = new Float64Array(size), out = new Float64Array(size * size);
-  for (let i = 0; i < rows.length; i++) mean[i % size] += rows[i] / count;
-  for (let r = 0; r < count; r++)
-    for (let a = 0; a < size; a++) {
-      const left = rows[r * size + a] - mean[a];
-      for (let b = 0; b <= a; b++) out[a * size + b] += left * (rows[r * size + b] - mean[b]);
-    }
-  for (let a = 0; a < size; a++) for (let b = 0; b < a; b++) out[b * size + a] = out[a * size + b];
-  return out;
-}
-
-/** The leading eigenvector by power iteration. @param {Float64Array} matrix @param {number} size */
-function leading(matrix, size) {
-  let axis = Float64Array.from({ length: size }, (_, i) => 1 + (i % 3) * 0.1);
-  for (let turn = 0; turn < 300; turn++) {
-    const next = axis.map((_, a) => dot(matrix.subarray(a * size, (a + 1) * size), axis));
-    const length = Math.sqrt(dot(next, next)) || 1;
-    axis = next.map((x) => x / length);
-  }
-  const strongest = axis.reduce((best, x, i) => (Math.abs(x) > Math.abs(axis[best]) ? i : best), 0);
-  return axis[strongest] < 0 ? axis.map((x) => -x) : axis; // the sign is arbitrary: fix it
-}
-
-/** @param {ArrayLike<number>} means @param {number} size @returns {[Float64Array, Float64Array]} */
-function principalAxes(means, size) {
-  const matrix = covariance(means, size);
-  const first = leading(matrix, size);
-  const value = dot(first.map((_, a) => dot(matrix.subarray(a * size, (a + 1) * size), first)), first);
-  for (let i = 0; i < matrix.length; i++)
-    matrix[i] -= value * first[Math.floor(i / size)] * first[i % size];
-  return [first, leading(matrix, size)];
-}
-
 export class Plane {
   /** @param {Float64Array} across @param {Float64Array} up @param {string} axesText what the axes are */
   constructor(across, up, axesText) {
@@ -62,13 +26,15 @@ export class Plane {
 
   /**
    * @param {import("./latents.js").Model} model
-   * @param {ArrayLike<number> | null} means the test set's, n*L
+   * @param {import("./test-embeddings.js").TestEmbeddings | null} embeddings
    */
-  static of(model, means) {
+  static of(model, embeddings) {
     const size = model.latentSize;
     if (size <= 2) return new Plane(unit(size, 0), unit(size, 1), size < 2 ? "z₁" : "z₁ across, z₂ up");
-    if (means && means.length > 2 * size)
-      return new Plane(...principalAxes(means, size), `two principal axes of ${size}`);
+    if (embeddings && embeddings.axes.length > 1) {
+      const [across, up] = embeddings.axes.map(({ vector }) => Float64Array.from(vector));
+      return new Plane(across, up, `two principal axes of ${size}`);
+    }
     const order = model.dims.map((_, i) => i).sort((a, b) => model.dims[b].kl - model.dims[a].kl);
     const [a, b] = order.length > 1 ? order : [0, 1];
     return new Plane(unit(size, a), unit(size, b), `z${a + 1} across, z${b + 1} up`);

@@ -62,5 +62,8 @@ export function saveGif(images, shape, name) {
   save(encodeGif([...frames, ...frames.slice(1, -1).reverse()], 60, shape[0] === 1), name);
 }
 
+/** @param {string} text @param {string} name */
+export const saveText = (text, name) => save(new Blob([text], { type: "text/tab-separated-values" }), name);
+
 /** @param {Float32Array | Uint8Array} data @param {number[]} shape @param {string} name */
 export const saveNpy = (data, shape, name) => save(writeNpy(data, shape), name);

@@ -1,4 +1,5 @@
-// Sliders: the most active coordinates, each with a strip of decoded images, and the attributes.
+// Sliders: the most active coordinates, each with a strip of decoded images, and the attributes. Of
+// spatial latents and those of very many coordinates, the principal axes.
 
 import { coordinate, figure, make } from "./dom.js";
 import { latest } from "./latest.js";
@@ -7,6 +8,7 @@ import { imageAt } from "./pixels.js";
 const SIGMAS = [-3, -2, -1, 0, 1, 2, 3];
 const REACH = 3.5; // standard deviations in each direction: the images are at the ticks
 const AT_FIRST = 8;
+const MOST_COORDINATES = 64; // beyond, no coordinate means much by itself
 
 /** @typedef {import("./app.js").App} App */
 /** @typedef {{title: string, note: HTMLElement | null, middle: number, step: number,
@@ -25,6 +27,16 @@ function dimDial(app, index) {
     title: coordinate(index), note, middle: live ? dim.mean : 0, step: live ? dim.std : 1,
     tick: (sigma) => (sigma ? `${signed(sigma)}σ` : "μ"), read: (z) => z[index],
     move: (z, value) => z.map((x, i) => (i === index ? value : x)),
+  };
+}
+
+/** @param {{vector: Float32Array, spread: number, middle: number}} axis @param {number} index @returns {Dial} */
+function axisDial({ vector, spread, middle }, index) {
+  const read = (/** @type {number[]} */ z) => z.reduce((sum, x, i) => sum + x * vector[i], 0);
+  return {
+    title: `axis ${index + 1}`, note: make("span.kl", { title: "standard deviation of the test set's means along this principal axis" }, `σ ${figure(spread, 2)}`),
+    middle, step: spread || 1, tick: (sigma) => (sigma ? `${signed(sigma)}σ` : "μ"), read,
+    move: (z, value) => { const by = value - read(z); return z.map((x, i) => x + by * vector[i]); },
   };
 }
 
@@ -58,15 +70,20 @@ export class Sliders {
     const order = Array.from({ length: latentSize }, (_, i) => i);
     const activity = (/** @type {number} */ i) => (dims[i].kl >= 0 ? dims[i].kl : dims[i].std);
     if (dims.length) order.sort((a, b) => activity(b) - activity(a));
-    const shown = this.all ? order.slice(0, 64) : order.slice(0, AT_FIRST);
-    const coordinates = shown.map((i) => this.row(dimDial(this.app, i)));
+    const many = space.model.spatial || latentSize > MOST_COORDINATES;
+    const axes = many ? space.embeddings?.axes ?? [] : [];
+    const shown = axes.length || this.all ? order.slice(0, MOST_COORDINATES) : order.slice(0, AT_FIRST);
+    const coordinates = axes.length ? axes.map((axis, i) => this.row(axisDial(axis, i)))
+      : shown.map((i) => this.row(dimDial(this.app, i)));
     const attributes = space.model.attributes.map((attribute) => this.row(attributeDial(attribute)));
     this.rows = [...coordinates, ...attributes];
-    const more = order.length > shown.length && !this.all
+    const more = !axes.length && order.length > shown.length && !this.all
       ? make("button.small", { onclick: () => { this.all = true; this.build(); } },
-        `Show ${Math.min(64, order.length) - shown.length} less active`) : null;
+        `Show ${Math.min(MOST_COORDINATES, order.length) - shown.length} less active`) : null;
     const heading = attributes.length ? [make("h2.section", {}, "Attributes")] : [];
-    this.panel.replaceChildren(...coordinates.map((row) => row.element), ...(more ? [more] : []),
+    const sorted = !axes.length && dims.length && latentSize > 1
+      ? [make("p.quiet.order", {}, dims[0].kl >= 0 ? "The most active first, by their KL." : "The most active first, by their spread.")] : [];
+    this.panel.replaceChildren(...sorted, ...coordinates.map((row) => row.element), ...(more ? [more] : []),
       ...heading, ...attributes.map((row) => row.element));
     this.follow();
   }

@@ -63,7 +63,7 @@ export class Square {
     this.element.hidden = !open;
     if (!open) { this.asked = ""; return; }
     this.badges[3].hidden = this.app.store.state.pins.length < 4;
-    const wanted = JSON.stringify(this.corners());
+    const wanted = JSON.stringify([this.app.store.state.label, this.corners()]);
     if (wanted !== this.asked) { this.asked = wanted; this.fetch(undefined); }
     this.draw();
   }

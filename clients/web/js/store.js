@@ -6,6 +6,7 @@
  * @typedef {object} State
  * @property {string} model @property {string} version
  * @property {number[]} z the point
+ * @property {number} label the class in which a conditional model encodes and decodes
  * @property {Pin[]} pins
  * @property {number} seed
  * @property {string} image base64 of the drawn or dropped image's bytes, or ""
@@ -24,7 +25,7 @@ const DEPTH = 200;
 
 /** @type {State} */
 export const EMPTY = {
-  model: "", version: "", z: [], pins: [], seed: 1, image: "", mask: "", shape: "line", t: 0,
+  model: "", version: "", z: [], label: 0, pins: [], seed: 1, image: "", mask: "", shape: "line", t: 0,
   corner: [0.5, 0.5], panel: "sliders", tiles: true, dots: true, hidden: [], view: null,
 };
 

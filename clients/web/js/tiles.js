@@ -8,6 +8,7 @@ const SLOTS = 48; // per side of the sheet
 const LARGEST = 64; // pixels per slot: larger images are reduced
 const ROWS = 192; // tiles per call
 const FADE = 160; // milliseconds
+const COARSER = 6; // levels that may stand in for a missing tile
 
 /**
  * @typedef {{slot: number, pixels: Uint8Array, born: number, plane: number, used: number,
@@ -70,8 +71,7 @@ export class Tiles {
     const out = [];
     for (let j = Math.floor(bottom / step); j <= Math.floor(top / step); j++)
       for (let i = Math.floor(left / step); i <= Math.floor(right / step); i++)
-        out.push({ key: `${level}:${i}:${j}`, under: `${level + 1}:${i >> 1}:${j >> 1}`,
-          u: (i + 0.5) * step, v: (j + 0.5) * step });
+        out.push({ key: `${level}:${i}:${j}`, level, i, j, u: (i + 0.5) * step, v: (j + 0.5) * step });
     return { step, cells: out };
   }
 
@@ -83,12 +83,27 @@ export class Tiles {
     const { step, cells } = this.grid(port);
     this.turn++;
     const missing = cells.filter(({ key }) => this.cells.get(key)?.plane !== this.plane);
-    for (const under of new Set(missing.map((cell) => cell.under)))
-      this.drawCell(context, port, under, step * 2, now);
+    this.drawUnder(context, port, missing, step, now);
     let fading = false;
     for (const { key } of cells) fading = this.drawCell(context, port, key, step, now) || fading;
     this.want(missing, port);
     return fading;
+  }
+
+  /**
+   * Coarser tiles where finer ones are missing, so that no part of the map is ever bare.
+   * @param {CanvasRenderingContext2D} context @param {import("./viewport.js").Viewport} port
+   * @param {{level: number, i: number, j: number}[]} missing @param {number} step @param {number} now
+   */
+  drawUnder(context, port, missing, step, now) {
+    /** @type {Map<string, number>} */ const found = new Map();
+    for (const { level, i, j } of missing)
+      for (let up = 1; up <= COARSER; up++) {
+        const key = `${level + up}:${i >> up}:${j >> up}`;
+        if (this.cells.has(key)) { found.set(key, up); break; }
+      }
+    const coarsestFirst = [...found].sort(([, a], [, b]) => b - a);
+    for (const [key, up] of coarsestFirst) this.drawCell(context, port, key, step * 2 ** up, now);
   }
 
   /**
