@@ -16,7 +16,7 @@ from latens_export.network import Network
 from latens_serving.bundle.spec import ModelSpec, Posterior, fixed_image_axes, fixed_latent_axes
 from latens_training.config import ModelConfig
 from latens_training.data import datasets
-from latens_training.models.autoencoder import build
+from latens_training.models.build import build
 
 LATENT_SIZE = 20
 IMAGE_SHAPE = (1, 28, 28)

@@ -32,8 +32,8 @@ def _make(target: Path) -> None:
     from latens_export.cli import main
     from latens_training.checkpoint import save
     from latens_training.config import ModelConfig, RunConfig
-    from latens_training.models.autoencoder import build
-    from latens_training.run_record import RunRecord
+    from latens_training.models.build import build
+    from latens_training.runs.record import RunRecord
 
     torch.manual_seed(0)
     config = ModelConfig(latent_size=LATENT_SIZE)

@@ -25,6 +25,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ARMS = {
     "latens": "latens-train",
+    "latens-autograd": "latens-train with autograd's gradients",
     "latens-bfloat16": "latens-train --precision bfloat16",
     "latens-compile": "latens-train --compile default",
     "example": "pytorch/examples vae (DataLoader, probabilities, .item() each step)",

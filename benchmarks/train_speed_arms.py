@@ -22,17 +22,19 @@ def mnist(count: int) -> Tensor:
     return datasets.load("mnist").train.images[:count]
 
 
-def latens(count: int, **machine: str) -> Turn:
-    """The trainer of `latens-train`."""
+def latens(count: int, *, autograd: bool = False, **machine: str) -> Turn:
+    """The trainer of `latens-train`; with autograd where it would not use it."""
     from latens_training.config import DeviceConfig, ModelConfig, RunConfig
     from latens_training.devices import Placement
-    from latens_training.models.autoencoder import build
+    from latens_training.models.build import build
     from latens_training.trainer import Trainer
 
     model = ModelConfig(latent_size=LATENT)
     config = RunConfig(model=model, machine=DeviceConfig.model_validate(machine))
     place = Placement(torch.device("cpu"))
     trainer = Trainer(build(model, (1, 28, 28)), mnist(count), config, place)
+    if autograd:
+        trainer.direct = None
 
     def turn() -> None:
         trainer.run_epoch(lambda: False, lambda: None)
@@ -164,7 +166,7 @@ def bound(count: int) -> Turn:
 
 def bound_onednn(count: int) -> Turn:
     """The same products as `latens-train` computes them."""
-    from latens_training.onednn_matmul import onednn_matmul
+    from latens_training.optimization.onednn_matmul import onednn_matmul
 
     products = bound(count)
 
@@ -177,6 +179,7 @@ def bound_onednn(count: int) -> Turn:
 
 ARMS: dict[str, Callable[[int], Turn]] = {
     "latens": latens,
+    "latens-autograd": lambda count: latens(count, autograd=True),
     "latens-bfloat16": lambda count: latens(count, precision="bfloat16"),
     "latens-compile": lambda count: latens(count, compile="default"),
     "example": example,

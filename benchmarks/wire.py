@@ -44,7 +44,7 @@ def _ways(rows: int, dtype: type) -> dict[str, Callable[[], object]]:
     """All ways to read and to write a message with `rows` images."""
     images: NDArray[Any] = (np.random.default_rng(0).random((rows, *_SHAPE)) * 255).astype(dtype)
     request = pb.EncodeRequest(images=to_message(images)).SerializeToString()
-    reader = RequestReader(pb.EncodeRequest, "images")
+    reader = RequestReader(pb.EncodeRequest)
     writer = AnswerWriter(pb.DecodeResponse, ("images",))
     empty = pb.DecodeResponse(version="1")
     key = (rows, dtype)

@@ -2,7 +2,9 @@
 
     python benchmarks/peers/compare.py kserve             one of them, and both front ends
     python benchmarks/peers/compare.py                    all of them
+    python benchmarks/peers/compare.py --triton DIR       also a tritonserver with its C++ backend
 
+DIR has `bin/tritonserver`, `lib` and `backends/onnxruntime`, as /opt/tritonserver of its image has.
 The environments are made once, under build/benchmarks/peers/. Each server runs the encoder of the
 MLP in ONNX Runtime with one thread. Calls use the Open Inference Protocol with raw tensors.
 """
@@ -12,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -43,12 +44,29 @@ PEERS = {
 }
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 _UP_SECONDS = 120
+_TRITON = "Triton, ONNX Runtime backend"
+_TRITON_CONFIG = """
+backend: "onnxruntime"
+max_batch_size: 1024
+input [ { name: "images" data_type: TYPE_FP32 dims: [ %s ] } ]
+output [
+  { name: "mean" data_type: TYPE_FP32 dims: [ %d ] },
+  { name: "log_var" data_type: TYPE_FP32 dims: [ %d ] }
+]
+dynamic_batching { max_queue_delay_microseconds: 0 }
+instance_group [ { count: 1 kind: KIND_CPU } ]
+parameters { key: "intra_op_thread_count" value: { string_value: "1" } }
+parameters { key: "inter_op_thread_count" value: { string_value: "1" } }
+"""
 
 
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("peers", nargs="*", metavar="PEER", help=f"{', '.join(PEERS)}; all if none")
+    parser.add_argument(
+        "--triton", type=Path, metavar="DIR", help="a tritonserver with its ONNX Runtime backend"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="runs per cell (3)")
     parser.add_argument("--seconds", type=float, default=0.5, help="duration of a run (0.5)")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
@@ -58,11 +76,14 @@ def main() -> None:
     _, load_core = processes.cores()
     with ExitStack() as servers:
         targets = [servers.enter_context(serving(name)) for name in ("http2", "grpcio")]
-        for name in options.peers or PEERS:
+        others = [(PEERS[name], peer(name)) for name in options.peers or PEERS]
+        if options.triton:
+            others.append((_TRITON, triton(options.triton)))
+        for title, other in others:
             try:
-                targets.append(servers.enter_context(peer(name)))
-            except (RuntimeError, subprocess.CalledProcessError) as error:
-                print(f"{PEERS[name]} does not run: {error}", file=sys.stderr)
+                targets.append(servers.enter_context(other))
+            except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+                print(f"{title} does not run: {error}", file=sys.stderr)
         limits, cells = take_turns(targets, options.repeats, options.seconds, load_core)
     if options.json:
         report = {name: measuring.as_json(group) for name, group in cells.items()}
@@ -76,7 +97,7 @@ def peer(name: str) -> Iterator[Target]:
     """Runs a peer on the server's core, and waits until it answers."""
     python = _environment(name)
     server_core, _ = processes.cores()
-    grpc_port, http_port = _free_port(), _free_port()
+    grpc_port, http_port = processes.free_port(), processes.free_port()
     with tempfile.TemporaryDirectory() as directory:
         log, graph = Path(directory, "log"), Path(directory, "encoder.onnx")
         graph.write_bytes(models.encoder())
@@ -91,15 +112,44 @@ def peer(name: str) -> Iterator[Target]:
             "LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR"),
         }
         with processes.running(command, log, core=server_core, environment=environment) as process:
-            address = f"127.0.0.1:{grpc_port}"
-            _wait_until_it_answers(process, log, address)
-            yield Target(
-                name=PEERS[name],
-                address=address,
-                path=INFER,
-                requests={batch: _request(batch) for batch in measuring.BATCHES},
-                cpu_seconds=lambda: processes.cpu_seconds(process.pid),
-            )
+            yield _target(PEERS[name], f"127.0.0.1:{grpc_port}", process, log)
+
+
+@contextmanager
+def triton(directory: Path) -> Iterator[Target]:
+    """Runs a tritonserver that is installed in a folder, likewise."""
+    server_core, _ = processes.cores()
+    grpc_port, http_port = processes.free_port(), processes.free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        log, models_folder = Path(folder, "log"), Path(folder, "models")
+        version = models_folder / "encoder" / "1"
+        version.mkdir(parents=True)
+        (version / "model.onnx").write_bytes(models.encoder())
+        sizes = (", ".join(map(str, models.IMAGE_SHAPE)), models.LATENT_SIZE, models.LATENT_SIZE)
+        (version.parent / "config.pbtxt").write_text(_TRITON_CONFIG % sizes)
+        command = [
+            str(directory / "bin" / "tritonserver"),
+            f"--model-repository={models_folder}",
+            f"--backend-directory={directory / 'backends'}",
+            f"--grpc-port={grpc_port}",
+            f"--http-port={http_port}",
+            "--allow-metrics=false",
+        ]
+        environment = {"LD_LIBRARY_PATH": f"{directory / 'lib'}", "PATH": os.environ["PATH"]}
+        with processes.running(command, log, core=server_core, environment=environment) as process:
+            yield _target(_TRITON, f"127.0.0.1:{grpc_port}", process, log)
+
+
+def _target(name: str, address: str, process: subprocess.Popen[bytes], log: Path) -> Target:
+    """What is measured of a server, once it answers."""
+    _wait_until_it_answers(process, log, address)
+    return Target(
+        name=name,
+        address=address,
+        path=INFER,
+        requests={batch: _request(batch) for batch in measuring.BATCHES},
+        cpu_seconds=lambda: processes.cpu_seconds(process.pid),
+    )
 
 
 def _environment(name: str) -> Path:
@@ -158,12 +208,6 @@ def _request(batch: int) -> bytes:
         model_name="encoder", inputs=[tensor], raw_input_contents=[images.tobytes()]
     )
     return message.SerializeToString()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":
