@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from configparser import ConfigParser
 from email.parser import Parser
 from pathlib import Path
 from typing import NamedTuple
@@ -44,6 +45,8 @@ COMMANDS = {
     "latens_bulk": {"latens-bulk"},
 }
 PAGE = "latens_serving/transports/http/page"
+PLUGINS = {"latens_export": {"latens_training.exporters"}}
+"""Groups of entry points by which one distribution finds another that is installed beside it."""
 TORCH_AND_OURS = {"torch", "torchvision", "onnx", "latens-training", "latens-export"}
 
 
@@ -95,8 +98,10 @@ def test_a_wheel_holds_its_package_and_its_commands_and_nothing_else(
 ) -> None:
     files = contents(built[name].wheel)
     assert {path.split("/")[0] for path in files} == {name, f"{name}-0.1.0.dist-info"}
-    commands = files[f"{name}-0.1.0.dist-info/entry_points.txt"].decode().splitlines()
-    assert {line.split(" = ")[0] for line in commands if " = " in line} == COMMANDS[name]
+    declared = ConfigParser()
+    declared.read_string(files[f"{name}-0.1.0.dist-info/entry_points.txt"].decode())
+    assert set(declared["console_scripts"]) == COMMANDS[name]
+    assert set(declared.sections()) - {"console_scripts"} == PLUGINS.get(name, set())
     source = REPOSITORY / PROJECTS[name] / name
     expected = {f"{name}/{path.relative_to(source)}" for path in source.rglob("*.py")}
     assert {path for path in files if path.endswith(".py")} == expected

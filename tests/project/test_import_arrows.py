@@ -50,7 +50,8 @@ PUBLIC = {
         "latens_training.data.datasets",
         "latens_training.data.types",
         "latens_training.errors",
-        "latens_training.run_data",
+        "latens_training.models.autoencoder",
+        "latens_training.runs.data",
     ),
     ("latens_export", "latens_serving"): ("latens_serving.bundle",),
     ("latens_bulk", "latens_serving"): (
