@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from server_process import Server, running_server
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 # Several workers share the processors; torch's threads would wait for each other, spinning.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No test depends on the machine's speed, nor on examples that another run cannot repeat: a longer
+# search at random is `make chaos`.
+UNTIMED = [HealthCheck.too_slow]
+settings.register_profile("latens", deadline=None, derandomize=True, suppress_health_check=UNTIMED)
+settings.load_profile("latens")
 
 
 def pytest_configure() -> None:

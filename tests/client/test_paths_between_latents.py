@@ -21,7 +21,7 @@ def latents(*rows: list[float]) -> np.ndarray:
 
 
 @PATHS
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data(), size=st.integers(1, 6), steps=st.integers(2, 9))
 def test_any_finite_ends_give_a_finite_path_with_exactly_those_ends(
     path: Path, data: st.DataObject, size: int, steps: int

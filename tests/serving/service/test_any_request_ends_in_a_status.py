@@ -25,7 +25,8 @@ from latens_serving.settings import Settings
 
 EXTREMES = st.sampled_from([-(2**63), -1, 0, 1, 2, 3, 28, 2**31, 2**32 + 1, 2**62, 2**63 - 1])
 FUZZ = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 METHODS: dict[str, Any] = {
     "encode": pb.EncodeRequest,

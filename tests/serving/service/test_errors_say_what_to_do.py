@@ -196,7 +196,7 @@ async def test_a_cancelled_call_frees_its_place(model_repository: Path) -> None:
         assert (await stub.Sample(pb.SampleRequest(count=1, seed=4))).seed == 4
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.text(max_size=400), st.text(max_size=2000)), min_size=1, max_size=400))
 def test_error_details_stay_small(faults: list[tuple[str, str]]) -> None:
     faults = [(field, description + "\N{GRINNING FACE}" * 200) for field, description in faults]

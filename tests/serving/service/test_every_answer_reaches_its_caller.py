@@ -29,7 +29,7 @@ CALLS = st.lists(
 
 
 @INLINE
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(calls=CALLS)
 def test_every_call_gets_its_own_rows_or_an_error(
     inline: bool, calls: list[tuple[int, str, int, int]]

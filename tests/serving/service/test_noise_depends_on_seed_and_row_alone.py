@@ -66,7 +66,7 @@ def test_the_noise_has_known_values() -> None:
     np.testing.assert_allclose(standard_normal(7, Stream.PRIOR, 0, 2, 6), golden, atol=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SEEDS, st.integers(0, 2**64 - 1), st.integers(1, 12), st.integers(1, 30), st.data())
 def test_the_noise_of_a_row_does_not_depend_on_the_split(
     seed: int, first: int, rows: int, size: int, data: st.DataObject

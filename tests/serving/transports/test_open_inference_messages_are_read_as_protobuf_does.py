@@ -71,7 +71,7 @@ def read_by_hand(reader: InferReader, payload: bytes) -> object:
     return meaning(request, raw)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     request=REQUESTS,
     place=st.integers(0, 200),
