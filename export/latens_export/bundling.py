@@ -16,6 +16,7 @@ from latens_export.checks.inputs import Inputs, inputs_of, require_shapes, value
 from latens_export.checks.locality import measure_locality
 from latens_export.checks.reference import measure_reference
 from latens_export.checks.test_embeddings import make_atlas
+from latens_export.errors import UsageError
 from latens_export.graphs.exporting import OPSET
 from latens_export.graphs.forms import (
     DECODER_FLOAT32_FILE,
@@ -95,6 +96,8 @@ class BundleOptions:
     """How many test images go into the bundle with their latents; 0 for none."""
     byte_graphs: bool = True
     """Whether both graphs are written a second time, for pixels 0..255, unless they are large."""
+    umap: bool = False
+    """Whether UMAP coordinates of these latents are computed; needs the extra `umap`."""
     float32_graphs: bool = False
     """Whether a bundle in float16 has its graphs in float32 as well, for rows that overflow."""
     opset: int | None = OPSET
@@ -179,6 +182,8 @@ def make_bundle(
 ) -> Bundle:
     """Makes a bundle in memory; see `write_bundle`."""
     require_shapes(network, inputs.batches)
+    if options.umap and network.spec.has_codes:
+        raise UsageError("umap: a model that encodes to codes has no means to lay out")
     graphs, measured = split_within(network, inputs, step, options.opset)
     files = {
         ENCODER_FILE: graphs.encoder,
@@ -194,7 +199,7 @@ def make_bundle(
     if options.atlas_images and not network.spec.has_codes:
         step("adding test images and their latents")
         files[EMBEDDINGS_FILE] = make_atlas(
-            network, inputs.first, inputs.labels, options.atlas_images
+            network, inputs.first, inputs.labels, options.atlas_images, umap=options.umap
         )
     if network.spec.prior is Prior.FITTED_GAUSSIAN:
         step("fitting a Gaussian to the encoded means, as the prior")

@@ -80,6 +80,13 @@ class CommonSettings(BaseSettings):
             "run, and none of other models, whose --images may be put there",
         ),
     ] = None
+    umap: Annotated[
+        bool,
+        Field(
+            description="UMAP coordinates of these test images' latents as well, which the "
+            "explorer saves beside the latents; needs the extra: pip install 'latens-export[umap]'"
+        ),
+    ] = False
     keep_float32: Annotated[
         bool,
         Field(

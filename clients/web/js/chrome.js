@@ -41,12 +41,7 @@ export function bindChrome(app, map, act) {
     tiles: () => store.set({ tiles: !store.state.tiles }, false),
     dots: () => store.set({ dots: !store.state.dots }, false),
     "map-save": () => saveCanvas(map.canvas, "map.png"),
-    "map-tsv": () => {
-      const tables = app.space?.embeddings?.tables();
-      if (!tables) { remark("This model has no test images to save."); return; }
-      saveText(tables.vectors, "vectors.tsv");
-      saveText(tables.metadata, "metadata.tsv");
-    },
+    "map-tsv": () => { saveTables(app.space?.embeddings ?? null).catch((reason) => remark(String(reason.message))); },
   };
   for (const [id, work] of Object.entries(clicks)) byId(id).addEventListener("click", work);
   byId("class").addEventListener("change", () => store.set({ label: byId("class").selectedIndex }));
@@ -54,6 +49,16 @@ export function bindChrome(app, map, act) {
     const model = app.models[byId("model").selectedIndex];
     if (model) act.choose(model);
   });
+}
+
+/** @param {import("./test-embeddings.js").TestEmbeddings | null} embeddings */
+async function saveTables(embeddings) {
+  if (!embeddings) { remark("This model has no test images to save."); return; }
+  const { vectors, metadata } = embeddings.tables();
+  saveText(vectors, "vectors.tsv");
+  saveText(metadata, "metadata.tsv");
+  const umap = await embeddings.umapTable();
+  if (umap) saveText(umap, "umap.tsv");
 }
 
 /** @param {App} app */

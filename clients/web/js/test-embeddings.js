@@ -70,6 +70,14 @@ export class TestEmbeddings {
     });
   }
 
+  /** UMAP coordinates as the Embedding Projector reads vectors; null where the bundle has none. */
+  async umapTable() {
+    const found = await array(`${this.path}/umap.npy`);
+    if (!found) return null;
+    const lines = Array.from({ length: this.count }, (_, item) => `${found.data[2 * item]}\t${found.data[2 * item + 1]}`);
+    return `${lines.join("\n")}\n`;
+  }
+
   /** @param {number} item */
   label(item) {
     return this.labels ? this.labels[item] : -1;

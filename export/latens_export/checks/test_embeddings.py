@@ -10,6 +10,7 @@ import torch
 
 from latens_export.checks import parity
 from latens_export.checks.inputs import Floats, values_of
+from latens_export.checks.umap_coordinates import umap_coordinates
 from latens_serving.bundle.test_embeddings import Embeddings, embeddings_bytes
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ _ROWS_A_RUN = 500
 _ELEMENTS_A_RUN = 1 << 22
 
 
-def make_atlas(network: Network, images: Tensor, labels: Tensor | None, count: int) -> bytes:
+def make_atlas(
+    network: Network, images: Tensor, labels: Tensor | None, count: int, *, umap: bool = False
+) -> bytes:
     """The content of `atlas.npz`.
 
     Args:
@@ -35,6 +38,10 @@ def make_atlas(network: Network, images: Tensor, labels: Tensor | None, count: i
         labels: int64 [n], or None.
         count: how many images at most, spread evenly over the test set; fewer where they are
             large, so that the file stays small.
+        umap: whether UMAP coordinates of the means are computed.
+
+    Raises:
+        UsageError: UMAP was asked for and cannot be computed.
     """
     spec = network.spec
     image_shape = spec.row_shape(tuple(images.shape[1:]))
@@ -55,6 +62,7 @@ def make_atlas(network: Network, images: Tensor, labels: Tensor | None, count: i
             labels=None if labels is None else labels[chosen].numpy().astype(np.int64),
             axes=axes,
             spreads=spreads,
+            umap=umap_coordinates(means) if umap else None,
         )
     )
 

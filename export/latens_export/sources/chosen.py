@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from latens_export.bundling import BundleOptions
+from latens_export.checks.umap_coordinates import require_umap
 from latens_export.settings import (
     DiffusersSettings,
     ExportSettings,
@@ -37,8 +38,14 @@ def export(settings: CommonSettings, step: Callable[[str], None]) -> WrittenBund
     atlas = settings.atlas_images
     if atlas is None:
         atlas = RUN_ATLAS_IMAGES if isinstance(settings, ExportSettings) else 0
+    if settings.umap:
+        require_umap(atlas)
     options = BundleOptions(
-        atlas, settings.byte_graphs, settings.keep_float32, settings.accepted_opset
+        atlas_images=atlas,
+        byte_graphs=settings.byte_graphs,
+        umap=settings.umap,
+        float32_graphs=settings.keep_float32,
+        opset=settings.accepted_opset,
     )
     if isinstance(settings, ExportSettings):
         from latens_export.sources.run import export_run

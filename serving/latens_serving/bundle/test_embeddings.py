@@ -21,7 +21,7 @@ LARGEST_EMBEDDINGS = 64 << 20
 """Bytes of all arrays, unpacked: they are made to be looked at, and are no data set."""
 
 _WHAT = "test embeddings"
-_NAMES = ("images", "means", "labels", "axes", "spreads")
+_NAMES = ("images", "means", "labels", "axes", "spreads", "umap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Embeddings:
         axes: the principal axes of the means, unit vectors, float32 `[k, *latent_shape]`, those
             of most variance first; None in bundles of older exporters and of two coordinates.
         spreads: the standard deviations of the means along them, float32 `[k]`.
+        umap: UMAP coordinates of the means, float32 `[n, 2]`; None unless asked for at export.
     """
 
     images: NDArray[np.uint8]
@@ -42,6 +43,7 @@ class Embeddings:
     labels: NDArray[np.int64] | None
     axes: NDArray[np.float32] | None = None
     spreads: NDArray[np.float32] | None = None
+    umap: NDArray[np.float32] | None = None
 
 
 def embeddings_bytes(embeddings: Embeddings) -> bytes:
@@ -88,6 +90,7 @@ def _check_headers(archive: NpzArchive, spec: ModelSpec) -> None:
         "labels": (np.int64, rows),
         "axes": (np.float32, (*axes, *latent)),
         "spreads": (np.float32, axes),
+        "umap": (np.float32, (*rows, 2)),
     }
     for name, header in headers.items():
         dtype, shape = expected[name]

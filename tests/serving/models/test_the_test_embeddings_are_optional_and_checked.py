@@ -98,6 +98,9 @@ def blank(rows: int = 3) -> dict[str, Any]:
         ("means", np.zeros((3, 5), np.float32)),
         ("means", np.full((3, 2), np.nan, np.float32)),
         ("labels", np.zeros(4, np.int64)),
+        ("umap", np.zeros((3, 3), np.float32)),
+        ("umap", np.zeros((3, 2), np.float64)),
+        ("umap", np.full((3, 2), np.inf, np.float32)),
     ],
 )
 def test_those_of_another_model_are_refused(

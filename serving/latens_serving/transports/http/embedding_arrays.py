@@ -22,7 +22,7 @@ from latens_serving.errors import (
 from latens_serving.models.model import LoadedModel
 from latens_serving.models.repository import Repository
 
-NAMES = ("images", "means", "labels", "axes", "spreads")
+NAMES = ("images", "means", "labels", "axes", "spreads", "umap")
 _LEVEL = 6
 _MOST_KEPT = 24
 _STATUSES: Final[dict[type[LatensError], int]] = {
